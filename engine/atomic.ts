@@ -1,0 +1,41 @@
+// Files that are either whole or not there: written under another name, flushed to the disk, then renamed.
+
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+
+/** Write `chunks` one after the other as the file `path`, whole or not at all, even if the power fails meanwhile. */
+export function writeFileAtomic(path: string, ...chunks: (string | Uint8Array)[]): void {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    const file = openSync(temporary, "w");
+    try {
+      for (const chunk of chunks) writeFully(file, typeof chunk === "string" ? Buffer.from(chunk) : chunk);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+  flushDirectory(dirname(path));
+}
+
+/** `write` may take only a part of what it is given (the kernel stops at 2 GiB). */
+function writeFully(file: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) {
+    done += writeSync(file, bytes, done, Math.min(bytes.length - done, 1 << 30));
+  }
+}
+
+/** A rename survives a power cut once its directory is flushed; Windows can't open a directory and needn't. */
+function flushDirectory(path: string): void {
+  if (process.platform === "win32") return;
+  const directory = openSync(path, "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}

@@ -1,0 +1,23 @@
+// What a user did wrong, in one line. Scripts run inside `main`, which turns a UserError into that line and exit
+// code 1; every other error is a bug of ours and keeps its stack.
+
+/** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. */
+export class UserError extends Error {
+  override name = "UserError";
+}
+
+/** True where `error` is a Node system error with this code, such as "ENOENT". */
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
+}
+
+/** Run a script's body. A UserError becomes one line on stderr and exit code 1 (`DEBUG=1` adds its stack). */
+export async function main(body: () => Promise<void>): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(process.env.DEBUG ? error.stack : `error: ${error.message}`);
+    process.exitCode = 1;
+  }
+}
