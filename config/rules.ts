@@ -1,0 +1,149 @@
+// What each key may be, for every script at once: a key means the same thing everywhere. configurator.ts applies the
+// rules of the keys that a script has, and takes this table for the list of keys that some script knows, so that
+// `NANOGPT_N_LAYER=4` or a config file made for train.ts does not break sample.ts.
+// A key that only one script has may be missing here: then only its type is checked, and to the other scripts it is
+// unknown. Add it once two scripts share it or people will put it in a config file or in their environment.
+// Left out: what only the data or the machine can tell (a block_size beyond the data), which the scripts check.
+
+import * as z from "zod/mini"; // not "zod": imports in two thirds of the time
+
+/** What a key can hold: its default decides which. */
+export type Value = number | string | boolean | readonly (number | string | boolean)[];
+
+/** A rule's message completes "<key> must be ..."; one wording for a wrong type and a wrong range. */
+export type Rule = z.ZodMiniType<Value>;
+
+const flag = z.boolean("true or false");
+const text = z.string("text");
+const NOT_EMPTY = "text that is not empty";
+const name = z.string(NOT_EMPTY).check(z.minLength(1, NOT_EMPTY));
+const FROM_ZERO = "a number of at least 0";
+const amount = z.number(FROM_ZERO).check(z.gte(0, FROM_ZERO));
+const ABOVE_ZERO = "a number above 0";
+const positive = z.number(ABOVE_ZERO).check(z.gt(0, ABOVE_ZERO));
+const BELOW_ONE = "a number from 0 to below 1";
+const fraction = z.number(BELOW_ONE).check(z.gte(0, BELOW_ONE), z.lt(1, BELOW_ONE));
+
+function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
+  const words = max < Number.MAX_SAFE_INTEGER ? `an integer from ${min} to ${max}` : `an integer of at least ${min}`;
+  return z.int(words).check(z.gte(min, words), z.lte(max, words));
+}
+
+function oneOf(...choices: string[]) {
+  return z.enum(choices, choices.map((choice) => JSON.stringify(choice)).join(" or "));
+}
+
+export const rules = {
+  // I/O
+  out_dir: name,
+  eval_interval: integer(1),
+  log_interval: integer(1),
+  eval_iters: integer(1),
+  eval_only: flag,
+  always_save_checkpoint: flag,
+  init_from: name,
+  wandb_log: flag,
+  wandb_project: text,
+  wandb_run_name: text,
+  // data
+  dataset: name,
+  input: name,
+  gradient_accumulation_steps: integer(1),
+  batch_size: integer(1),
+  block_size: integer(1),
+  // model
+  n_layer: integer(1),
+  n_head: integer(1),
+  n_embd: integer(1),
+  dropout: fraction,
+  bias: flag,
+  ffn: oneOf("gelu", "gelu_tanh"),
+  vocab_size: integer(1, 65536), // token files are uint16
+  // optimizer
+  learning_rate: amount,
+  max_iters: integer(0),
+  weight_decay: amount,
+  beta1: fraction,
+  beta2: fraction,
+  grad_clip: amount,
+  decay_lr: flag,
+  warmup_iters: integer(0),
+  lr_decay_iters: integer(0),
+  min_lr: amount,
+  // system
+  backend: oneOf("mpi"),
+  device: oneOf("auto", "cpu"),
+  dtype: oneOf("float32"),
+  compile: flag,
+  seed: integer(0, 2 ** 32 - 1),
+  threads: integer(0),
+  // sampling
+  start: text,
+  num_samples: integer(1),
+  max_new_tokens: integer(1),
+  temperature: positive,
+  top_k: integer(0),
+  // benchmark
+  steps: integer(1),
+  warmup: integer(0),
+  profile: flag,
+  json: flag,
+} satisfies Record<string, Rule>;
+
+type Values = { [K in keyof typeof rules]: z.infer<(typeof rules)[K]> };
+type Combination = { keys: (keyof Values)[]; problem: (config: Values) => string | undefined };
+
+// Checked once all sources are merged, in scripts that have all of the keys.
+const combinations = [
+  together(["n_embd", "n_head"], ({ n_embd, n_head }) => {
+    if (n_embd % n_head === 0) return undefined;
+    return `n_embd ${n_embd} does not divide by n_head ${n_head}; try n_head ${nearDivisors(n_embd, n_head).join(" or ")}`;
+  }),
+  together(["decay_lr", "warmup_iters", "lr_decay_iters"], ({ decay_lr, warmup_iters, lr_decay_iters }) => {
+    if (!decay_lr || warmup_iters <= lr_decay_iters) return undefined;
+    return `warmup_iters ${warmup_iters} is beyond lr_decay_iters ${lr_decay_iters}; lower it, or set decay_lr to false`;
+  }),
+  together(["wandb_log"], ({ wandb_log }) => {
+    if (!wandb_log) return undefined;
+    return "wandb_log true is not available in this version; leave it false";
+  }),
+];
+
+/** The rule of `key`, or where the table has none, the type of its default. */
+export function ruleFor(key: string, fallback: Value): Rule {
+  const known: Record<string, Rule> = rules;
+  if (Object.hasOwn(known, key) && known[key]) return known[key];
+  if (typeof fallback === "boolean") return flag;
+  if (typeof fallback === "string") return text;
+  if (typeof fallback === "number") return z.number("a number");
+  const [first] = fallback;
+  if (typeof first === "number") return z.array(z.number("a list of numbers"), "a list of numbers");
+  if (typeof first === "boolean") return z.array(z.boolean("a list of true or false"), "a list of true or false");
+  return z.array(z.string("a list of texts"), "a list of texts");
+}
+
+/** The first combination of values that cannot work: what is wrong, and the keys that could mend it. */
+export function findConflict(config: Record<string, Value>): { problem: string; keys: string[] } | undefined {
+  for (const { keys, problem } of combinations) {
+    if (!keys.every((key) => Object.hasOwn(config, key))) continue;
+    const found = problem(config as Values);
+    if (found) return { problem: found, keys };
+  }
+  return undefined;
+}
+
+function together<K extends keyof Values>(
+  keys: K[],
+  problem: (config: Pick<Values, K>) => string | undefined,
+): Combination {
+  return { keys, problem };
+}
+
+/** The divisors of `n` next to `near`, below and above. */
+function nearDivisors(n: number, near: number): number[] {
+  let below = near;
+  while (n % below !== 0) below--;
+  let above = near;
+  while (above <= n && n % above !== 0) above++;
+  return above <= n ? [below, above] : [below];
+}

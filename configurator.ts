@@ -1,0 +1,266 @@
+// One typed, frozen object of settings: a script's defaults < a config file < the environment < flags.
+//
+//   const defaults = {
+//     // model
+//     n_layer: 12, // blocks
+//   };
+//   const config = await configure(import.meta.url, defaults);
+//
+//   tsx train.ts config/train_x.ts --n_layer=4 --no-bias     NANOGPT_N_LAYER=4 tsx train.ts     tsx train.ts --help
+//
+// The default decides a key's type, config/rules.ts its range. Every mistake is a UserError that names the key and where
+// it was set, thrown before anything is printed. Left out: positional arguments other than one config file.
+
+import { readFileSync, statSync } from "node:fs";
+import { extname, relative, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+import leven from "leven";
+import minimist from "minimist";
+
+import { findConflict, ruleFor, rules, type Value } from "./config/rules.ts";
+import { UserError } from "./engine/errors.ts";
+
+type Settings = Record<string, Value>;
+type Setting = { key: string; value: unknown; source: string };
+
+export type Options = {
+  usage?: string; // one line on what the script does, for --help
+  log?: (line: string) => void; // where overrides and help go
+  argv?: readonly string[];
+  env?: Record<string, string | undefined>;
+};
+
+const ENV_PREFIX = "NANOGPT_";
+const RESERVED = ["NANOGPT_ENV"];
+const MODULES = [".ts", ".mts", ".js", ".mjs"];
+const DOCUMENTS = [".yaml", ".yml", ".json"];
+const NUMBER = /^[+-]?(\d(_?\d)*(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
+const WIDTH = 100;
+
+const sourcesOf = new WeakMap<object, Map<string, string>>();
+
+/**
+ * Merge all sources over `defaults` and check them. `scriptUrl` is the script's import.meta.url: --help reads the
+ * comments of its `const defaults = {...}`, prints them and ends the process.
+ */
+export async function configure<T extends Settings>(
+  scriptUrl: string,
+  defaults: T,
+  { usage = "", log = console.log, argv = process.argv.slice(2), env = process.env }: Options = {},
+): Promise<Readonly<T>> {
+  if (argv.includes("--help") || argv.includes("-h")) {
+    log(helpText(scriptUrl, defaults, usage));
+    process.exit(0);
+  }
+  const { files, flags } = readFlags(argv, defaults);
+  if (files.length > 1) throw new UserError(`two config files: ${files.join(" and ")}; pass one`);
+  const fileSettings = files[0] === undefined ? [] : await readConfigFile(files[0]);
+
+  const config: Settings = structuredClone(defaults);
+  const sources = new Map<string, string>();
+  const unused: string[] = [];
+  for (const { key, value, source } of [...fileSettings, ...readEnv(env, defaults), ...flags]) {
+    const fallback = Object.hasOwn(defaults, key) ? defaults[key] : undefined;
+    if (fallback === undefined) {
+      if (!Object.hasOwn(rules, key)) throw unknownKey(key, source, Object.keys({ ...defaults, ...rules }));
+      if (source === files[0]) unused.push(key); // a variable may be meant for the script that runs next
+      continue;
+    }
+    const checked = ruleFor(key, fallback).safeParse(value);
+    if (!checked.success) {
+      throw new UserError(`${key} must be ${checked.error.issues[0]?.message}, got ${show(value)} (${source})`);
+    }
+    config[key] = checked.data;
+    sources.set(key, source);
+  }
+  const conflict = findConflict(config);
+  if (conflict) {
+    const origins = conflict.keys.map((key) => `${key}: ${sources.get(key) ?? "default"}`);
+    throw new UserError(`${conflict.problem} (${origins.join(", ")})`);
+  }
+
+  for (const line of overrideLines(config, sources)) log(line);
+  if (unused.length > 0) log(wrap(`not used here, from ${files[0]}: ${unused.join(", ")}`, 2));
+
+  for (const value of Object.values(config)) Object.freeze(value);
+  sourcesOf.set(config, sources);
+  return Object.freeze(config as T);
+}
+
+/** Where the user set `key`: "--n_layer", "NANOGPT_N_LAYER" or the config file's path; undefined for a default. */
+export function sourceOf<T extends object>(config: T, key: keyof T & string): string | undefined {
+  return sourcesOf.get(config)?.get(key);
+}
+
+// ---- the sources ----
+
+function readFlags(argv: readonly string[], defaults: Settings): { files: string[]; flags: Setting[] } {
+  // 1) spell every flag as --key=value: minimist alone would take a path for the value of a boolean, -5 for a flag,
+  //    `--compile=False` for true, and drop --constructor in silence
+  const words: string[] = [];
+  const rest = [...argv];
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (!word.startsWith("-")) {
+      words.push(word);
+      continue;
+    }
+    const [, key, value] = /^--([^=]+)(=.*)?$/s.exec(word) ?? [];
+    if (key === undefined) throw new UserError(`cannot read ${show(word)}; settings are spelled --key=value`);
+    const negated = key.startsWith("no-") && value === undefined ? key.slice(3) : "";
+    if (Object.hasOwn(defaults, negated)) {
+      if (typeof defaults[negated] !== "boolean") throw new UserError(`${word}: ${negated} is not a true/false key`);
+      words.push(`--${negated}=false`);
+    } else if (!Object.hasOwn(defaults, key)) {
+      throw unknownKey(key, `--${key}`, Object.keys(defaults));
+    } else if (value !== undefined) {
+      words.push(word);
+    } else if (typeof defaults[key] === "boolean") {
+      words.push(`${word}=true`);
+    } else {
+      const next = rest.shift();
+      if (next === undefined || /^--?[a-z_]/i.test(next)) throw new UserError(`${word} needs a value: ${word}=...`);
+      words.push(`${word}=${next}`);
+    }
+  }
+  // 2) collect them; as strings, or minimist makes a number of "007"
+  const { _: files, ...given } = minimist(words, { string: ["_", ...Object.keys(defaults)] });
+  const flags = Object.entries(given).map(([key, texts]) => {
+    const values = [texts].flat().map((text: string) => fromText(text, defaults[key]));
+    const other = values.find((value) => show(value) !== show(values[0]));
+    if (other !== undefined) {
+      throw new UserError(`--${key} is given twice, as ${show(values[0])} and as ${show(other)}; pass it once`);
+    }
+    return { key, value: values[0], source: `--${key}` };
+  });
+  return { files, flags };
+}
+
+function readEnv(env: Record<string, string | undefined>, defaults: Settings): Setting[] {
+  const settings: Setting[] = [];
+  for (const [source, text] of Object.entries(env)) {
+    if (!source.startsWith(ENV_PREFIX) || RESERVED.includes(source) || text === undefined) continue;
+    const key = source.slice(ENV_PREFIX.length).toLowerCase();
+    const like = Object.hasOwn(defaults, key) ? defaults[key] : undefined;
+    settings.push({ key, value: fromText(text, like), source });
+  }
+  return settings;
+}
+
+async function readConfigFile(path: string): Promise<Setting[]> {
+  const full = resolve(path);
+  const extension = extname(path);
+  const stat = statSync(full, { throwIfNoEntry: false });
+  if (stat?.isDirectory()) throw new UserError(`${path} is a folder; pass one config file`);
+  if (![...MODULES, ...DOCUMENTS].includes(extension)) {
+    const known = [...MODULES, ...DOCUMENTS].join(", ");
+    throw new UserError(`${path} is no config file (${known}); settings are spelled --key=value`);
+  }
+  if (!stat) throw new UserError(`no config file ${path} (looked for ${full})`);
+
+  let found: unknown;
+  try {
+    found = MODULES.includes(extension) ? await importDefault(full) : await parseDocument(full);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new UserError(`${path}: ${message.trim().replaceAll(/\s+/g, " ")}`, { cause: error });
+  }
+  if (typeof found !== "object" || found === null || Array.isArray(found)) {
+    throw new UserError(`${path} must hold an object of settings, got ${show(found)}`);
+  }
+  return Object.entries(found).map(([key, value]) => ({ key, value, source: path }));
+}
+
+async function importDefault(path: string): Promise<unknown> {
+  const module: Record<string, unknown> = await import(pathToFileURL(path).href);
+  if (Object.hasOwn(module, "default")) return module.default;
+  const names = Object.keys(module).join(", ") || "nothing";
+  throw new Error(`no default export (it exports ${names}); write: export default { ... }`);
+}
+
+async function parseDocument(path: string): Promise<unknown> {
+  const yaml = await import("yaml"); // JSON too: JSON.parse lets the last of two equal keys win in silence
+  const document = yaml.parseDocument(readFileSync(path, "utf8"));
+  const [error] = document.errors;
+  if (error) throw new Error(error.message.split(":\n")[0]); // what follows draws the place in three more lines
+  return document.toJS();
+}
+
+/** A flag's or variable's text as the type of `like`; as it came where it cannot be, for the rule to refuse. */
+function fromText(text: string, like: Value | undefined): unknown {
+  if (typeof like === "number") return NUMBER.test(text) ? Number(text.replaceAll("_", "")) : text;
+  if (typeof like === "boolean") return /^(true|false)$/i.test(text) ? text.toLowerCase() === "true" : text;
+  if (like === undefined || typeof like === "string") return text;
+  return text === "" ? [] : text.split(",").map((item) => fromText(item.trim(), like[0]));
+}
+
+// ---- what the user reads ----
+
+function unknownKey(key: string, source: string, known: string[]): UserError {
+  const spelled = key.toLowerCase();
+  const [nearest = ""] = known.toSorted((a, b) => leven(spelled, a) - leven(spelled, b));
+  const near = leven(spelled, nearest) <= Math.max(1, spelled.length / 3);
+  return new UserError(
+    `unknown key ${show(key)} (${source}); ${near ? `did you mean ${nearest}?` : "--help lists the keys"}`,
+  );
+}
+
+function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(show).join(", ")}]`;
+  if (typeof value === "object" && value !== null) return "an object";
+  return typeof value === "function" ? "a function" : String(value);
+}
+
+/** One line a source, with the keys that it had the last word on. */
+function overrideLines(config: Settings, sources: Map<string, string>): string[] {
+  const lines = new Map<string, string[]>();
+  for (const [key, source] of sources) {
+    const name = source === `--${key}` ? "flags" : source.startsWith(ENV_PREFIX) ? "the environment" : source;
+    lines.set(name, [...(lines.get(name) ?? []), `${key}=${show(config[key])}`]);
+  }
+  return [...lines].map(([name, items]) => wrap(`overriding with ${name}: ${items.join(", ")}`, 2));
+}
+
+/** Usage, then every key as --key=default with its comment, under the headings of the script's own text. */
+function helpText(scriptUrl: string, defaults: Settings, usage: string): string {
+  const script = fileURLToPath(scriptUrl);
+  const block = /^(?:export )?const defaults\b[^\n]*\{\r?\n(.*?)^\}/ms.exec(readFileSync(script, "utf8"))?.[1] ?? "";
+  const comments = new Map<string, string>();
+  const headings = new Map<string, string>(); // by the first key below
+  let heading = "";
+  for (const line of block.split(/\r?\n/)) {
+    const title = /^\s*\/\/\s*(.*)$/.exec(line)?.[1];
+    if (title !== undefined) heading = `${heading} ${title}`.trim();
+    // key: value, with strings stepped over as a whole (one may hold "//"), then the comment
+    const [, key, comment = ""] = /^\s*"?(\w+)"?:(?:"(?:\\.|[^"\\])*"|[^"])*?(?:\/\/\s*(.*))?$/.exec(line) ?? [];
+    if (key === undefined) continue;
+    comments.set(key, comment);
+    headings.set(key, heading);
+    heading = "";
+  }
+
+  const flags = Object.entries(defaults).map(([key, value]) => [key, `  --${key}=${show(value)}`] as const);
+  const column = Math.min(40, Math.max(...flags.map(([, flag]) => flag.length))) + 2;
+  const lines = [`usage: tsx ${relative("", script)} [config file] [--key=value ...]`, ...(usage ? [usage] : [])];
+  for (const [key, flag] of flags) {
+    if (headings.get(key)) lines.push("", `${headings.get(key)}`);
+    lines.push(wrap(flag.padEnd(column) + (comments.get(key) ?? ""), column));
+  }
+  const order = `A flag wins over the environment (${ENV_PREFIX}<KEY>=value), that over the config file.`;
+  return [...lines, "", order].join("\n");
+}
+
+/** Break `text` at spaces into lines of at most WIDTH columns; all but the first are indented. */
+function wrap(text: string, indent: number): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line.trim() !== "" && line.length + word.length > WIDTH) {
+      lines.push(line.trimEnd());
+      line = " ".repeat(indent);
+    }
+    line += `${word} `;
+  }
+  return [...lines, line.trimEnd()].join("\n");
+}

@@ -1,0 +1,466 @@
+// configurator.ts and config/rules.ts: every syntax, the order of the sources, and the line that each mistake gets.
+// Run: tsx --test tests/configurator.test.ts
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+import { rules } from "../config/rules.ts";
+import { configure, type Options, sourceOf } from "../configurator.ts";
+import { UserError } from "../engine/errors.ts";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const FOLDER = mkdtempSync(join(tmpdir(), "configurator-"));
+after(() => rmSync(FOLDER, { recursive: true }));
+
+const DEFAULTS = {
+  out_dir: "out",
+  eval_only: false,
+  bias: true,
+  n_layer: 12,
+  n_head: 12,
+  n_embd: 768,
+  dropout: 0,
+  learning_rate: 6e-4,
+  start: "\n",
+  // no rule: only their types are checked
+  offset: 0,
+  label: "",
+  sizes: [8, 16],
+  names: ["a"],
+};
+
+let files = 0;
+/** Write a config file with a new name (modules are cached by name) and return its path. */
+function write(extension: string, text: string): string {
+  const path = join(FOLDER, `config_${files++}${extension}`);
+  writeFileSync(path, text);
+  return path;
+}
+
+async function read(argv: string[], options: Options = {}) {
+  return configure(import.meta.url, DEFAULTS, { env: {}, log: () => {}, ...options, argv });
+}
+
+/** `argv` must be refused by one line that matches all `parts`, with nothing printed before it. */
+async function refused(argv: string[], parts: (string | RegExp)[], options: Options = {}): Promise<void> {
+  const printed: string[] = [];
+  await assert.rejects(read(argv, { log: (line) => printed.push(line), ...options }), (error) => {
+    assert.ok(error instanceof UserError, String(error));
+    assert.doesNotMatch(error.message, /\n/);
+    for (const part of parts) {
+      const found = typeof part === "string" ? error.message.includes(part) : part.test(error.message);
+      assert.ok(found, `no ${part} in: ${error.message}`);
+    }
+    return true;
+  });
+  assert.deepEqual(printed, []);
+}
+
+// ---- sources ----
+
+test("defaults come back as they are, frozen and apart from the original", async () => {
+  const config = await read([]);
+  assert.deepEqual(config, DEFAULTS);
+  assert.notEqual(config.sizes, DEFAULTS.sizes);
+  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.sizes));
+  assert.ok(!Object.isFrozen(DEFAULTS) && !Object.isFrozen(DEFAULTS.sizes));
+  assert.throws(() => config.sizes.push(1), TypeError);
+});
+
+test("defaults < config file < environment < flags, and each key knows its source", async () => {
+  const file = write(".ts", "export default { n_layer: 1, dropout: 0.1, bias: false } satisfies object;");
+  const env = { NANOGPT_N_LAYER: "2", NANOGPT_DROPOUT: "0.2" };
+  const config = await read([file, "--n_layer=3"], { env });
+  assert.deepEqual([config.n_layer, config.dropout, config.bias, config.n_head], [3, 0.2, false, 12]);
+  assert.equal(sourceOf(config, "n_layer"), "--n_layer");
+  assert.equal(sourceOf(config, "dropout"), "NANOGPT_DROPOUT");
+  assert.equal(sourceOf(config, "bias"), file);
+  assert.equal(sourceOf(config, "n_head"), undefined);
+});
+
+test("a value equal to the default still counts as set", async () => {
+  assert.equal(sourceOf(await read(["--n_layer=12"]), "n_layer"), "--n_layer");
+});
+
+test("config files in TypeScript, JavaScript, YAML and JSON say the same", async () => {
+  const contents: [string, string][] = [
+    [".ts", "const n: number = 4;\nexport default { n_layer: n, out_dir: 'x', sizes: [1, 2] };"],
+    [".mjs", "export default { n_layer: 4, out_dir: 'x', sizes: [1, 2] };"],
+    [".yaml", "n_layer: 4 # four\nout_dir: x\nsizes: [1, 2]\n"],
+    [".yml", "n_layer: 4\nout_dir: x\nsizes:\n  - 1\n  - 2\n"],
+    [".json", '{\n\t"n_layer": 4,\n\t"out_dir": "x",\n\t"sizes": [1, 2]\n}'],
+  ];
+  for (const [extension, text] of contents) {
+    const config = await read([write(extension, text)]);
+    assert.deepEqual(config, { ...DEFAULTS, n_layer: 4, out_dir: "x", sizes: [1, 2] }, extension);
+  }
+});
+
+test("a config file's path is relative to the current folder", async () => {
+  const path = relative(process.cwd(), write(".json", '{ "n_layer": 4 }'));
+  assert.equal((await read([path])).n_layer, 4);
+});
+
+test("what is overridden is printed once, by source", async () => {
+  const file = write(".json", '{ "n_layer": 1, "dropout": 0.1, "out_dir": "a b" }');
+  const lines: string[] = [];
+  const env = { NANOGPT_BIAS: "false" };
+  await read([file, "--n_layer", "3"], { env, log: (line) => lines.push(line) });
+  const expected = [
+    "overriding with flags: n_layer=3",
+    `overriding with ${file}: dropout=0.1, out_dir="a b"`,
+    "overriding with the environment: bias=false",
+  ];
+  assert.deepEqual(lines.map((line) => line.replaceAll(/\n +/g, " ")).sort(), expected.sort());
+
+  const silent: string[] = [];
+  await read([], { log: (line) => silent.push(line) });
+  assert.deepEqual(silent, []);
+});
+
+test("keys that another script knows are named from a config file and ignored in the environment", async () => {
+  const file = write(".yaml", "n_layer: 2\nbatch_size: 8\nmax_iters: 5\n");
+  const lines: string[] = [];
+  const env = { NANOGPT_TEMPERATURE: "0.5", NANOGPT_ENV: "anything" };
+  const config = await read([file], { env, log: (line) => lines.push(line) });
+  assert.deepEqual(Object.keys(config), Object.keys(DEFAULTS));
+  const said = lines.map((line) => line.replaceAll(/\n +/g, " "));
+  assert.deepEqual(said.slice(1), [`not used here, from ${file}: batch_size, max_iters`]);
+  await refused(["--batch_size=8"], ["unknown key", "batch_size"]);
+});
+
+// ---- spelling ----
+
+test("flags: every spelling", async () => {
+  const cases: [string[], Partial<typeof DEFAULTS>][] = [
+    [["--n_layer=4"], { n_layer: 4 }],
+    [["--n_layer", "4"], { n_layer: 4 }],
+    [["--n_layer=1_000_000"], { n_layer: 1000000 }],
+    [["--learning_rate=1e-3"], { learning_rate: 1e-3 }],
+    [["--dropout", ".5"], { dropout: 0.5 }],
+    [["--offset=-5"], { offset: -5 }],
+    [["--offset", "-5"], { offset: -5 }],
+    [["--offset", "-.5E+1"], { offset: -5 }],
+    [["--eval_only"], { eval_only: true }],
+    [["--eval_only=true"], { eval_only: true }],
+    [["--bias=False"], { bias: false }], // as in nanoGPT's commands
+    [["--no-bias"], { bias: false }],
+    [["--label=007"], { label: "007" }],
+    [["--label", "1e3"], { label: "1e3" }],
+    [["--label=a=b==c"], { label: "a=b==c" }],
+    [["--label="], { label: "" }],
+    [["--start=--- hello"], { start: "--- hello" }],
+    [["--start", "--- hello"], { start: "--- hello" }],
+    [["--start=--n_layer"], { start: "--n_layer" }],
+    [["--start=two\nlines=2"], { start: "two\nlines=2" }],
+    [["--sizes=1,2e1,-3"], { sizes: [1, 20, -3] }],
+    [["--sizes="], { sizes: [] }],
+    [["--names=x, 7,y=z"], { names: ["x", "7", "y=z"] }],
+    [["--n_layer=4", "--n_layer=4.0"], { n_layer: 4 }],
+    [["--bias", "--bias=true"], { bias: true }],
+  ];
+  for (const [argv, expected] of cases) {
+    assert.deepEqual(await read(argv), { ...DEFAULTS, ...expected }, argv.join(" "));
+  }
+});
+
+test("a boolean flag leaves the config file behind it alone", async () => {
+  const config = await read(["--eval_only", write(".json", '{ "n_layer": 4 }'), "--no-bias"]);
+  assert.deepEqual([config.eval_only, config.n_layer, config.bias], [true, 4, false]);
+});
+
+test("any value survives the way through its text", async () => {
+  const random = lcg(1337);
+  const below = (n: number) => Math.floor(random() * n);
+  const number = () => (random() - 0.5) * 10 ** (below(600) - 300);
+  const letters = "aZ09 =-_,.\"'\\$#é漢😀\n\t";
+  const text = () => Array.from({ length: below(12) }, () => letters[below(letters.length)]).join("");
+  const word = () => `w${text().replaceAll(/[,\s]/g, "")}`;
+  for (let i = 0; i < 300; i++) {
+    const value = {
+      offset: [number(), below(2 ** 31) - 2 ** 30, -0.5][i % 3] ?? 0,
+      n_layer: 1 + below(2 ** 31),
+      label: text(),
+      eval_only: random() < 0.5,
+      sizes: Array.from({ length: below(4) }, number),
+      names: Array.from({ length: 1 + below(3) }, word),
+    };
+    const texts = Object.entries(value).map(([key, one]): [string, string] => [key, String(one)]);
+    const defaults = { ...value, offset: 1, n_layer: 1, label: "", eval_only: true, sizes: [1], names: ["a"] };
+    const silent = { log: () => {} };
+    const argv = texts.map(([key, one]) => `--${key}=${one}`);
+    assert.deepEqual(await configure(import.meta.url, defaults, { ...silent, env: {}, argv }), value);
+    const env = Object.fromEntries(texts.map(([key, one]) => [`NANOGPT_${key.toUpperCase()}`, one]));
+    assert.deepEqual(await configure(import.meta.url, defaults, { ...silent, env, argv: [] }), value);
+  }
+});
+
+/** Numbers in [0, 1) that are the same every run. */
+function lcg(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+// ---- mistakes ----
+
+test("an unknown key names the nearest one, if one is near", async () => {
+  await refused(["--n_layr=4"], ["n_layr", "--n_layr", "did you mean n_layer?"]);
+  await refused(["--n-layer", "4"], ["did you mean n_layer?"]);
+  await refused(["--N_LAYER=4"], ["did you mean n_layer?"]);
+  await refused(["--no-biass"], ["no-biass"]);
+  await refused(["--zzz=1"], ["zzz", /--help/]);
+  await refused([], ["NANOGPT_N_LAYR", "did you mean n_layer?"], { env: { NANOGPT_N_LAYR: "1" } });
+  await refused([], ["NANOGPT_", "--help"], { env: { NANOGPT_: "1" } });
+  const file = write(".yaml", "batch_sise: 1\n"); // near to a key of another script
+  await refused([file], ["batch_sise", file, "did you mean batch_size?"]);
+});
+
+test("names of the prototype are unknown keys like any other", async () => {
+  for (const key of ["__proto__", "constructor", "toString", "hasOwnProperty", "a.b", "_"]) {
+    await refused([`--${key}=1`], ["unknown key", key]);
+    await refused([`--${key}`], ["unknown key", key]);
+    await refused([write(".json", `{ "${key}": 1 }`)], ["unknown key", key]);
+    await refused([], ["unknown key", key.toLowerCase()], { env: { [`NANOGPT_${key}`]: "1" } });
+  }
+  await refused(["--no-constructor"], ["unknown key", "no-constructor"]);
+});
+
+test("flags and variables of the wrong type or out of range", async () => {
+  const cases: [key: keyof typeof DEFAULTS, text: string, wanted: string, got: string][] = [
+    ["n_layer", "0", "an integer of at least 1", "got 0"],
+    ["n_layer", "-1", "an integer of at least 1", "got -1"],
+    ["n_layer", "1.5", "an integer of at least 1", "got 1.5"],
+    ["n_layer", "1e999", "an integer of at least 1", "got Infinity"],
+    ["offset", "NaN", "a number", 'got "NaN"'],
+    ["offset", "1e999", "a number", "got Infinity"],
+    ["dropout", "1", "from 0 to below 1", "got 1"],
+    ["learning_rate", "-1e-3", "at least 0", "got -0.001"],
+    ["out_dir", "", "not empty", 'got ""'],
+    ["bias", "maybe", "true or false", 'got "maybe"'],
+    ["bias", "1", "true or false", 'got "1"'],
+    ["bias", "", "true or false", 'got ""'],
+    ["sizes", "1,x", "a list of numbers", 'got [1, "x"]'],
+    ...["four", "", " ", "0x10", "1__0", "_1", "1_", "Infinity", "1e", ".", "4 layers"].map(
+      (text): ["n_layer", string, string, string] => ["n_layer", text, "an integer", `got ${JSON.stringify(text)}`],
+    ),
+  ];
+  for (const [key, text, wanted, got] of cases) {
+    const name = `NANOGPT_${key.toUpperCase()}`;
+    await refused([`--${key}=${text}`], [`${key} must be`, wanted, got, `(--${key})`]);
+    await refused([], [`${key} must be`, wanted, got, `(${name})`], { env: { [name]: text } });
+  }
+});
+
+test("config file values of the wrong type or out of range", async () => {
+  const cases: [key: string, code: string, wanted: string, got: string][] = [
+    ["n_layer", "'4'", "an integer", 'got "4"'],
+    ["n_layer", "1.5", "an integer", "got 1.5"],
+    ["n_layer", "0", "at least 1", "got 0"],
+    ["n_layer", "true", "an integer", "got true"],
+    ["n_layer", "null", "an integer", "got null"],
+    ["n_layer", "undefined", "an integer", "got undefined"],
+    ["n_layer", "{ a: 1 }", "an integer", "got an object"],
+    ["n_layer", "[4]", "an integer", "got [4]"],
+    ["n_layer", "4n", "an integer", "got 4"],
+    ["dropout", "NaN", "a number from 0", "got NaN"],
+    ["offset", "-Infinity", "a number", "got -Infinity"],
+    ["bias", "1", "true or false", "got 1"],
+    ["out_dir", "5", "text", "got 5"],
+    ["sizes", "['1']", "a list of numbers", 'got ["1"]'],
+    ["sizes", "3", "a list of numbers", "got 3"],
+    ["names", "[1]", "a list of texts", "got [1]"],
+    ["label", "() => 1", "text", "got a function"],
+  ];
+  for (const [key, code, wanted, got] of cases) {
+    const file = write(".mjs", `export default { ${key}: ${code} };`);
+    await refused([file], [`${key} must be`, wanted, got, file]);
+  }
+  await refused([write(".yaml", "n_layer: 1_000\n")], ["n_layer must be an integer", 'got "1_000"']);
+  await refused([write(".yaml", "dropout: .nan\n")], ["dropout must be", "got NaN"]);
+});
+
+test("a mistake in the config file counts even where a flag overrides the key", async () => {
+  await refused([write(".json", '{ "n_layer": 0 }'), "--n_layer=2"], ["n_layer must be", "got 0"]);
+});
+
+test("flags without a value, twice, or not readable", async () => {
+  await refused(["--n_layer"], ["--n_layer needs a value"]);
+  await refused(["--n_layer", "--bias"], ["--n_layer needs a value"]);
+  await refused(["--start", "-x"], ["--start needs a value", "--start=..."]);
+  await refused(["--no-n_layer"], ["--no-n_layer", "true/false"]);
+  await refused(["--no-bias=true"], ["no-bias"]);
+  await refused(["--n_layer=4", "--n_layer", "5"], ["--n_layer", "twice", "4", "5"]);
+  await refused(["--bias", "--no-bias"], ["--bias", "twice", "true", "false"]);
+  await refused(["--sizes=1,2", "--sizes=1"], ["--sizes", "twice", "[1, 2]", "[1]"]);
+  await refused(["-n", "4"], ['"-n"', "--key=value"]);
+  await refused(["--=4"], ['"--=4"', "--key=value"]);
+  await refused(["--"], ['"--"']);
+  await refused(["n_layer=4"], ["n_layer=4", "--key=value"]);
+  await refused(["--bias", "false"], ["false", "--key=value"]);
+});
+
+test("config files that cannot be used", async () => {
+  const good = write(".json", "{}");
+  const other = write(".yaml", "bias: true");
+  await refused([good, other], ["two config files", good, other]);
+  await refused(["config/none.ts"], ["no config file config/none.ts"]);
+  await refused([FOLDER], [FOLDER, "folder"]);
+  await refused([write(".py", "n_layer = 4")], [".py", ".yaml"]);
+  await refused([write(".ts", "export const n_layer = 4, bias = true;")], ["no default export", "bias, n_layer"]);
+  await refused([write(".mjs", "")], ["no default export", "nothing"]);
+  await refused([write(".ts", "export default () => ({});")], ["object of settings", "a function"]);
+  await refused([write(".ts", "export default 4;")], ["object of settings", "got 4"]);
+  await refused([write(".yaml", "- 1\n- 2\n")], ["object of settings", "[1, 2]"]);
+  await refused([write(".yaml", "")], ["object of settings", "null"]);
+  await refused([write(".ts", "export default { n_layer: ")], [/config_\d+\.ts/, "Unexpected end of file"]);
+  await refused([write(".ts", "throw new Error('first\\nsecond');")], [/config_\d+\.ts: first second$/]);
+  await refused([write(".ts", "throw 'plain';")], [/config_\d+\.ts: plain$/]);
+  await refused([write(".ts", "import x from './none.ts';\nexport default x;")], ["none.ts"]);
+  await refused([write(".json", '{ "n_layer": }x')], [/config_\d+\.json/]);
+  await refused([write(".yaml", "a: [1\n")], [/line 2/]);
+  await refused([write(".yaml", "n_layer: *x\n")], ["alias"]);
+  await refused([write(".yaml", "n_layer: 1\nbias: true\nn_layer: 2\n")], ["unique", "line 3"]);
+  await refused([write(".json", '{ "n_layer": 1,\n"n_layer": 2 }')], ["unique", "line 2"]);
+});
+
+test("combinations that cannot work name their values and sources", async () => {
+  const file = write(".json", '{ "n_embd": 128 }');
+  const parts = ["n_embd 128", "n_head 12", "8 or 16", `n_embd: ${file}`, "n_head: default"];
+  await refused([file], parts);
+  await refused(["--n_embd=4", "--n_head=9"], ["try n_head 4 ("]);
+  assert.equal((await read([file, "--n_head=4"])).n_embd, 128);
+
+  const schedule = { decay_lr: true, warmup_iters: 100, lr_decay_iters: 1000 };
+  const check = (...argv: string[]) => configure(import.meta.url, schedule, { env: {}, log: () => {}, argv });
+  await check("--lr_decay_iters=100");
+  await check("--lr_decay_iters=99", "--no-decay_lr");
+  await assert.rejects(check("--lr_decay_iters=99"), /warmup_iters 100 .*lr_decay_iters 99.*--lr_decay_iters\)$/);
+});
+
+test("wandb_log is refused, and a flag can switch a config file's off", async () => {
+  const file = write(".json", '{ "wandb_log": true }');
+  const check = (...argv: string[]) =>
+    configure(import.meta.url, { wandb_log: false }, { env: {}, log: () => {}, argv });
+  await assert.rejects(
+    check(file),
+    (error) => error instanceof UserError && /wandb_log.*not available/.test(error.message),
+  );
+  assert.equal((await check(file, "--no-wandb_log")).wandb_log, false);
+});
+
+test("the rules' limits", () => {
+  const limits: Record<string, { good: unknown[]; bad: unknown[] }> = {
+    eval_interval: { good: [1], bad: [0] },
+    dropout: { good: [0, 0.999], bad: [1, -0.1] },
+    beta2: { good: [0, 0.99], bad: [1] },
+    ffn: { good: ["gelu", "gelu_tanh"], bad: ["relu", ""] },
+    max_iters: { good: [0], bad: [-1, 0.5] },
+    learning_rate: { good: [0], bad: [-1e-9] },
+    backend: { good: ["mpi"], bad: ["nccl"] },
+    device: { good: ["auto", "cpu"], bad: ["cuda"] },
+    dtype: { good: ["float32"], bad: ["bfloat16"] },
+    seed: { good: [0, 2 ** 32 - 1], bad: [-1, 2 ** 32, 0.5] },
+    threads: { good: [0, 8], bad: [-1] },
+    vocab_size: { good: [1, 65536], bad: [0, 65537] },
+    temperature: { good: [1e-9], bad: [0] },
+    top_k: { good: [0], bad: [-1] },
+    start: { good: [""], bad: [1] },
+    dataset: { good: ["x"], bad: [""] },
+  };
+  const table: Record<string, { safeParse(value: unknown): { success: boolean } }> = rules;
+  for (const [key, { good, bad }] of Object.entries(limits)) {
+    for (const value of good) assert.equal(table[key]?.safeParse(value).success, true, `${key} = ${value}`);
+    for (const value of bad) assert.equal(table[key]?.safeParse(value).success, false, `${key} = ${value}`);
+  }
+});
+
+test("every config file of the repository holds known keys with allowed values", async () => {
+  const names = readdirSync(join(ROOT, "config")).filter((name) => name !== "rules.ts");
+  assert.ok(names.length >= 2);
+  for (const name of names) {
+    const path = join(ROOT, "config", name);
+    const { default: settings } = await import(pathToFileURL(path).href);
+    assert.deepEqual(await configure(import.meta.url, settings, { env: {}, log: () => {}, argv: [path] }), settings);
+    for (const key of Object.keys(settings)) assert.ok(Object.hasOwn(rules, key), `${name}: ${key}`);
+  }
+});
+
+// ---- as a program ----
+
+const importPath = (name: string) => relative(join(FOLDER, "tools"), join(ROOT, name)).replaceAll("\\", "/");
+const SCRIPT = `
+import { configure } from "${importPath("configurator.ts")}";
+import { main } from "${importPath("engine/errors.ts")}";
+
+const defaults = {
+  // I/O
+  out_dir: "out", // folder of the checkpoint
+  start: "a // b", // the prompt; see https://example.org
+  eval_only: false, // ${"a".repeat(39)} ${"b".repeat(39)}
+  // model
+  // of the smallest size
+  batch_size: 5 * 8, // ${"a".repeat(39)} ${"b".repeat(40)}
+};
+
+main(async () => {
+  const config = await configure(import.meta.url, defaults, { usage: "Do a thing." });
+  console.log(JSON.stringify(config));
+});
+`;
+
+function runScript(...argv: string[]): Promise<{ stdout: string; stderr: string; status: unknown }> {
+  mkdirSync(join(FOLDER, "tools"), { recursive: true });
+  writeFileSync(join(FOLDER, "tools/thing.ts"), SCRIPT);
+  const args = ["--import", import.meta.resolve("tsx"), "tools/thing.ts", ...argv];
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, { cwd: FOLDER }, (error, stdout, stderr) => {
+      resolve({ stdout, stderr, status: error?.code ?? 0 });
+    });
+  });
+}
+
+test("a script: --help lists every key under the headings of its source", async () => {
+  const expected = `usage: tsx tools/thing.ts [config file] [--key=value ...]
+Do a thing.
+
+I/O
+  --out_dir="out"    folder of the checkpoint
+  --start="a // b"   the prompt; see https://example.org
+  --eval_only=false  ${"a".repeat(39)} ${"b".repeat(39)}
+
+model of the smallest size
+  --batch_size=40    ${"a".repeat(39)}
+                     ${"b".repeat(40)}
+
+A flag wins over the environment (NANOGPT_<KEY>=value), that over the config file.
+`;
+  const [long, short] = await Promise.all([runScript("--bogus", "--help"), runScript("-h")]);
+  assert.deepEqual(long, { stdout: expected, stderr: "", status: 0 });
+  assert.deepEqual(short, long);
+});
+
+test("a script: settings arrive; a mistake is one line on stderr and exit code 1", async () => {
+  writeFileSync(join(FOLDER, "small.ts"), "export default { batch_size: 2, n_layer: 3 } satisfies object;");
+  const [good, bad] = await Promise.all([
+    runScript("small.ts", "--eval_only"),
+    runScript("small.ts", "--batch_size=0"),
+  ]);
+  assert.equal(good.stderr, "");
+  assert.deepEqual(good.stdout.trim().split("\n"), [
+    "overriding with small.ts: batch_size=2",
+    "overriding with flags: eval_only=true",
+    "not used here, from small.ts: n_layer",
+    '{"out_dir":"out","start":"a // b","eval_only":true,"batch_size":2}',
+  ]);
+
+  const line = "error: batch_size must be an integer of at least 1, got 0 (--batch_size)\n";
+  assert.deepEqual(bad, { stdout: "", stderr: line, status: 1 });
+});
