@@ -1,0 +1,44 @@
+// Where a dataset is: `shakespeare_char` means data/shakespeare_char of this repository, wherever the script was
+// started; anything else is a path. Also how to speak of files and prepare scripts in messages.
+
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { UserError } from "../engine/errors.ts";
+
+const DATA = dirname(fileURLToPath(import.meta.url));
+
+/** The absolute path of a dataset's folder, by its name under data/ or its path; a UserError lists those there are. */
+export function datasetFolder(dataset: string): string {
+  const isName = /^[^./\\][^/\\]*$/.test(dataset); // "." and "../x" are paths
+  const places = isName ? [join(DATA, dataset), resolve(dataset)] : [resolve(dataset)];
+  const found = places.find((place) => statSync(place, { throwIfNoEntry: false })?.isDirectory());
+  if (found !== undefined && dataset !== "") return found;
+  const known = readdirSync(DATA).filter((name) => existsSync(join(DATA, name, "prepare.ts")));
+  const commands = known.map((name) => `${name} (${prepareCommand(join(DATA, name))})`);
+  throw new UserError(`no dataset "${dataset}"; there are: ${commands.join(", ")}; or give the path of a folder`);
+}
+
+/** The command that makes the files of a dataset's folder. */
+export function prepareCommand(folder: string): string {
+  return `tsx ${shownPath(join(folder, "prepare.ts"))}`;
+}
+
+/** What to run where `file` of a dataset is missing or broken: its prepare script, if its folder has one. */
+export function prepareHint(file: string): string {
+  const folder = dirname(file);
+  if (existsSync(join(folder, "prepare.ts"))) return `run: ${prepareCommand(folder)}`;
+  return "run the dataset's prepare script with --out set to this folder";
+}
+
+/** A fault of the system (no permission, no space, ...) as a one-line UserError; any other error as it is. */
+export function explain(error: unknown, what: string): unknown {
+  return error instanceof Error && "syscall" in error ? new UserError(`${what}: ${error.message}`) : error;
+}
+
+/** A path as a person would type it: relative to the working directory where the file is below it. */
+export function shownPath(path: string): string {
+  const short = relative(process.cwd(), path);
+  return short === "" || short.startsWith("..") || isAbsolute(short) ? path : short;
+}

@@ -1,0 +1,109 @@
+// meta.json: what a dataset's tokens mean. Checkpoints store the same object, so that a model can be sampled without
+// its dataset. Leaves out the making of vocabularies (characters.ts) and their use (tokenizer.ts).
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { z } from "zod";
+
+import { hasCode, UserError } from "../engine/errors.ts";
+import { explain, prepareHint, shownPath } from "./dataset.ts";
+
+// what a prepare script adds about its work; a hand-made meta.json may leave it out
+const about = {
+  source: z
+    .object({
+      name: z.string(),
+      url: z.string().exactOptional(),
+      path: z.string().exactOptional(),
+      sha256: z.string(),
+      characters: z.int(),
+    })
+    .exactOptional(),
+  train_tokens: z.int().exactOptional(),
+  val_tokens: z.int().exactOptional(),
+};
+
+const characterMeta = z.object({
+  kind: z.literal("char"),
+  vocab_size: z.int().min(1).max(65_536),
+  itos: z.array(z.string()), // token id -> character
+  stoi: z.record(z.string(), z.int()), // character -> token id
+  ...about,
+});
+
+const gpt2Meta = z.object({
+  kind: z.literal("gpt2"),
+  vocab_size: z.literal(50_257),
+  ...about,
+});
+
+const anyMeta = z.discriminatedUnion("kind", [characterMeta, gpt2Meta]);
+
+/** One token a character. */
+export type CharacterMeta = z.infer<typeof characterMeta>;
+/** GPT-2's byte pairs, which need no vocabulary here: every program knows them. */
+export type Gpt2Meta = z.infer<typeof gpt2Meta>;
+export type Meta = CharacterMeta | Gpt2Meta;
+
+/** GPT-2's encoding, for datasets without a meta.json: what nanoGPT assumes, too. */
+export const GPT2_META: Gpt2Meta = { kind: "gpt2", vocab_size: 50_257 };
+
+/** meta.json of a dataset's folder, or undefined where there is none; a UserError where it can't be used. */
+export function readMeta(folder: string): Meta | undefined {
+  const path = join(folder, "meta.json");
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw explain(error, `cannot read ${shownPath(path)}`);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new UserError(`${shownPath(path)} is not JSON; ${prepareHint(path)}`);
+  }
+  return checkMeta(json, shownPath(path), prepareHint(path));
+}
+
+/** `json` as a Meta that agrees with itself; a UserError says what of `where` is wrong and ends with the `advice`. */
+export function checkMeta(json: unknown, where: string, advice: string): Meta {
+  const parsed = anyMeta.safeParse(json);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const field = issue?.path.length ? issue.path.join(".") : "the whole";
+    throw new UserError(`${where} has a wrong field, ${field}: ${issue?.message}; ${advice}`);
+  }
+  const meta = parsed.data;
+  const fault = meta.kind === "char" ? vocabularyFault(meta) : undefined;
+  if (fault !== undefined) throw new UserError(`${where} contradicts itself: ${fault}; ${advice}`);
+  return meta;
+}
+
+function vocabularyFault({ vocab_size, itos, stoi }: CharacterMeta): string | undefined {
+  if (itos.length !== vocab_size) return `vocab_size is ${vocab_size}, but itos has ${itos.length} characters`;
+  const long = itos.findIndex((character) => [...character].length !== 1);
+  if (long >= 0) return `itos.${long} is not one character`;
+  const ids = new Map(Object.entries(stoi));
+  if (ids.size !== vocab_size) return `vocab_size is ${vocab_size}, but stoi has ${ids.size} characters`;
+  const moved = itos.findIndex((character, id) => ids.get(character) !== id);
+  if (moved >= 0) return `itos.${moved} has another number in stoi`;
+  return undefined;
+}
+
+/** Characters one after another on one line, control characters escaped, at most 200 of them. */
+export function listCharacters(characters: readonly string[]): string {
+  const shown = characters.slice(0, 200).map((c) => (/[\p{C}\p{Zl}\p{Zp}]/u.test(c) ? escapeCharacter(c) : c));
+  return shown.join("") + (characters.length > 200 ? ` … and ${characters.length - 200} more` : "");
+}
+
+function escapeCharacter(character: string): string {
+  return character === "\n" ? "\\n" : `\\u{${codePoint(character).toString(16)}}`;
+}
+
+/** The number that Unicode gives to the first character of `text`. */
+export function codePoint(text: string): number {
+  return text.codePointAt(0) ?? 0;
+}

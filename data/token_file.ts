@@ -1,0 +1,112 @@
+// Token files as nanoGPT writes them: one unsigned 16-bit little-endian number a token, nothing else. They are read
+// where needed, a block at a time, so memory does not grow with the file. Leaves out what the tokens mean (meta.ts).
+
+import { closeSync, fstatSync, openSync, readSync, type Stats } from "node:fs";
+
+import { writeFileAtomic } from "../engine/atomic.ts";
+import { hasCode, UserError } from "../engine/errors.ts";
+import { explain, prepareHint, shownPath } from "./dataset.ts";
+
+const BYTES_PER_TOKEN = 2;
+const BUFFER_TOKENS = 32_768;
+
+/** An open token file. */
+export class TokenFile {
+  readonly path: string;
+  readonly length: number; // in tokens
+  readonly #file: number;
+  readonly #bytes = new DataView(new ArrayBuffer(BUFFER_TOKENS * BYTES_PER_TOKEN));
+
+  /** Opens `path`; a UserError where it is missing, empty or not a row of 16-bit numbers. */
+  constructor(path: string) {
+    this.path = path;
+    this.#file = openTokens(path);
+    const stat = fstatSync(this.#file);
+    this.length = stat.size / BYTES_PER_TOKEN;
+    const fault = faultOf(stat);
+    if (fault === undefined) return;
+    this.close();
+    throw new UserError(`${shownPath(path)} ${fault}; ${prepareHint(path)}`);
+  }
+
+  /** Tokens [start, start + count) of the file -> `into` [at, at + count). */
+  read(start: number, count: number, into: Int32Array, at = 0): void {
+    if (!(start >= 0 && start + count <= this.length && at >= 0 && at + count <= into.length)) {
+      throw new RangeError(`internal: tokens ${start} + ${count} of ${this.length}, to ${at} of ${into.length}`);
+    }
+    for (let done = 0; done < count; done += BUFFER_TOKENS) {
+      const tokens = Math.min(count - done, BUFFER_TOKENS);
+      this.#fill(tokens * BYTES_PER_TOKEN, (start + done) * BYTES_PER_TOKEN);
+      for (let i = 0; i < tokens; i++) into[at + done + i] = this.#bytes.getUint16(i * BYTES_PER_TOKEN, true);
+    }
+  }
+
+  /** Bytes [position, position + bytes) of the file -> the buffer. The system may give them in several parts. */
+  #fill(bytes: number, position: number): void {
+    for (let done = 0; done < bytes; ) {
+      const read = readSync(this.#file, this.#bytes, done, bytes - done, position + done);
+      if (read === 0) throw new UserError(`${shownPath(this.path)} became shorter while it was read; start again`);
+      done += read;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
+
+function openTokens(path: string): number {
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) throw new UserError(`no ${shownPath(path)}; ${prepareHint(path)}`);
+    throw explain(error, `cannot open ${shownPath(path)}`);
+  }
+}
+
+function faultOf(stat: Stats): string | undefined {
+  if (!stat.isFile()) return "is not a file";
+  if (stat.size === 0) return "is empty";
+  if (stat.size % BYTES_PER_TOKEN !== 0) return `has ${stat.size} bytes: an odd number, so it was cut off`;
+  return undefined;
+}
+
+/** Write `tokens` as the token file `path`, whole or not at all. */
+export function writeTokens(path: string, tokens: Uint16Array): void {
+  const bytes = Buffer.from(tokens.buffer, tokens.byteOffset, tokens.byteLength);
+  writeFileAtomic(path, LITTLE_ENDIAN ? bytes : Buffer.from(bytes).swap16());
+}
+
+const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
+/** What a batch is made of. */
+export interface BatchShape {
+  B: number; // rows, the batch size
+  T: number; // tokens in a row, the block size
+}
+
+/** One batch: rows of T tokens from random places -> x [B*T], and the tokens that follow each of them -> y [B*T].
+ * Row b starts at floor(uniform(b) * (length - T)), where uniform(b) is in [0, 1): nanoGPT's range, in which the file's
+ * last token is a target only. A UserError where the file has no room for a row. */
+export function sampleBatch(
+  file: TokenFile,
+  { B, T }: BatchShape,
+  uniform: (row: number) => number,
+  x: Int32Array,
+  y: Int32Array,
+): void {
+  checkBlockSize(file, T);
+  for (let b = 0; b < B; b++) {
+    const start = Math.floor(uniform(b) * (file.length - T));
+    file.read(start, T, x, b * T);
+    file.read(start + 1, T, y, b * T);
+  }
+}
+
+/** A UserError where `file` is too short for rows of `T` tokens: scripts ask before any work starts. */
+export function checkBlockSize(file: TokenFile, T: number): void {
+  if (file.length > T) return;
+  const most = file.length - 1;
+  const advice = most > 0 ? `use --block_size=${most} or smaller, or prepare a longer text` : "prepare a longer text";
+  throw new UserError(`${shownPath(file.path)} has ${file.length} tokens, too few for --block_size=${T}; ${advice}`);
+}
