@@ -1,0 +1,58 @@
+// What machine this is: how many threads pay, and which tfjs backend runs the plain, uncompiled model.
+
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+
+import * as tf from "@tensorflow/tfjs";
+
+tf.enableProdMode(); // else tfjs greets on stdout, and checks every kernel's numbers
+
+/** Threads for `--threads=0`: the physical cores that this process may use. Matrix products gain nothing from two
+ * threads on one core. */
+export function defaultThreads(): number {
+  return Math.max(1, Math.min(physicalCores() ?? Number.POSITIVE_INFINITY, availableParallelism()));
+}
+
+/** Cores of the whole machine, or undefined where the system doesn't tell. */
+function physicalCores(): number | undefined {
+  try {
+    if (process.platform === "darwin") {
+      return Number(execFileSync("sysctl", ["-n", "hw.physicalcpu"], { encoding: "utf8" })) || undefined;
+    }
+    if (process.platform !== "linux") return undefined;
+    const cores = new Set<string>();
+    for (const processor of readFileSync("/proc/cpuinfo", "utf8").split("\n\n")) {
+      const core = /^core id\s*:\s*(\d+)/m.exec(processor)?.[1];
+      if (core !== undefined) cores.add(`${/^physical id\s*:\s*(\d+)/m.exec(processor)?.[1]}/${core}`);
+    }
+    return cores.size || undefined;
+  } catch {
+    return undefined; // no /proc, no sysctl: the caller falls back to what Node says
+  }
+}
+
+/**
+ * Choose the tfjs backend for uncompiled runs: libtensorflow where one of its packages is installed, else tfjs' own
+ * CPU backend. Gives a line that says which and why.
+ */
+export async function useEagerBackend(): Promise<string> {
+  for (const name of ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"]) {
+    try {
+      await import(name);
+      if (await tf.setBackend("tensorflow")) return `eager (${name})`;
+    } catch (error) {
+      if (!isMissing(error, name)) return await plainBackend(`${name} does not load: ${firstLine(error)}`);
+    }
+  }
+  return await plainBackend("no tfjs-node installed");
+}
+
+async function plainBackend(reason: string): Promise<string> {
+  await tf.setBackend("cpu");
+  return `eager (tfjs' plain CPU backend: ${reason})`;
+}
+
+const isMissing = (error: unknown, name: string) =>
+  error instanceof Error && /Cannot find (package|module)/.test(error.message) && error.message.includes(name);
+const firstLine = (error: unknown) => String(error instanceof Error ? error.message : error).split("\n")[0];

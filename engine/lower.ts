@@ -1,0 +1,200 @@
+// Turns a recorded graph into an ONNX model: one rule a kernel, in a table that the compiler keeps complete. Knows
+// ONNX's operators and ONNX Runtime's extra ones (domain com.microsoft), and nothing of how a model is run.
+//
+// The rules are those of ONNX Runtime's CPU provider. Every kernel here gives the same bits for any number of threads:
+// ScatterND with duplicate indices, for one, does not, and is not used.
+
+import type { Graph, Inputs, KernelAttrs, KernelName, Node, Value } from "./graph.ts";
+import { OnnxBuilder } from "./onnx.ts";
+
+/** The graph as the bytes of an ONNX model, its inputs and outputs under the graph's names. */
+export function lower(graph: Graph): Uint8Array {
+  const g = new OnnxBuilder();
+  const names = new Map<Value, string>();
+  for (const [name, value] of graph.inputs) names.set(value, g.input(name, value.shape, value.dtype));
+  for (const [value, data] of graph.constants) names.set(value, g.constant(data, value.shape, value.dtype));
+  const results = new Set<string>(); // what a node gave and no output is called after yet
+  for (const node of graph.nodes) {
+    const inputs = node.inputs.map((value) => names.get(value)!);
+    const outputs = [lowerNode(g, inputs, node)].flat();
+    node.outputs.forEach((value, i) => {
+      names.set(value, outputs[i]!);
+      if (!inputs.includes(outputs[i]!)) results.add(outputs[i]!);
+    });
+  }
+  for (const [name, value] of graph.outputs) {
+    const from = names.get(value)!;
+    g.output(name, from, value.shape, value.dtype, results.delete(from));
+    for (const [other, known] of names) if (known === from) names.set(other, results.has(from) ? from : name);
+  }
+  return g.serialize();
+}
+
+/** The values of a kernel call, for rules that depend on their shapes. */
+type Call = Pick<Node, "inputs" | "outputs">;
+type Rule<A> = (g: OnnxBuilder, inputs: Inputs<string>, attrs: A, call: Call) => string | string[];
+
+function lowerNode<K extends KernelName>(g: OnnxBuilder, inputs: string[], node: Node<K>) {
+  return rules[node.kernel](g, inputs as Inputs<string>, node.attrs, node);
+}
+
+/** A kernel that is an ONNX operator of the same meaning. */
+const same =
+  (op: string): Rule<unknown> =>
+  (g, inputs) =>
+    g.emit(op, inputs);
+
+const reduce =
+  (op: string): Rule<KernelAttrs["Sum"]> =>
+  (g, [x], { axes, keepDims }, node) => {
+    const counted = node.inputs[0]!.dtype === "bool" ? g.emit("Cast", [x], { to: 6 }) : x;
+    return g.emit(op, [counted, g.ints(axes)], { keepdims: keepDims ? 1 : 0 });
+  };
+
+const ELEMENT = { float32: 1, int32: 6, bool: 9 } as const;
+
+const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
+  Abs: same("Abs"),
+  Ceil: same("Ceil"),
+  Cos: same("Cos"),
+  Elu: same("Elu"),
+  Erf: same("Erf"),
+  Exp: same("Exp"),
+  Floor: same("Floor"),
+  Log: same("Log"),
+  Log1p: (g, [x]) => g.emit("Log", [g.emit("Add", [x, g.float(1)])]),
+  LogicalNot: same("Not"),
+  Neg: same("Neg"),
+  Reciprocal: same("Reciprocal"),
+  Relu: same("Relu"),
+  Round: same("Round"),
+  Rsqrt: (g, [x]) => g.emit("Reciprocal", [g.emit("Sqrt", [x])]),
+  Sigmoid: same("Sigmoid"),
+  Sign: same("Sign"),
+  Sin: same("Sin"),
+  Softplus: same("Softplus"),
+  Sqrt: same("Sqrt"),
+  Square: (g, [x]) => g.emit("Mul", [x, x]),
+  Tanh: same("Tanh"),
+  LeakyRelu: (g, [x], { alpha }) => g.emit("LeakyRelu", [x], { alpha: { float: alpha } }),
+  Step: (g, [x], { alpha }) => g.emit("Where", [g.emit("Greater", [x, g.float(0)]), g.float(1), g.float(alpha)]),
+  ClipByValue: (g, [x], { min, max }) => g.emit("Clip", [x, g.float(min), g.float(max)]),
+  Cast: (g, [x], { dtype }) => g.emit("Cast", [x], { to: ELEMENT[dtype] }),
+  Softmax: (g, [x]) => g.emit("Softmax", [x], { axis: -1 }),
+  LogSoftmax: (g, [x]) => g.emit("LogSoftmax", [x], { axis: -1 }),
+  Cumsum: (g, [x], { axis, exclusive, reverse }) =>
+    g.emit("CumSum", [x, g.int(axis)], { exclusive: exclusive ? 1 : 0, reverse: reverse ? 1 : 0 }),
+
+  Add: same("Add"),
+  Sub: same("Sub"),
+  Multiply: same("Mul"),
+  RealDiv: same("Div"),
+  Maximum: same("Max"),
+  Minimum: same("Min"),
+  Pow: same("Pow"),
+  SquaredDifference: (g, [a, b]) => {
+    const d = g.emit("Sub", [a, b]);
+    return g.emit("Mul", [d, d]);
+  },
+  EluGrad: (g, [dy, y]) => {
+    const slope = g.emit("Add", [g.emit("Min", [y, g.float(0)]), g.float(1)]); // 1 above zero, exp(x) = y + 1 below
+    return g.emit("Mul", [dy, slope]);
+  },
+  Equal: same("Equal"),
+  NotEqual: (g, inputs) => g.emit("Not", [g.emit("Equal", inputs)]),
+  Greater: same("Greater"),
+  GreaterEqual: same("GreaterOrEqual"),
+  Less: same("Less"),
+  LessEqual: same("LessOrEqual"),
+  LogicalAnd: same("And"),
+  LogicalOr: same("Or"),
+
+  Sum: reduce("ReduceSum"),
+  Mean: reduce("ReduceMean"),
+  Max: reduce("ReduceMax"),
+  Min: reduce("ReduceMin"),
+  Prod: reduce("ReduceProd"),
+  ArgMax: (g, [x], { axis }) => g.emit("Cast", [g.emit("ArgMax", [x], { axis, keepdims: 0 })], { to: ELEMENT.int32 }),
+
+  Reshape: (g, [x], _, node) => g.emit("Reshape", [x, g.ints(node.outputs[0]!.shape)]),
+  BroadcastTo: (g, [x], _, node) => g.emit("Expand", [x, g.ints(node.outputs[0]!.shape)]),
+  Transpose: (g, [x], { perm }) => g.emit("Transpose", [x], { perm }),
+  Slice: (g, [x], { begin, size }) => g.emit("Slice", [x, g.ints(begin), g.ints(begin.map((at, i) => at + size[i]!))]),
+  PadV2: (g, [x], { paddings, value }, node) => {
+    const pads = g.ints([...paddings.map(([before]) => before), ...paddings.map(([, after]) => after)]);
+    const fill = node.inputs[0]!.dtype === "int32" ? g.constant(Int32Array.of(value), [], "int32") : g.float(value);
+    return g.emit("Pad", [x, pads, fill]);
+  },
+  Concat: (g, inputs, { axis }) => g.emit("Concat", inputs, { axis }),
+  SplitV: (g, [x], { axis, sizes }) => g.emitMany(sizes.length, "Split", [x, g.ints(sizes)], { axis }),
+  Tile: (g, [x], { reps }) => g.emit("Tile", [x, g.ints(reps)]),
+
+  AddN: (g, inputs) => (inputs.length === 1 ? inputs[0]! : g.emit("Sum", inputs)),
+  Select: same("Where"),
+  BatchMatMul: (g, [a, b], { transposeA, transposeB }, node) => {
+    if (!transposeA && !transposeB) return g.emit("MatMul", [a, b]);
+    const turn = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 };
+    if (node.inputs.every(({ shape }) => shape.length === 2)) return g.emit("Gemm", [a, b], turn);
+    return g.emit("FusedMatMul", [a, b], { ...turn, alpha: { float: 1 } }, "com.microsoft");
+  },
+  GatherV2: (g, [x, indices], { axis }) => g.emit("Gather", [x, indices], { axis }),
+  OneHot: (g, [indices], { depth, on, off }) => {
+    const values = g.constant(Float32Array.of(off, on), [2], "float32");
+    return g.emit("OneHot", [g.emit("Cast", [indices], { to: 7 }), g.int(depth), values], { axis: -1 });
+  },
+  UnsortedSegmentSum: (g, [x, ids], { segments }, node) => {
+    const count = node.inputs[1]!.shape.reduce((n, size) => n * size, 1);
+    const width = node.inputs[0]!.shape.slice(node.inputs[1]!.shape.length).reduce((n, size) => n * size, 1);
+    const rows = sumRows(g, g.emit("Reshape", [x, g.ints([count, width])]), ids, segments, count, width);
+    return g.emit("Reshape", [rows, g.ints(node.outputs[0]!.shape)]);
+  },
+
+  FusedLayerNorm: (g, inputs, { epsilon }) =>
+    g.emitMany(3, "LayerNormalization", inputs, { axis: -1, epsilon: { float: epsilon } }),
+  FusedGelu: same("Gelu"),
+  FusedGeluGrad: (g, [dy, x]) => {
+    // d/dx x Phi(x) = Phi(x) + x phi(x), with t = x / sqrt(2): Phi = (1 + erf t) / 2, phi = exp(-t^2) / sqrt(2 pi)
+    const t = g.emit("Mul", [x, g.float(Math.SQRT1_2)]);
+    const half = g.emit("Mul", [g.emit("Erf", [t]), g.float(0.5)]);
+    const density = g.emit("Exp", [g.emit("Neg", [g.emit("Mul", [t, t])])]);
+    const tail = g.emit("Mul", [g.emit("Mul", [x, g.float(1 / Math.sqrt(2 * Math.PI))]), density]);
+    return g.emit("Mul", [dy, g.emit("Add", [g.emit("Add", [half, tail]), g.float(0.5)])]);
+  },
+  FusedCrossEntropy: (g, [logits, labels], _, node) => {
+    const N = node.inputs[0]!.shape[0]!;
+    const logProbs = g.emit("LogSoftmax", [logits], { axis: -1 });
+    const column = g.emit("Reshape", [labels, g.ints([N, 1])]);
+    const picked = g.emit("GatherElements", [logProbs, column], { axis: 1 });
+    return [g.emit("Neg", [g.emit("ReduceMean", [picked], { keepdims: 0 })]), logProbs];
+  },
+  FusedCrossEntropyGrad: (g, [logProbs, labels, dy], _, node) => {
+    // softmax minus one-hot, over N; a row has one label, so no index is met twice
+    const N = node.inputs[0]!.shape[0]!;
+    const scale = g.emit("Mul", [dy, g.float(1 / N)]);
+    const probs = g.emit("Mul", [g.emit("Exp", [logProbs]), scale]);
+    const update = g.emit("Expand", [g.emit("Neg", [scale]), g.ints([N, 1])]);
+    const column = g.emit("Reshape", [labels, g.ints([N, 1])]);
+    return g.emit("ScatterElements", [probs, column, update], { axis: 1, reduction: "add" });
+  },
+  FusedEmbeddingGrad: (g, [dy, ids], { rows }, node) => {
+    const [N, C] = node.inputs[0]!.shape as [number, number];
+    return sumRows(g, dy, ids, rows, N, C);
+  },
+  FusedDropout: (g, [x, mask], { scale }) => {
+    const factor = g.emit("Where", [mask, g.float(scale), g.float(0)]);
+    return g.emit("Mul", [x, factor]);
+  },
+};
+
+/** Add the rows of x [N, C] that share an id: [rows, C]. A one-hot product is several times faster while it is small. */
+function sumRows(g: OnnxBuilder, x: string, ids: string, rows: number, N: number, C: number): string {
+  const flat = g.emit("Reshape", [ids, g.ints([N])]);
+  if (rows <= 512) {
+    const values = g.constant(Float32Array.of(0, 1), [2], "float32");
+    const oneHot = g.emit("OneHot", [g.emit("Cast", [flat], { to: 7 }), g.int(rows), values], { axis: -1 });
+    return g.emit("Gemm", [oneHot, x], { transA: 1 });
+  }
+  const zeros = g.emit("ConstantOfShape", [g.ints([rows, C])]);
+  const index = g.emit("Expand", [g.emit("Reshape", [flat, g.ints([N, 1])]), g.ints([N, C])]);
+  return g.emit("ScatterElements", [zeros, index, x], { axis: 0, reduction: "add" });
+}

@@ -1,0 +1,195 @@
+// Builds an ONNX model and writes it as protobuf. Only the part of the format that the engine uses: one graph, dense
+// tensors, fixed shapes. Field numbers: onnx.proto of the ONNX project. Models over 2 GiB (external data) are left out.
+
+import protobuf from "protobufjs/light.js";
+
+import type { DType, Shape, TypedArray } from "./graph.ts";
+
+type AttributeValue = number | string | readonly number[] | { float: number } | { tensor: Tensor };
+export type Attributes = Record<string, AttributeValue>;
+
+interface Tensor {
+  name?: string;
+  dims: readonly number[];
+  dataType: number;
+  rawData: Uint8Array;
+}
+interface OnnxNode {
+  opType: string;
+  domain: string;
+  input: string[];
+  output: string[];
+  attribute: object[];
+}
+
+const ELEMENT = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+const OPSET = 20; // the first with Gelu
+const IR_VERSION = 9;
+
+/** A graph under construction. Values are called by name. */
+export class OnnxBuilder {
+  readonly #nodes: OnnxNode[] = [];
+  readonly #initializers: Tensor[] = [];
+  readonly #inputs: object[] = [];
+  readonly #outputs: object[] = [];
+  readonly #shared = new Map<string, string>(); // small constants by their content
+  #count = 0;
+
+  #name(): string {
+    return `t${this.#count++}`;
+  }
+
+  /** Add a node with one result. */
+  emit(opType: string, input: string[], attributes: Attributes = {}, domain = ""): string {
+    return this.emitMany(1, opType, input, attributes, domain)[0]!;
+  }
+
+  /** Add a node with `count` results. An input called "" is left out, as ONNX has it. */
+  emitMany(count: number, opType: string, input: string[], attributes: Attributes = {}, domain = ""): string[] {
+    const output = Array.from({ length: count }, () => this.#name());
+    const attribute = Object.entries(attributes).map(([name, value]) => encodeAttribute(name, value));
+    this.#nodes.push({ opType, domain, input, output, attribute });
+    return output;
+  }
+
+  input(name: string, shape: Shape, dtype: DType): string {
+    this.#inputs.push(valueInfo(name, shape, dtype));
+    return name;
+  }
+
+  /** Give a value the name of a graph output. `fresh`: it is a node's result that has no such name yet. */
+  output(name: string, value: string, shape: Shape, dtype: DType, fresh: boolean): void {
+    this.#outputs.push(valueInfo(name, shape, dtype));
+    if (!fresh) {
+      this.#nodes.push({ opType: "Identity", domain: "", input: [value], output: [name], attribute: [] });
+      return;
+    }
+    const renamed = (names: string[]) => names.map((old) => (old === value ? name : old));
+    for (const node of this.#nodes) {
+      node.input = renamed(node.input);
+      node.output = renamed(node.output);
+    }
+  }
+
+  /** A constant tensor. A large one with the same number everywhere takes no room in the model. */
+  constant(data: TypedArray, shape: Shape, dtype: DType): string {
+    if (data.length > 64 && data.every((number) => number === data[0])) {
+      const value = { tensor: { dims: [1], dataType: ELEMENT[dtype], rawData: bytesOf(data.slice(0, 1)) } };
+      return this.emit("ConstantOfShape", [this.ints(shape)], { value });
+    }
+    return this.#initializer(bytesOf(data), shape, ELEMENT[dtype]);
+  }
+
+  float(number: number): string {
+    return this.constant(Float32Array.of(number), [], "float32");
+  }
+
+  /** A constant int64 vector: shapes, axes, pads. */
+  ints(numbers: readonly number[]): string {
+    return this.#initializer(bytesOf(BigInt64Array.from(numbers, BigInt)), [numbers.length], ELEMENT.int64);
+  }
+
+  int(number: number): string {
+    return this.#initializer(bytesOf(BigInt64Array.of(BigInt(number))), [], ELEMENT.int64);
+  }
+
+  #initializer(rawData: Uint8Array, dims: Shape, dataType: number): string {
+    const key = rawData.length <= 64 ? `${dataType}[${dims}]${rawData}` : "";
+    const known = this.#shared.get(key);
+    if (known) return known;
+    const name = this.#name();
+    this.#initializers.push({ name, dims, dataType, rawData });
+    if (key) this.#shared.set(key, name);
+    return name;
+  }
+
+  get nodeCount(): number {
+    return this.#nodes.length;
+  }
+
+  /** The model as the bytes of an .onnx file. */
+  serialize(): Uint8Array {
+    const node = this.#nodes.map((n, i) => ({ ...n, name: `${n.opType}_${i}` }));
+    return ModelProto.encode({
+      irVersion: IR_VERSION,
+      opsetImport: [
+        { domain: "", version: OPSET },
+        { domain: "com.microsoft", version: 1 },
+      ],
+      graph: { name: "step", node, initializer: this.#initializers, input: this.#inputs, output: this.#outputs },
+    }).finish();
+  }
+}
+
+function bytesOf(data: TypedArray | BigInt64Array): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function valueInfo(name: string, shape: Shape, dtype: DType): object {
+  const dim = shape.map((dimValue) => ({ dimValue }));
+  return { name, type: { tensorType: { elemType: ELEMENT[dtype], shape: { dim } } } };
+}
+
+/** Plain numbers are ONNX ints, `{ float }` is a float: JavaScript can't tell 1 from 1.0. */
+function encodeAttribute(name: string, value: AttributeValue): object {
+  if (typeof value === "number") return { name, type: 2, i: value };
+  if (typeof value === "string") return { name, type: 3, s: Buffer.from(value) };
+  if (Array.isArray(value)) return { name, type: 7, ints: value };
+  if ("float" in value) return { name, type: 1, f: value.float };
+  if ("tensor" in value) return { name, type: 4, t: value.tensor };
+  throw new Error(`internal: attribute ${name} has a type that can't be written`);
+}
+
+// ---- the message types: { field: [number, type, "repeated"?] } ----------------------------------------------------
+
+type Field = [id: number, type: string, rule?: "repeated"];
+
+const MESSAGES: Record<string, Record<string, Field>> = {
+  Model: { irVersion: [1, "int64"], opsetImport: [8, "OperatorSet", "repeated"], graph: [7, "Graph"] },
+  OperatorSet: { domain: [1, "string"], version: [2, "int64"] },
+  Graph: {
+    node: [1, "Node", "repeated"],
+    name: [2, "string"],
+    initializer: [5, "Tensor", "repeated"],
+    input: [11, "ValueInfo", "repeated"],
+    output: [12, "ValueInfo", "repeated"],
+  },
+  Node: {
+    input: [1, "string", "repeated"],
+    output: [2, "string", "repeated"],
+    name: [3, "string"],
+    opType: [4, "string"],
+    attribute: [5, "Attribute", "repeated"],
+    domain: [7, "string"],
+  },
+  Attribute: {
+    name: [1, "string"],
+    f: [2, "float"],
+    i: [3, "int64"],
+    s: [4, "bytes"],
+    t: [5, "Tensor"],
+    ints: [8, "int64", "repeated"],
+    type: [20, "int32"],
+  },
+  Tensor: {
+    dims: [1, "int64", "repeated"],
+    dataType: [2, "int32"],
+    name: [8, "string"],
+    rawData: [9, "bytes"],
+  },
+  ValueInfo: { name: [1, "string"], type: [2, "Type"] },
+  Type: { tensorType: [1, "TensorType"] },
+  TensorType: { elemType: [1, "int32"], shape: [2, "TensorShape"] },
+  TensorShape: { dim: [1, "Dimension", "repeated"] },
+  Dimension: { dimValue: [1, "int64"] },
+};
+
+const root = new protobuf.Root();
+for (const [name, fields] of Object.entries(MESSAGES)) {
+  const type = new protobuf.Type(name);
+  for (const [field, [id, fieldType, rule]] of Object.entries(fields)) {
+    type.add(new protobuf.Field(field, id, fieldType, rule));
+  }
+  root.add(type);
+}
+const ModelProto = root.lookupType("Model");

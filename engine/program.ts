@@ -1,0 +1,232 @@
+// A function of (weights, inputs), made ready to run many times: compiled (traced, lowered, run by ONNX Runtime) or
+// eager (the same function on a tfjs backend, the slow twin that the compiled one must equal). Knows no model.
+//
+//   const engine = await createEngine({ compile: true, threads: 2 });
+//   const backward = await engine.program(({ x, y }, mask) => loss(x, y, mask), { variables, inputs, gradients: true });
+//   const [loss] = await backward.run({ x, y }, { dropout: [seed, iteration] });   // gradients: in variable.grad
+
+import * as tf from "@tensorflow/tfjs";
+
+import { defaultThreads, useEagerBackend } from "./device.ts";
+import type { DType, Graph, Shape } from "./graph.ts";
+import { lower } from "./lower.ts";
+import { fillKeepMask, keyOf } from "./rng.ts";
+import { type Buffer, bind, runtimeVersion, Session } from "./session.ts";
+import { type DeclareInput, trace } from "./trace.ts";
+
+/** A weight of the model. Its numbers live in `data`; `value` is the tensor that stands for them while a body runs. */
+export interface Variable {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly data: Float32Array;
+  grad?: Float32Array;
+  value: tf.Tensor;
+}
+
+/** Gives a bool tensor of the shape, true where an element is kept: dropout's random choice. */
+export type MaskSource = (shape: Shape, rate: number) => tf.Tensor;
+
+/** What a program computes: one tensor (a scalar, if gradients are asked for) from tensors, in tfjs operations. */
+export type Body<Name extends string> = (inputs: Record<Name, tf.Tensor>, mask: MaskSource) => tf.Tensor;
+
+export interface ProgramOptions<Name extends string> {
+  variables: readonly Variable[];
+  inputs: Record<Name, { shape: Shape; dtype: DType }>;
+  gradients?: boolean;
+  profile?: string | undefined; // where ONNX Runtime writes a profile on dispose: the start of the file's path
+}
+
+export interface RunOptions {
+  dropout?: readonly (number | string)[]; // which random masks: the same list gives the same masks
+  accumulate?: boolean; // add to the gradients that are there, else replace them
+}
+
+export interface Program<Name extends string> {
+  /** Compute the body's value. With gradients, they are then in `variable.grad`. The array is reused by the next run.
+   * @throws EngineError where an input has another length than the program was made for */
+  run(inputs: Record<Name, Int32Array | Float32Array>, options?: RunOptions): Promise<Float32Array>;
+  readonly graph?: Graph;
+  dispose(): Promise<void>;
+}
+
+export interface Engine {
+  readonly description: string;
+  readonly threads: number;
+  program<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>): Promise<Program<Name>>;
+}
+
+/** A run that doesn't fit its program. */
+export class EngineError extends Error {
+  override name = "EngineError";
+}
+
+/** @param options.threads 0 for one a physical core */
+export async function createEngine(options: { compile: boolean; threads?: number }): Promise<Engine> {
+  const threads = options.threads || defaultThreads();
+  if (options.compile) {
+    const description = `cpu, compiled (onnxruntime ${runtimeVersion}, ${threads} thread${threads > 1 ? "s" : ""})`;
+    return { description, threads, program: (body, spec) => CompiledProgram.create(body, spec, threads) };
+  }
+  const description = await useEagerBackend();
+  return { description, threads, program: async (body, spec) => new EagerProgram(body, spec) };
+}
+
+/** Run `body` with the variables standing for `tensors`; with gradients of its value if asked for. */
+function evaluate(variables: readonly Variable[], tensors: tf.Tensor[], gradients: boolean, body: () => tf.Tensor) {
+  variables.forEach((variable, i) => {
+    variable.value = tensors[i]!;
+  });
+  if (!gradients) return { value: body(), grads: [] };
+  return tf.valueAndGrads(() => body() as tf.Scalar)(tensors);
+}
+
+const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
+const arrayOf = (shape: Shape, dtype: DType) =>
+  new ({ float32: Float32Array, int32: Int32Array, bool: Uint8Array })[dtype](sizeOf(shape));
+
+class CompiledProgram<Name extends string> implements Program<Name> {
+  readonly graph: Graph;
+  readonly #session: Session;
+  readonly #profiled: boolean;
+  readonly #variables: readonly Variable[];
+  readonly #inputs: Record<string, Buffer>;
+  readonly #masks: { data: Uint8Array; rate: number }[];
+  readonly #value: Float32Array;
+  readonly #outputs: ReturnType<typeof bind>;
+  #added?: { grads: Float32Array[]; outputs: ReturnType<typeof bind> }; // where later micro-batches' gradients go first
+
+  private constructor(
+    graph: Graph,
+    session: Session,
+    variables: readonly Variable[],
+    inputs: Record<string, Buffer>,
+    masks: { data: Uint8Array; rate: number }[],
+    profiled: boolean,
+  ) {
+    this.graph = graph;
+    this.#profiled = profiled;
+    this.#session = session;
+    this.#variables = variables;
+    this.#inputs = inputs;
+    this.#masks = masks;
+    const value = graph.outputs.get("value")!;
+    this.#value = new Float32Array(sizeOf(value.shape));
+    this.#outputs = this.#bind(variables.map((variable) => variable.grad));
+  }
+
+  static async create<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>, threads: number) {
+    const { variables, inputs, gradients = false, profile } = options;
+    const rates: number[] = [];
+    const graph = trace((input) => traceBody(body, variables, inputs, gradients, rates, input));
+    const buffers: Record<string, Buffer> = {};
+    for (const [name, { shape, dtype }] of graph.inputs) buffers[name] = { data: arrayOf(shape, dtype), shape, dtype };
+    for (const { name, data, shape } of variables) buffers[name] = { data, shape, dtype: "float32" };
+    if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
+    const session = await Session.create(lower(graph), buffers, { threads, profile });
+    const masks = rates.map((rate, i) => ({ data: buffers[`dropout.${i}`]!.data as Uint8Array, rate }));
+    return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, masks, Boolean(profile));
+  }
+
+  #bind(grads: (Float32Array | undefined)[]) {
+    const { shape } = this.graph.outputs.get("value")!;
+    const buffers: Record<string, Buffer> = { value: { data: this.#value, shape, dtype: "float32" } };
+    this.#variables.forEach(({ name, shape }, i) => {
+      buffers[`grad.${name}`] = { data: grads[i]!, shape, dtype: "float32" };
+    });
+    return bind(buffers);
+  }
+
+  async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
+    for (const name in inputs) {
+      const { data, shape } = this.#inputs[name]!;
+      if (data.length !== inputs[name].length) {
+        throw new EngineError(
+          `the step was compiled for ${name} [${shape}] (${data.length} numbers) and got ${inputs[name].length}: keep ` +
+            "the shape, or make a second program",
+        );
+      }
+      data.set(inputs[name]);
+    }
+    this.#masks.forEach(({ data, rate }, i) => {
+      fillKeepMask(data, keyOf("dropout", ...(options.dropout ?? []), i), rate);
+    });
+    if (options.accumulate) await this.#runAndAdd();
+    else await this.#session.run(this.#outputs);
+    return this.#value;
+  }
+
+  async #runAndAdd(): Promise<void> {
+    if (!this.#added) {
+      const grads = this.#variables.map(({ data }) => new Float32Array(data.length));
+      this.#added = { grads, outputs: this.#bind(grads) };
+    }
+    await this.#session.run(this.#added.outputs);
+    this.#variables.forEach((variable, i) => {
+      addInto(variable.grad!, this.#added!.grads[i]!);
+    });
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#profiled) this.#session.endProfiling();
+    await this.#session.dispose();
+  }
+}
+
+/** The traced function: declares the weights and inputs, names the value and the gradients. */
+function traceBody<Name extends string>(
+  body: Body<Name>,
+  variables: readonly Variable[],
+  inputs: ProgramOptions<Name>["inputs"],
+  gradients: boolean,
+  rates: number[],
+  input: DeclareInput,
+): Record<string, tf.Tensor> {
+  const weights = variables.map(({ name, shape }) => input(name, shape, "float32"));
+  const tensors = {} as Record<Name, tf.Tensor>;
+  for (const name in inputs) tensors[name] = input(name, inputs[name].shape, inputs[name].dtype);
+  const mask: MaskSource = (shape, rate) => input(`dropout.${rates.push(rate) - 1}`, shape, "bool");
+  const { value, grads } = evaluate(variables, weights, gradients, () => body(tensors, mask));
+  return { value, ...Object.fromEntries(grads.map((grad, i) => [`grad.${variables[i]!.name}`, grad])) };
+}
+
+class EagerProgram<Name extends string> implements Program<Name> {
+  readonly #body: Body<Name>;
+  readonly #options: ProgramOptions<Name>;
+
+  constructor(body: Body<Name>, options: ProgramOptions<Name>) {
+    this.#body = body;
+    this.#options = options;
+  }
+
+  async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
+    const { variables, inputs: specs, gradients = false } = this.#options;
+    let count = 0;
+    const mask: MaskSource = (shape, rate) => {
+      const keep = new Uint8Array(sizeOf(shape));
+      fillKeepMask(keep, keyOf("dropout", ...(options.dropout ?? []), count++), rate);
+      return tf.tensor(keep, [...shape], "bool");
+    };
+    const results = tf.tidy(() => {
+      const weights = variables.map(({ data, shape }) => tf.tensor(data, [...shape], "float32"));
+      const tensors = {} as Record<Name, tf.Tensor>;
+      for (const name in inputs) tensors[name] = tf.tensor(inputs[name], [...specs[name].shape], specs[name].dtype);
+      const { value, grads } = evaluate(variables, weights, gradients, () => this.#body(tensors, mask));
+      return [value, ...grads];
+    });
+    const [value, ...grads] = await Promise.all(results.map((tensor) => tensor.data() as Promise<Float32Array>));
+    tf.dispose(results);
+    grads.forEach((grad, i) => {
+      const variable = variables[i]!;
+      variable.grad ??= new Float32Array(grad.length);
+      if (options.accumulate) addInto(variable.grad, grad);
+      else variable.grad.set(grad);
+    });
+    return value!;
+  }
+
+  async dispose(): Promise<void> {}
+}
+
+function addInto(sum: Float32Array, more: Float32Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i]! += more[i]!;
+}

@@ -1,0 +1,72 @@
+// Random numbers without a state: each is a function of a key (who asks) and a counter (which one), so a resumed run
+// draws what the interrupted one would have drawn, and any part can be drawn alone or out of order.
+//
+// The function is a keyed 32-bit mixer: two multiply-and-shift rounds with the constants of Chris Wellons'
+// "hash-prospector" (lowbias32), a key word going in before each. Not for cryptography.
+
+/** Two words that choose one of 2^64 streams. */
+export type Key = readonly [number, number];
+
+/** The stream of whoever is named by `parts`, such as `keyOf(seed, "dropout", iteration, place)`. */
+export function keyOf(...parts: readonly (number | string)[]): Key {
+  let a = 0x243f6a88;
+  let b = 0x85a308d3; // both from the digits of pi
+  const absorb = (word: number) => {
+    a = mix(word, a, b);
+    b = mix(word ^ 0x13198a2e, b, a);
+  };
+  for (const part of parts) {
+    if (typeof part === "number") {
+      absorb(part | 0);
+      absorb(Math.floor(part / 2 ** 32));
+    } else {
+      for (const character of part) absorb(character.codePointAt(0)!);
+      absorb(-1); // so that ("ab", "c") is not ("a", "bc")
+    }
+  }
+  return [a, b];
+}
+
+/** 32 random bits, as a signed integer. For a fixed key no two counters give the same. */
+function mix(counter: number, k0: number, k1: number): number {
+  let x = (counter + k0) | 0;
+  x = Math.imul(x ^ (x >>> 16), 0x7feb352d) ^ k1;
+  x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
+  return x ^ (x >>> 16);
+}
+
+/** The stream's number `index`, uniform in [0, 1) with 53 random bits. */
+export function uniform([k0, k1]: Key, index: number): number {
+  const high = mix(2 * index, k0, k1) >>> 5;
+  const low = mix(2 * index + 1, k0, k1) >>> 6;
+  return (high * 2 ** 26 + low) / 2 ** 53;
+}
+
+/** Fill `out` with normally distributed numbers of mean 0 and the given deviation (Box and Muller 1958). */
+export function fillNormal(out: Float32Array, key: Key, deviation: number): void {
+  for (let i = 0; i < out.length; i += 2) {
+    const radius = deviation * Math.sqrt(-2 * Math.log(1 - uniform(key, i)));
+    const angle = 2 * Math.PI * uniform(key, i + 1);
+    out[i] = radius * Math.cos(angle);
+    if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle);
+  }
+}
+
+/**
+ * Fill `out` with 1 where an element is kept and 0 where it is dropped, independently with probability `rate` (to
+ * within 2^-17, since each element takes 16 bits). Four elements are written at a time: dropout draws one for every
+ * activation of the model, and this loop is all it costs.
+ */
+export function fillKeepMask(out: Uint8Array, [k0, k1]: Key, rate: number): void {
+  const keep = Math.round((1 - rate) * 0x10000);
+  const fours = new Uint32Array(out.buffer, out.byteOffset, out.length >>> 2);
+  for (let i = 0; i < fours.length; i++) {
+    const a = mix(2 * i, k0, k1);
+    const b = mix(2 * i + 1, k0, k1);
+    // (x - keep) >>> 31 is 1 where x < keep, without a branch
+    const ab = (((a & 0xffff) - keep) >>> 31) | ((((a >>> 16) - keep) >>> 31) << 8);
+    const cd = (((b & 0xffff) - keep) >>> 31) | ((((b >>> 16) - keep) >>> 31) << 8);
+    fours[i] = ab | (cd << 16);
+  }
+  for (let i = fours.length * 4; i < out.length; i++) out[i] = (mix(i, k0, ~k1) & 0xffff) < keep ? 1 : 0;
+}
