@@ -1,0 +1,89 @@
+// A run's state on disk: ckpt.json, which a person can read, and one safetensors file that it names. The weights are
+// written first, under a name of their own, and ckpt.json last: whenever the process dies, the folder holds one whole
+// checkpoint, the old or the new.
+
+import { createHash } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import * as z from "zod/mini";
+
+import { writeFileAtomic } from "./atomic.ts";
+import { hasCode, UserError } from "./errors.ts";
+import { encodeSafetensors, type NamedTensor, SafetensorsFile } from "./safetensors.ts";
+
+const FORMAT_VERSION = 1;
+
+const Settings = z.record(z.string(), z.unknown());
+const Metadata = z.object({
+  format_version: z.literal(FORMAT_VERSION),
+  model_args: Settings, // what the model is made with
+  config: Settings, // every setting of the run
+  iter_num: z.int(), // the step that comes next
+  best_val_loss: z.nullable(z.number()), // null before the first evaluation
+  rng: z.object({ seed: z.int(), iteration: z.int() }), // all random choices are functions of these
+  optimizer_steps: z.int(),
+  tokenizer: z.nullable(Settings), // the dataset's meta.json; null for GPT-2's tokens
+  weights: z.object({ file: z.string(), bytes: z.int(), sha256: z.string() }),
+});
+export type Metadata = z.infer<typeof Metadata>;
+
+/** Write a checkpoint into a folder, which is made if need be, in place of the one that is there. */
+export function saveCheckpoint(
+  directory: string,
+  metadata: Omit<Metadata, "format_version" | "weights">,
+  tensors: readonly NamedTensor[],
+): void {
+  mkdirSync(directory, { recursive: true });
+  const parts = encodeSafetensors(tensors, { format: "pt" });
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  const sha256 = hash.digest("hex");
+  const file = `weights-${sha256.slice(0, 12)}.safetensors`;
+  writeFileAtomic(join(directory, file), ...parts);
+  const bytes = parts.reduce((sum, part) => sum + part.length, 0);
+  const whole: Metadata = { format_version: FORMAT_VERSION, ...metadata, weights: { file, bytes, sha256 } };
+  writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
+  for (const name of readdirSync(directory)) {
+    // the checkpoint before this one, and what a killed process had begun
+    if (name !== file && /^(weights-\w+\.safetensors|ckpt\.json\.\d+\.tmp)/.test(name)) rmSync(join(directory, name));
+  }
+}
+
+/**
+ * Open the checkpoint of a folder; the caller closes `tensors`.
+ * @throws UserError where there is none, or it is damaged
+ */
+export function loadCheckpoint(directory: string): { metadata: Metadata; tensors: SafetensorsFile } {
+  for (let attempt = 0; ; attempt++) {
+    const metadata = readMetadata(join(directory, "ckpt.json"), directory);
+    const { file, bytes, sha256 } = metadata.weights;
+    const path = join(directory, file);
+    try {
+      const tensors = new SafetensorsFile(path);
+      if (tensors.size === bytes && tensors.checksum() === sha256) return { metadata, tensors };
+      tensors.close();
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      // a run may just have replaced its checkpoint: then ckpt.json names other weights by now
+      if (attempt < 5 && readMetadata(join(directory, "ckpt.json"), directory).weights.file !== file) continue;
+    }
+    throw new UserError(`the checkpoint in ${directory} is damaged: ${file} is missing or not what ckpt.json says`);
+  }
+}
+
+function readMetadata(path: string, directory: string): Metadata {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (!hasCode(error, "ENOENT") && !hasCode(error, "ENOTDIR")) throw error;
+    throw new UserError(`no checkpoint in ${directory} (no ckpt.json there); train one, or name another --out_dir`);
+  }
+  try {
+    return Metadata.parse(JSON.parse(text));
+  } catch (error) {
+    const why = error instanceof z.core.$ZodError ? z.prettifyError(error).split("\n").join(" ") : String(error);
+    throw new UserError(`${path} is not a checkpoint of this version: ${why}`);
+  }
+}
