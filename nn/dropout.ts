@@ -1,0 +1,23 @@
+// Dropout (Srivastava et al. 2014), with the random choice made by whoever runs the model.
+
+import * as tf from "@tensorflow/tfjs";
+
+import { fused, withGradient } from "./fused.ts";
+
+/** Gives a bool tensor of the shape that is true where an element is kept. Each call is a new choice. */
+export type MaskSource = (shape: readonly number[], rate: number) => tf.Tensor;
+
+/** Elements are zeroed with probability `rate` and the rest scaled to keep the mean. Does nothing without a mask
+ * source (evaluation) or at rate 0. Any shape. */
+export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined): tf.Tensor {
+  if (!mask || rate === 0) return x;
+  const keep = mask(x.shape, rate);
+  const scale = 1 / (1 - rate);
+  const apply = (x: tf.Tensor, keep: tf.Tensor) =>
+    fused("FusedDropout", { x, mask: keep }, { scale }, () => [tf.mul(tf.mul(x, tf.cast(keep, "float32")), scale)]);
+  return withGradient([x], (x) => ({
+    value: apply(x!, keep)[0]!,
+    saved: [keep],
+    gradient: (dy, [keep]) => apply(dy, keep!),
+  }));
+}

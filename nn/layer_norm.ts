@@ -1,0 +1,40 @@
+// Layer normalisation (Ba, Kiros and Hinton 2016, equations 3 and 4).
+
+import * as tf from "@tensorflow/tfjs";
+
+import { asRows, fused, withGradient } from "./fused.ts";
+
+/**
+ * Each row to mean 0 and variance 1, then scaled and shifted: (x - mean) / sqrt(variance + epsilon) * weight + bias.
+ * @param x [..., C]
+ * @param weight [C]
+ * @param bias [C], or none
+ * @returns [..., C]
+ */
+export function layerNorm(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor, epsilon = 1e-5): tf.Tensor {
+  const inputs = bias ? [asRows(x), weight, bias] : [asRows(x), weight];
+  const y = withGradient(inputs, (x, w, b) => {
+    const [value, mean, inverse] = fused("FusedLayerNorm", { x, weight: w, bias: b }, { epsilon }, () => {
+      const { mean, variance } = tf.moments(x!, -1, true);
+      const inverse = tf.rsqrt(tf.add(variance, epsilon));
+      const scaled = tf.mul(tf.mul(tf.sub(x!, mean), inverse), w!);
+      return [b ? tf.add(scaled, b) : scaled, mean, inverse];
+    }) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    return {
+      value,
+      saved: [x!, w!, mean, inverse],
+      gradient: b ? layerNormGrad : (...args) => layerNormGrad(...args).slice(0, 2),
+    };
+  });
+  return tf.reshape(y, x.shape);
+}
+
+/** dy -> dx, dweight, dbias. */
+function layerNormGrad(dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] {
+  const [x, weight, mean, inverse] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+  const normal = tf.mul(tf.sub(x, mean), inverse);
+  const g = tf.mul(dy, weight);
+  // a change of x along the row's mean or along its normalised self does not move y: take these parts out of g
+  const still = tf.add(tf.mean(g, -1, true), tf.mul(normal, tf.mean(tf.mul(g, normal), -1, true)));
+  return [tf.mul(tf.sub(g, still), inverse), tf.sum(tf.mul(dy, normal), 0), tf.sum(dy, 0)];
+}
