@@ -1,0 +1,39 @@
+// A bar at the foot of the terminal, with the time left, under the lines that a program prints. Nothing but the lines
+// where stdout is a file or a pipe.
+
+import cliProgress from "cli-progress";
+
+export interface Progress {
+  /** Print a line above the bar. */
+  log(line: string): void;
+  /** Show how far the work is; `note` stands behind the bar. */
+  update(done: number, note: string): void;
+  /** Take the bar away. */
+  stop(): void;
+}
+
+/** A bar from `start` to `total` units of work. */
+export function startProgress(total: number, start = 0, log = console.log): Progress {
+  if (!process.stdout.isTTY || !process.stderr.isTTY) return { log, update() {}, stop() {} };
+  const bar = new cliProgress.SingleBar(
+    {
+      format: "{bar} {value}/{total} | {eta_formatted} left | {note}",
+      barsize: 24,
+      clearOnComplete: true,
+      hideCursor: true,
+      etaBuffer: 100, // steps that the time left is judged by: evaluations in between are slower
+      gracefulExit: false, // Ctrl-C is for the program
+    },
+    cliProgress.Presets.shades_classic,
+  );
+  bar.start(total, start, { note: "" });
+  return {
+    log(line) {
+      process.stderr.write("\r\x1b[2K"); // clear the bar's line
+      log(line);
+      bar.render();
+    },
+    update: (done, note) => bar.update(done, { note }),
+    stop: () => bar.stop(),
+  };
+}
