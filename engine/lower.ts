@@ -4,7 +4,7 @@
 // The rules are those of ONNX Runtime's CPU provider. Every kernel here gives the same bits for any number of threads:
 // ScatterND with duplicate indices, for one, does not, and is not used.
 
-import type { Graph, Inputs, KernelAttrs, KernelName, Node, Value } from "./graph.ts";
+import type { DType, Graph, Inputs, KernelAttrs, KernelName, Node, Value } from "./graph.ts";
 import { OnnxBuilder } from "./onnx.ts";
 
 /** The graph as the bytes of an ONNX model, its inputs and outputs under the graph's names. */
@@ -52,6 +52,7 @@ const reduce =
   };
 
 const ELEMENT = { float32: 1, int32: 6, bool: 9 } as const;
+const arrays = { float32: Float32Array, int32: Int32Array, bool: Uint8Array };
 
 const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
   Abs: same("Abs"),
@@ -138,15 +139,24 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
     return g.emit("FusedMatMul", [a, b], { ...turn, alpha: { float: 1 } }, "com.microsoft");
   },
   GatherV2: (g, [x, indices], { axis }) => g.emit("Gather", [x, indices], { axis }),
-  OneHot: (g, [indices], { depth, on, off }) => {
-    const values = g.constant(Float32Array.of(off, on), [2], "float32");
-    return g.emit("OneHot", [g.emit("Cast", [indices], { to: 7 }), g.int(depth), values], { axis: -1 });
+  OneHot: (g, [indices], { depth, on, off }, node) => {
+    // by comparison: ONNX's own OneHot takes index -1 for the last class, where tfjs has none
+    const number = (n: number, dtype: DType) => g.constant(new arrays[dtype]([n]), [], dtype);
+    const column = g.emit("Reshape", [indices, g.ints([...node.inputs[0]!.shape, 1])]);
+    const classes = g.emit("Range", [number(0, "int32"), number(depth, "int32"), number(1, "int32")]);
+    const { dtype } = node.outputs[0]!;
+    return g.emit("Where", [g.emit("Equal", [column, classes]), number(on, dtype), number(off, dtype)]);
   },
   UnsortedSegmentSum: (g, [x, ids], { segments }, node) => {
     const count = node.inputs[1]!.shape.reduce((n, size) => n * size, 1);
     const width = node.inputs[0]!.shape.slice(node.inputs[1]!.shape.length).reduce((n, size) => n * size, 1);
-    const rows = sumRows(g, g.emit("Reshape", [x, g.ints([count, width])]), ids, segments, count, width);
-    return g.emit("Reshape", [rows, g.ints(node.outputs[0]!.shape)]);
+    // rows whose id is outside go to a segment behind the last, which is cut off
+    const last = g.constant(Int32Array.of(segments), [], "int32");
+    const negative = g.emit("Less", [ids, g.constant(Int32Array.of(0), [], "int32")]);
+    const known = g.emit("Where", [negative, last, g.emit("Min", [ids, last])]);
+    const rows = sumRows(g, g.emit("Reshape", [x, g.ints([count, width])]), known, segments + 1, count, width);
+    const kept = g.emit("Slice", [rows, g.ints([0]), g.ints([segments])]);
+    return g.emit("Reshape", [kept, g.ints(node.outputs[0]!.shape)]);
   },
 
   FusedLayerNorm: (g, inputs, { epsilon }) =>
@@ -185,6 +195,9 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
     return g.emit("Mul", [x, factor]);
   },
 };
+
+/** Every kernel that can be lowered. */
+export const kernelNames = Object.keys(rules) as KernelName[];
 
 /** Add the rows of x [N, C] that share an id: [rows, C]. A one-hot product is several times faster while it is small. */
 function sumRows(g: OnnxBuilder, x: string, ids: string, rows: number, N: number, C: number): string {

@@ -84,6 +84,14 @@ const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size,
 const arrayOf = (shape: Shape, dtype: DType) =>
   new ({ float32: Float32Array, int32: Int32Array, bool: Uint8Array })[dtype](sizeOf(shape));
 
+function checkLength(name: string, shape: Shape, given: number): void {
+  if (given === sizeOf(shape)) return;
+  throw new EngineError(
+    `the step was made for ${name} [${shape}] (${sizeOf(shape)} numbers) and got ${given}: keep the shape, or make a ` +
+      "second program",
+  );
+}
+
 class CompiledProgram<Name extends string> implements Program<Name> {
   readonly graph: Graph;
   readonly #session: Session;
@@ -139,12 +147,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
   async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
     for (const name in inputs) {
       const { data, shape } = this.#inputs[name]!;
-      if (data.length !== inputs[name].length) {
-        throw new EngineError(
-          `the step was compiled for ${name} [${shape}] (${data.length} numbers) and got ${inputs[name].length}: keep ` +
-            "the shape, or make a second program",
-        );
-      }
+      checkLength(name, shape, inputs[name].length);
       data.set(inputs[name]);
     }
     this.#masks.forEach(({ data, rate }, i) => {
@@ -209,7 +212,11 @@ class EagerProgram<Name extends string> implements Program<Name> {
     const results = tf.tidy(() => {
       const weights = variables.map(({ data, shape }) => tf.tensor(data, [...shape], "float32"));
       const tensors = {} as Record<Name, tf.Tensor>;
-      for (const name in inputs) tensors[name] = tf.tensor(inputs[name], [...specs[name].shape], specs[name].dtype);
+      for (const name in inputs) {
+        const { shape, dtype } = specs[name];
+        checkLength(name, shape, inputs[name].length);
+        tensors[name] = tf.tensor(inputs[name], [...shape], dtype);
+      }
       const { value, grads } = evaluate(variables, weights, gradients, () => this.#body(tensors, mask));
       return [value, ...grads];
     });

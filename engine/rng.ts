@@ -58,6 +58,12 @@ export function fillNormal(out: Float32Array, key: Key, deviation: number): void
  * activation of the model, and this loop is all it costs.
  */
 export function fillKeepMask(out: Uint8Array, [k0, k1]: Key, rate: number): void {
+  if (out.byteOffset % 4 !== 0) {
+    const aligned = new Uint8Array(out.length); // a view for four at a time has to start at a multiple of 4
+    fillKeepMask(aligned, [k0, k1], rate);
+    out.set(aligned);
+    return;
+  }
   const keep = Math.round((1 - rate) * 0x10000);
   const fours = new Uint32Array(out.buffer, out.byteOffset, out.length >>> 2);
   for (let i = 0; i < fours.length; i++) {

@@ -248,11 +248,15 @@ rule<{ axis: number; exclusive: boolean; reverse: boolean }>("Cumsum", "x", ([x]
   record("Cumsum", { axis: axisOf(axis, x), exclusive, reverse }, [x], x.shape, x.dtype),
 );
 
+const toFloat = (x: Value) =>
+  x.dtype === "float32" ? x : record("Cast", { dtype: "float32" }, [x], x.shape, "float32");
+
 function reduction(kernel: "Sum" | "Mean" | "Max" | "Min" | "Prod") {
   rule<{ axis?: number | number[]; reductionIndices?: number | number[]; keepDims?: boolean }>(
     kernel,
     "x",
-    ([x], attrs) => {
+    ([given], attrs) => {
+      const x = kernel === "Mean" ? toFloat(given) : given;
       const axes = axesOf(attrs.axis ?? attrs.reductionIndices, x);
       const keepDims = attrs.keepDims ?? false;
       const shape = keepDims
@@ -372,9 +376,10 @@ rule<{ axis: number; batchDims?: number }>("GatherV2", "x indices", ([x, indices
   const shape = [...x.shape.slice(0, at), ...indices.shape, ...x.shape.slice(at + 1)];
   return record("GatherV2", { axis: at }, [x, indices], shape, x.dtype);
 });
-rule<{ depth: number; onValue: number; offValue: number }>("OneHot", "indices", ([x], { depth, onValue, offValue }) =>
-  record("OneHot", { depth, on: onValue, off: offValue }, [x], [...x.shape, depth]),
-);
+rule<{ depth: number; onValue: number; offValue: number; dtype: tf.DataType }>("OneHot", "indices", ([x], attrs) => {
+  const { depth, onValue: on, offValue: off, dtype } = attrs;
+  return record("OneHot", { depth, on, off }, [x], [...x.shape, depth], known(dtype));
+});
 rule<{ numSegments: number }>("UnsortedSegmentSum", "x segmentIds", ([x, ids], { numSegments }) =>
   record("UnsortedSegmentSum", { segments: numSegments }, [x, ids], [numSegments, ...x.shape.slice(ids.shape.length)]),
 );

@@ -1,0 +1,352 @@
+// The whole model: compiled against eager, GPT-2's names and counts, how it starts, how it draws.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import * as tf from "@tensorflow/tfjs";
+
+import { fillNormal, keyOf, uniform } from "../engine/rng.ts";
+import { GPT, type GPTConfig } from "../model.ts";
+import { assertClose, compiled, eager, lossProgram, randomBatch, randomVariable, sizeOf, smallGPT } from "./support.ts";
+
+/** Every weight random, also those that start at 0 or 1: there a wrong gradient of a bias or a scale hardly shows. */
+function shaken(changes: Partial<GPTConfig>): GPT {
+  const model = smallGPT(changes);
+  for (const { name, shape, data } of model.parameters) {
+    const noise = randomVariable(name, shape, -0.4, 0.4).data;
+    noise.forEach((number, i) => {
+      data[i]! += number;
+    });
+  }
+  return model;
+}
+
+const CONFIGS: Partial<GPTConfig>[] = [
+  {},
+  { bias: false },
+  { ffn: "gelu_tanh" },
+  { dropout: 0.3 },
+  { n_head: 4, n_layer: 1, bias: false, dropout: 0.1, ffn: "gelu_tanh" },
+  { n_head: 1, block_size: 1 },
+  { vocab_size: 600, n_layer: 1, n_head: 8 },
+];
+for (const config of CONFIGS) {
+  test(`loss and every gradient, compiled against eager: ${JSON.stringify(config)}`, async () => {
+    const model = shaken(config);
+    const batch = randomBatch(model, 3);
+    const results = [];
+    for (const engine of [eager, compiled]) {
+      const program = await lossProgram(engine, model, 3);
+      const loss = (await program.run(batch, { dropout: [1, 2] })).slice();
+      results.push({ loss, grads: model.parameters.map(({ grad }) => grad!.slice()) });
+      await program.dispose();
+    }
+    const [expected, actual] = results as [(typeof results)[number], (typeof results)[number]];
+    // gradients of up to 1, summed over 18 positions and two layers in single precision: some 50 roundings of 6e-8
+    const tolerance = { atol: 3e-6, rtol: 1e-5 };
+    assertClose(actual.loss, expected.loss, { ...tolerance, label: "loss" });
+    model.parameters.forEach(({ name }, i) => {
+      assertClose(actual.grads[i]!, expected.grads[i]!, { ...tolerance, label: name });
+      assert.ok(model.config.block_size === 1 || expected.grads[i]!.some((g) => g !== 0), `${name} has a gradient`);
+    });
+  });
+}
+
+test("the gradient is the slope of the loss", async () => {
+  const model = shaken({ n_layer: 1 });
+  const batch = randomBatch(model, 2);
+  const program = await lossProgram(compiled, model, 2);
+  await program.run(batch);
+  const grads = model.parameters.map(({ grad }) => grad!.slice());
+  for (const [i, { name, data }] of model.parameters.entries()) {
+    // along the gradient's own direction: the steepest, so rounding of the loss matters least
+    const norm = Math.hypot(...grads[i]!);
+    const start = data.slice();
+    const lossAt = async (distance: number) => {
+      data.set(start.map((weight, j) => weight + (distance * grads[i]![j]!) / norm));
+      return (await program.run(batch))[0]!;
+    };
+    const slope = ((await lossAt(0.01)) - (await lossAt(-0.01))) / 0.02;
+    data.set(start);
+    // the loss is known to 3e-7, so the slope to 3e-5; the curvature's error is of the order of 0.01^2
+    assertClose([slope], [norm], { atol: 3e-4, rtol: 5e-3, label: name });
+  }
+  await program.dispose();
+});
+
+test("a new model's loss is near ln V", async () => {
+  for (const vocab_size of [11, 300]) {
+    const model = smallGPT({ vocab_size, n_embd: 16 });
+    const program = await lossProgram(compiled, model, 8);
+    const [loss] = await program.run(randomBatch(model, 8));
+    assert.ok(Math.abs(loss! - Math.log(vocab_size)) < 0.05, `${loss}, ln V is ${Math.log(vocab_size)}`);
+    await program.dispose();
+  }
+});
+
+const shapesOf = (model: GPT) => Object.fromEntries(model.parameters.map(({ name, shape }) => [name, [...shape]]));
+
+test("names and shapes are GPT-2's", () => {
+  const block = (i: number) => ({
+    [`transformer.h.${i}.ln_1.weight`]: [8],
+    [`transformer.h.${i}.ln_1.bias`]: [8],
+    [`transformer.h.${i}.attn.c_attn.weight`]: [8, 24],
+    [`transformer.h.${i}.attn.c_attn.bias`]: [24],
+    [`transformer.h.${i}.attn.c_proj.weight`]: [8, 8],
+    [`transformer.h.${i}.attn.c_proj.bias`]: [8],
+    [`transformer.h.${i}.ln_2.weight`]: [8],
+    [`transformer.h.${i}.ln_2.bias`]: [8],
+    [`transformer.h.${i}.mlp.c_fc.weight`]: [8, 32],
+    [`transformer.h.${i}.mlp.c_fc.bias`]: [32],
+    [`transformer.h.${i}.mlp.c_proj.weight`]: [32, 8],
+    [`transformer.h.${i}.mlp.c_proj.bias`]: [8],
+  });
+  const all = {
+    "transformer.wte.weight": [11, 8],
+    "transformer.wpe.weight": [6, 8],
+    ...block(0),
+    ...block(1),
+    "transformer.ln_f.weight": [8],
+    "transformer.ln_f.bias": [8],
+  };
+  assert.deepEqual(shapesOf(smallGPT()), all);
+  const unbiased = Object.fromEntries(Object.entries(all).filter(([name]) => !name.endsWith(".bias")));
+  assert.deepEqual(shapesOf(smallGPT({ bias: false })), unbiased);
+});
+
+test("the numbers of weights are GPT-2's", () => {
+  // the sizes of a model of many layers follow from one of 1 and one of 2: no need for half a gigabyte
+  const count = (config: Partial<GPTConfig>, n_layer: number) => {
+    const sizes = [1, 2].map((n_layer) => {
+      const model = new GPT({ ...smallGPT().config, vocab_size: 1, ...config, n_layer });
+      return [model.numParams(false), model.numParams()] as const;
+    });
+    return [0, 1].map((i) => sizes[0]![i]! + (n_layer - 1) * (sizes[1]![i]! - sizes[0]![i]!));
+  };
+  const gpt2 = { block_size: 1024, n_head: 12, n_embd: 768, bias: true };
+  const embeddings = (50257 - 1) * 768;
+  const [all, nonEmbedding] = count(gpt2, 12);
+  assert.equal(all! + embeddings, 124_439_808); // as Hugging Face counts gpt2
+  assert.equal(nonEmbedding! + embeddings, 124_439_808 - 1024 * 768);
+  const [unbiased] = count({ ...gpt2, bias: false }, 12);
+  assert.equal(unbiased! + embeddings, 124_439_808 - 12 * (3 + 1 + 4 + 1 + 2) * 768 - 768);
+});
+
+test("weights start as GPT-2's: deviation 0.02, less for projections into the residual stream", () => {
+  const model = smallGPT({ n_embd: 64, n_layer: 3, vocab_size: 100, block_size: 50 });
+  for (const { name, data, shape } of model.parameters) {
+    if (shape.length < 2) {
+      assert.ok(
+        data.every((number) => number === (/ln_\w\.weight$/.test(name) ? 1 : 0)),
+        name,
+      );
+      continue;
+    }
+    const mean = data.reduce((sum, number) => sum + number, 0) / data.length;
+    const deviation = Math.sqrt(data.reduce((sum, number) => sum + (number - mean) ** 2, 0) / data.length);
+    const expected = name.endsWith("c_proj.weight") ? 0.02 / Math.sqrt(6) : 0.02;
+    // four standard errors
+    assertClose([mean], [0], { atol: (4 * expected) / Math.sqrt(data.length), label: `${name}: mean` });
+    assertClose([deviation], [expected], { atol: (4 * expected) / Math.sqrt(2 * data.length), label: name });
+  }
+});
+
+test("initWeights asks for each random weight by its name; the streams differ", () => {
+  const model = smallGPT();
+  const [a, b] = [0, 1].map((i) => model.blocks[i]!.mlp.cFc.weight.data);
+  assert.notDeepEqual(a, b);
+  const again = smallGPT();
+  assert.deepEqual(
+    again.parameters.map(({ data }) => data),
+    model.parameters.map(({ data }) => data),
+  );
+  assert.throws(() => smallGPT({ n_embd: 9 }), /n_embd 9 can't be split among 2 heads/);
+});
+
+/** Logits [T, V] of one sequence, computed plainly. */
+function logitsOf(model: GPT, tokens: readonly number[]): Float32Array {
+  return tf.tidy(() => model.logits(tf.tensor2d([...tokens], [1, tokens.length], "int32")).dataSync() as Float32Array);
+}
+
+test("cropBlockSize: the first positions stay and compute the same", () => {
+  const model = shaken({});
+  const before = logitsOf(model, [1, 2, 3]);
+  const wpe = model.wpe.data.slice();
+  model.cropBlockSize(3);
+  assert.equal(model.config.block_size, 3);
+  assert.deepEqual(model.wpe.data, wpe.slice(0, 3 * 8));
+  assert.equal(model.parameters[1], model.wpe);
+  assert.deepEqual(model.wpe.shape, [3, 8]);
+  assertClose(logitsOf(model, [1, 2, 3]), before, { atol: 1e-6, label: "logits" });
+  assert.throws(() => logitsOf(model, [1, 2, 3, 4]), /4 tokens don't fit into block_size 3/);
+  assert.throws(() => model.cropBlockSize(4), /block_size 3 can be cropped, not extended to 4/);
+});
+
+test("forward refuses more tokens than fit", () => {
+  assert.throws(() => logitsOf(smallGPT(), [1, 2, 3, 4, 5, 6, 7]), /7 tokens don't fit into block_size 6/);
+});
+
+test("decayGroups: matrices decay, vectors don't, nothing is lost", () => {
+  const model = smallGPT();
+  const { decay, noDecay } = model.decayGroups();
+  assert.ok(decay.every(({ name }) => /(wte|wpe|c_attn|c_proj|c_fc)\.weight$/.test(name)));
+  assert.ok(noDecay.every(({ name }) => /(ln_\w+\.weight|\.bias)$/.test(name)));
+  assert.equal(decay.length, 2 + 2 * 4);
+  assert.equal(decay.length + noDecay.length, model.parameters.length);
+});
+
+test("estimateMfu: PaLM's formula", () => {
+  const model = smallGPT();
+  // 6 N + 12 L H Q T a token, where H Q = n_embd
+  const flops = 6 * (model.numParams(false) - 6 * 8) + 12 * 2 * 8 * 6;
+  assert.equal(model.flopsPerToken(), flops);
+  assertClose([model.estimateMfu(10, 0.5, 1e9)], [(flops * 6 * 10) / 0.5 / 1e9], { atol: 1e-12, label: "mfu" });
+});
+
+test("nextLogits is the row of logits at that position, whatever stands behind it", async () => {
+  const model = shaken({});
+  const tokens = [3, 1, 4, 1, 5, 9];
+  const all = logitsOf(model, tokens);
+  const inputs = { ids: { shape: [1, 6], dtype: "int32" }, at: { shape: [1], dtype: "int32" } } as const;
+  for (const engine of [compiled, eager]) {
+    const next = await engine.program(({ ids, at }) => model.nextLogits(ids, at), {
+      variables: model.parameters,
+      inputs,
+    });
+    for (let at = 0; at < 6; at++) {
+      const run = async (ids: number[]) =>
+        (await next.run({ ids: Int32Array.from(ids), at: Int32Array.of(at) })).slice();
+      const whole = await run(tokens);
+      assertClose(whole, all.subarray(at * 11, (at + 1) * 11), { atol: 1e-5, label: `position ${at}` });
+      const padded = await run(tokens.map((token, i) => (i <= at ? token : 0)));
+      assert.deepEqual(padded, whole, `padding behind position ${at}`);
+    }
+    await next.dispose();
+  }
+  assertClose(await model.plainLogits(Int32Array.of(3, 1)), all.subarray(11, 22), { atol: 1e-5, label: "plainLogits" });
+});
+
+// ---- generate ----------------------------------------------------------------------------------------------------
+
+const random = (seed: number) => {
+  let count = 0;
+  return () => uniform(keyOf("generate", seed), count++);
+};
+
+async function collect(tokens: AsyncGenerator<number>): Promise<number[]> {
+  const all: number[] = [];
+  for await (const token of tokens) all.push(token);
+  return all;
+}
+
+test("greedy: each token is the likeliest after those before; the window slides past block_size", async () => {
+  const model = shaken({});
+  const expected: number[] = [3, 7];
+  for (let i = 0; i < 10; i++) {
+    const last = logitsOf(model, expected.slice(-6)).slice(-11);
+    expected.push(last.indexOf(Math.max(...last)));
+  }
+  const greedy = { random: random(1), top_k: 1 };
+  assert.deepEqual(await collect(model.generate([3, 7], 10, greedy)), expected.slice(2));
+  const cold = { random: random(2), temperature: 1e-9 };
+  assert.deepEqual(await collect(model.generate([3, 7], 10, cold)), expected.slice(2), "temperature near 0");
+  const long = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+  assert.deepEqual(
+    await collect(model.generate(long, 3, greedy)),
+    await collect(model.generate(long.slice(-6), 3, greedy)),
+    "only the last block_size tokens of a prompt count",
+  );
+});
+
+test("the window slides: each token is drawn after the last block_size tokens", async () => {
+  const contexts: number[][] = [];
+  const logits = async (context: Int32Array) => {
+    contexts.push([...context]);
+    return Float32Array.from({ length: 11 }, (_, token) => (token === contexts.length ? 1 : 0)); // 1, then 2, then 3
+  };
+  assert.deepEqual(
+    await collect(smallGPT().generate([7, 8, 9, 10], 4, { random: random(1), top_k: 1, logits })),
+    [1, 2, 3, 4],
+  );
+  assert.deepEqual(contexts, [
+    [7, 8, 9, 10],
+    [7, 8, 9, 10, 1],
+    [7, 8, 9, 10, 1, 2],
+    [8, 9, 10, 1, 2, 3],
+  ]);
+});
+
+test("no tensors are left by generating", async () => {
+  const model = shaken({});
+  const { numTensors } = tf.memory();
+  await collect(model.generate([1], 8, { random: random(1) }));
+  assert.equal(tf.memory().numTensors, numTensors);
+});
+
+test("the same random numbers give the same tokens, others give others", async () => {
+  const model = shaken({});
+  const run = (seed: number) => collect(model.generate([1, 2], 12, { random: random(seed) }));
+  assert.deepEqual(await run(1), await run(1));
+  assert.notDeepEqual(await run(1), await run(2));
+  assert.deepEqual(await collect(model.generate([1], 0, { random: random(1) })), []);
+});
+
+/** The share of each token in draws from fixed logits, by evenly spaced numbers instead of random ones. */
+async function shares(logits: number[], options: { temperature?: number; top_k?: number }): Promise<number[]> {
+  const count = 4000;
+  let draws = 0;
+  const tokens = smallGPT().generate([0], count, {
+    ...options,
+    random: () => (draws++ + 0.5) / count,
+    logits: async () => Float32Array.from(logits),
+  });
+  const found = new Array<number>(logits.length).fill(0);
+  for await (const token of tokens) found[token]! += 1 / count;
+  return found;
+}
+
+function softmax(scores: number[]): number[] {
+  const weights = scores.map(Math.exp);
+  const sum = weights.reduce((sum, weight) => sum + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+test("draws follow softmax(logits / temperature) over the top_k", async () => {
+  const logits = [0.3, 2, -1, 1.2, 0, -3];
+  const close = async (options: { temperature?: number; top_k?: number }, expected: number[]) =>
+    // evenly spaced numbers hit each share to within one draw of 4000
+    assertClose(await shares(logits, options), expected, { atol: 1.01 / 4000, label: JSON.stringify(options) });
+  await close({}, softmax(logits));
+  for (const temperature of [0.5, 3]) {
+    await close({ temperature }, softmax(logits.map((score) => score / temperature)));
+  }
+  await close(
+    { temperature: 1e9 },
+    [1, 1, 1, 1, 1, 1].map((one) => one / 6),
+  );
+  await close({ temperature: 1e-6 }, [0, 1, 0, 0, 0, 0]);
+  const top3 = softmax([0.3, 2, 1.2]);
+  await close({ top_k: 3 }, [top3[0]!, top3[1]!, 0, top3[2]!, 0, 0]);
+  await close({ top_k: 1, temperature: 5 }, [0, 1, 0, 0, 0, 0]);
+  await close({ top_k: 100 }, softmax(logits));
+});
+
+test("logits in the thousands, or all alike, don't break the draw", async () => {
+  assertClose(await shares([-5000, 5000, 0], {}), [0, 1, 0], { atol: 0.001, label: "far apart" });
+  assertClose(await shares([7, 7], {}), [0.5, 0.5], { atol: 0.001, label: "alike" });
+  assertClose(await shares([7, 7], { top_k: 1 }), [1, 0], { atol: 0.001, label: "the first of equals" });
+});
+
+test("normal weights are drawn by name and deviation alone", () => {
+  const seen: [string, number, number][] = [];
+  const model = new GPT(smallGPT().config);
+  model.initWeights((out, name, deviation) => {
+    seen.push([name, out.length, deviation]);
+    fillNormal(out, keyOf(name), deviation);
+  });
+  const matrices = model.parameters.filter(({ shape }) => shape.length === 2);
+  assert.deepEqual(
+    seen.map(([name, length]) => [name, length]),
+    matrices.map(({ name, shape }) => [name, sizeOf(shape)]),
+  );
+});

@@ -1,0 +1,138 @@
+// Causal attention in blocks, of every size, against the plain softmax over a masked T x T matrix.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import * as tf from "@tensorflow/tfjs";
+
+import { causalAttention } from "../../nn/attention.ts";
+import type { MaskSource } from "../../nn/dropout.ts";
+import { assertLayer, assertSameEvaluation, compiled, eager, evaluate, floats, type Operation } from "../support.ts";
+
+/** Sums of up to 40 products in single precision. */
+const TOLERANCE = { atol: 5e-6, rtol: 1e-5 };
+
+type Three = [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+
+/** The whole matrix, with the future at minus a lot; `keep` is what dropout leaves of the weights. */
+function plain(tensors: tf.Tensor[], keep?: tf.Tensor): tf.Tensor {
+  const [query, key, value] = tensors as Three;
+  const [, T, D] = query.shape;
+  const scores = tf.div(tf.matMul(query, key, false, true), Math.sqrt(D));
+  const past = tf.linalg.bandPart(tf.ones([T, T]), -1, 0);
+  const weights = tf.softmax(tf.add(scores, tf.mul(tf.sub(1, past), -1e9)));
+  return tf.matMul((keep ? tf.mul(weights, keep) : weights) as tf.Tensor3D, value);
+}
+
+const attention =
+  (block?: number): Operation =>
+  (tensors) =>
+    causalAttention(...(tensors as unknown as Three), 0, undefined, block);
+
+const threes = (shape: number[]) => [floats("query", shape), floats("key", shape), floats("value", shape)];
+
+for (const [N, T, D] of [
+  [1, 1, 1],
+  [2, 2, 3],
+  [3, 7, 4],
+  [2, 12, 2],
+] as const) {
+  for (const block of [1, 3, T, T + 5, undefined]) {
+    test(`[${N}, ${T}, ${D}] in blocks of ${block}`, async () => {
+      const label = `block ${block}`;
+      await assertLayer(attention(block), (tensors) => plain(tensors), threes([N, T, D]), { ...TOLERANCE, label });
+    });
+  }
+}
+
+test("the usual block: longer than one, not a multiple of it", async () => {
+  const args = threes([1, 150, 2]);
+  const expected = await evaluate(eager, (tensors) => plain(tensors), args);
+  const whole = await evaluate(compiled, attention(), args);
+  assertSameEvaluation(whole, expected, { atol: 2e-5, rtol: 1e-5, label: "T = 150" });
+});
+
+test("no T x T matrix is made", async () => {
+  const shapes: number[][] = [];
+  const program = await compiled.program(
+    ({ x }) => causalAttention(x as tf.Tensor3D, x as tf.Tensor3D, x as tf.Tensor3D, 0, undefined, 4),
+    { variables: [], inputs: { x: { shape: [1, 16, 2], dtype: "float32" } } },
+  );
+  for (const { outputs } of program.graph!.nodes) for (const { shape } of outputs) shapes.push([...shape]);
+  await program.dispose();
+  assert.ok(shapes.some((shape) => String(shape) === "1,4,16"));
+  assert.ok(!shapes.some((shape) => String(shape.slice(-2)) === "16,16"));
+});
+
+test("the future has exactly no influence, on values and on gradients", async () => {
+  const [T, D] = [9, 3];
+  for (const block of [1, 4, T]) {
+    for (const engine of [compiled, eager]) {
+      for (let at = 0; at < T - 1; at++) {
+        // values: change everything after `at`
+        const args = threes([1, T, D]);
+        const changed = args.map(({ shape, data }, i) => {
+          const other = floats(`other ${i}`, shape, -50, 50).data;
+          return { shape, data: Float32Array.from(data, (number, j) => (j < (at + 1) * D ? number : other[j]!)) };
+        });
+        const head: Operation = (tensors, mask) =>
+          tf.slice(attention(block)(tensors as Three, mask) as tf.Tensor3D, [0, 0, 0], [-1, at + 1, -1]);
+        const before = await evaluate(engine, head, args, { gradients: at === 4 });
+        const after = await evaluate(engine, head, changed, { gradients: false });
+        assert.deepEqual(after.values, before.values, `block ${block}, positions up to ${at}`);
+        for (const gradient of before.grads) {
+          assert.ok(
+            gradient.subarray((at + 1) * D).every((g) => g === 0),
+            `gradient at later positions, block ${block}`,
+          );
+        }
+      }
+    }
+  }
+});
+
+test("scores in the thousands stay finite", async () => {
+  const shape = [1, 6, 4];
+  const args = [floats("query", shape, -90, 90), floats("key", shape, -90, 90), floats("value", shape)];
+  for (const engine of [compiled, eager]) {
+    const { values, grads } = await evaluate(engine, attention(2), args);
+    assert.ok(values.every(Number.isFinite) && grads.every((grad) => grad.every(Number.isFinite)));
+  }
+});
+
+test("with dropout: the weights are dropped, block by block, and the gradient with them", async () => {
+  const [N, T, D, rate] = [2, 7, 3, 0.4];
+  const dropped =
+    (block: number): Operation =>
+    (tensors, mask) =>
+      causalAttention(...(tensors as unknown as Three), rate, mask as MaskSource, block);
+  // the same masks laid side by side: block from..to sees keys 0..to, later keys have weight 0 anyway
+  const reference =
+    (block: number): Operation =>
+    (tensors, mask) => {
+      const rows: tf.Tensor[] = [];
+      for (let from = 0; from < T; from += block) {
+        const to = Math.min(T, from + block);
+        const keep = tf.cast(mask([N, to - from, to], rate), "float32") as tf.Tensor3D;
+        rows.push(
+          tf.pad(keep, [
+            [0, 0],
+            [0, 0],
+            [0, T - to],
+          ]),
+        );
+      }
+      return plain(tensors, tf.div(tf.concat(rows, 1), 1 - rate));
+    };
+  for (const block of [1, 3, T]) {
+    const args = threes([N, T, D]);
+    const options = { dropout: [9, block] };
+    const expected = await evaluate(eager, reference(block), args, options);
+    for (const engine of [compiled, eager]) {
+      const actual = await evaluate(engine, dropped(block), args, options);
+      assertSameEvaluation(actual, expected, { ...TOLERANCE, label: `block ${block}` });
+    }
+    const without = await evaluate(compiled, attention(block), args);
+    assert.notDeepEqual(without.values, expected.values);
+  }
+});
