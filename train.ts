@@ -5,7 +5,7 @@
 // Each run keeps one checkpoint in its out_dir; `--init_from=resume` goes on from it, to the bit. Left out so far:
 // several processes, number formats other than float32.
 
-import { existsSync, mkdirSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { configure, sourceOf } from "./configurator.ts";
@@ -181,72 +181,87 @@ await main(async () => {
       optimizer_steps: optimizer.steps,
       tokenizer: meta ?? null,
     };
-    saveCheckpoint(out_dir, state, [...model.parameters, ...optimizer.tensors()]);
+    try {
+      saveCheckpoint(out_dir, state, [...model.parameters, ...optimizer.tensors()]);
+    } catch (error) {
+      throw explain(error, `can't write the checkpoint to ${out_dir}`);
+    }
   }
 
   // 5) the loop
   if (!resumed && existsSync(join(out_dir, "ckpt.json"))) console.log(`the checkpoint in ${out_dir} will be replaced`);
   try {
     mkdirSync(out_dir, { recursive: true });
+    accessSync(out_dir, constants.W_OK);
   } catch (error) {
-    throw explain(error, `can't make the folder of --out_dir`);
+    throw explain(error, "can't make or write the folder of --out_dir");
   }
+  const progress = startProgress(config.max_iters, iterNum);
   let interrupted: NodeJS.Signals | undefined;
   // heard between two steps; once, so that the second Ctrl-C is the system's own and ends the process
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.once(signal, () => {
       interrupted ??= signal;
+      progress.stop(); // now, because the second one ends the process without a chance to
+      progress.log(`${signal}: stopping after this step; once more ends at once`);
     });
-  const progress = startProgress(config.max_iters, iterNum);
   let runningMfu = -1;
   let last = performance.now();
-  for (let localIter = 0; !interrupted; localIter++) {
-    // evaluate, and keep the best weights
-    if (iterNum % config.eval_interval === 0) {
-      const losses = await estimateLoss();
-      if (interrupted) break;
-      progress.log(`step ${iterNum}: train loss ${losses.train.toFixed(4)}, val loss ${losses.val.toFixed(4)}`);
-      if (losses.val < bestValLoss || config.always_save_checkpoint) {
-        bestValLoss = Math.min(bestValLoss, losses.val);
-        if (iterNum > 0) save();
+  try {
+    for (let localIter = 0; !interrupted; localIter++) {
+      // evaluate, and keep the best weights
+      if (iterNum % config.eval_interval === 0 || config.eval_only) {
+        const losses = await estimateLoss();
+        if (interrupted) break;
+        progress.log(`step ${iterNum}: train loss ${losses.train.toFixed(4)}, val loss ${losses.val.toFixed(4)}`);
+        if (config.eval_only) break;
+        if (losses.val < bestValLoss || config.always_save_checkpoint) {
+          bestValLoss = Math.min(bestValLoss, losses.val);
+          if (iterNum > 0) save();
+        }
       }
-    }
-    if (iterNum === 0 && config.eval_only) break;
 
-    // forward and backward, micro-batch by micro-batch, then the update
-    let lossSum = 0;
-    for (let micro = 0; micro < accumulation; micro++) {
-      const options = { dropout: [seed, iterNum, micro], accumulate: micro > 0 };
-      const [loss] = await backward.run(getBatch("train", "train", micro), options);
-      lossSum += loss!;
-    }
-    optimizer.step(learningRateAt(iterNum), 1 / accumulation);
-
-    // timing and logging
-    const now = performance.now();
-    const seconds = (now - last) / 1000;
-    last = now;
-    const loss = lossSum / accumulation;
-    if (iterNum % config.log_interval === 0) {
-      if (localIter >= 5) {
-        const mfu = model.estimateMfu(B * accumulation, seconds, peak);
-        runningMfu = runningMfu < 0 ? mfu : 0.9 * runningMfu + 0.1 * mfu;
+      // forward and backward, micro-batch by micro-batch, then the update
+      let lossSum = 0;
+      for (let micro = 0; micro < accumulation; micro++) {
+        const options = { dropout: [seed, iterNum, micro], accumulate: micro > 0 };
+        const [loss] = await backward.run(getBatch("train", "train", micro), options);
+        lossSum += loss!;
       }
-      const speed = `${Math.round((B * T * accumulation) / seconds).toLocaleString("en-US")} tokens/s`;
-      const times = `time ${(seconds * 1000).toFixed(2)}ms, mfu ${(runningMfu * 100).toFixed(2)}%, ${speed}`;
-      progress.log(`iter ${iterNum}: loss ${loss.toFixed(4)}, ${times}`);
+      optimizer.step(learningRateAt(iterNum), 1 / accumulation);
+
+      // timing and logging
+      const now = performance.now();
+      const seconds = (now - last) / 1000;
+      last = now;
+      const loss = lossSum / accumulation;
+      if (iterNum % config.log_interval === 0) {
+        if (localIter >= 5) {
+          const mfu = model.estimateMfu(B * accumulation, seconds, peak);
+          runningMfu = runningMfu < 0 ? mfu : 0.9 * runningMfu + 0.1 * mfu;
+        }
+        const speed = `${Math.round((B * T * accumulation) / seconds).toLocaleString("en-US")} tokens/s`;
+        const times = `time ${(seconds * 1000).toFixed(2)}ms, mfu ${(runningMfu * 100).toFixed(2)}%, ${speed}`;
+        progress.log(`iter ${iterNum}: loss ${loss.toFixed(4)}, ${times}`);
+      }
+      progress.update(iterNum, `loss ${loss.toFixed(4)}`);
+      iterNum++;
+      if (iterNum > config.max_iters) break;
     }
-    progress.update(iterNum, `loss ${loss.toFixed(4)}`);
-    iterNum++;
-    if (iterNum > config.max_iters) break;
+  } finally {
+    progress.stop(); // also before the line of an error
   }
-  progress.stop();
   if (interrupted) {
     if (iterNum > startIter) save(); // before that there is nothing new, and perhaps another run's checkpoint
-    const rest = process.argv.slice(2).filter((arg) => !arg.startsWith("--init_from"));
-    console.log(
-      `stopped before step ${iterNum}; go on with: tsx train.ts ${[...rest, "--init_from=resume"].join(" ")}`,
-    );
+    const goOn = `go on with: tsx train.ts ${resumeArguments(process.argv.slice(2))}`;
+    console.log(`stopped before step ${iterNum}; ${iterNum > 0 ? goOn : "there is nothing to save yet"}`);
     process.exitCode = interrupted === "SIGINT" ? 130 : 143;
   }
 });
+
+/** The command line's arguments with --init_from=resume for whatever --init_from was, to be pasted into a shell. */
+function resumeArguments(args: readonly string[]): string {
+  const others = args.filter((arg, i) => !/^--init_from(=|$)/.test(arg) && args[i - 1] !== "--init_from");
+  const quoted = (arg: string) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`);
+  return [...others, "--init_from=resume"].map(quoted).join(" ");
+}

@@ -35,6 +35,7 @@ export function saveCheckpoint(
   tensors: readonly NamedTensor[],
 ): void {
   mkdirSync(directory, { recursive: true });
+  removeStrays(directory); // before the new weights need the room
   const parts = encodeSafetensors(tensors, { format: "pt" });
   const hash = createHash("sha256");
   for (const part of parts) hash.update(part);
@@ -43,10 +44,25 @@ export function saveCheckpoint(
   writeFileAtomic(join(directory, file), ...parts);
   const bytes = parts.reduce((sum, part) => sum + part.length, 0);
   const whole: Metadata = { format_version: FORMAT_VERSION, ...metadata, weights: { file, bytes, sha256 } };
-  writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
+  try {
+    writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
+  } finally {
+    removeStrays(directory); // the old weights or, where ckpt.json could not be written, the new ones
+  }
+}
+
+/** Remove the weights that ckpt.json doesn't name, if there is one, and what a killed process had begun. */
+function removeStrays(directory: string): void {
+  let named: string | undefined;
+  try {
+    named = readMetadata(join(directory, "ckpt.json"), directory).weights.file;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
   for (const name of readdirSync(directory)) {
-    // the checkpoint before this one, and what a killed process had begun
-    if (name !== file && /^(weights-\w+\.safetensors|ckpt\.json\.\d+\.tmp)/.test(name)) rmSync(join(directory, name));
+    const [ours, , temporary] = /^(weights-[0-9a-f]{12}\.safetensors|ckpt\.json)(\.\d+\.tmp)?$/.exec(name) ?? [];
+    if (!ours || name === "ckpt.json" || name === named) continue;
+    if (temporary || named) rmSync(join(directory, name), { force: true });
   }
 }
 
@@ -77,7 +93,7 @@ function readMetadata(path: string, directory: string): Metadata {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if (!hasCode(error, "ENOENT") && !hasCode(error, "ENOTDIR")) throw error;
+    if (!hasCode(error, "ENOENT") && !hasCode(error, "ENOTDIR")) throw new UserError(`can't read ${path}: ${error}`);
     throw new UserError(`no checkpoint in ${directory} (no ckpt.json there); train one, or name another --out_dir`);
   }
   try {

@@ -67,7 +67,9 @@ export class SafetensorsFile {
       throw hasCode(error, "ENOENT") ? new UserError(`no file ${path}`) : error;
     }
     try {
-      this.size = fstatSync(this.#file).size;
+      const stat = fstatSync(this.#file);
+      if (!stat.isFile()) throw this.#broken("it is not a file");
+      this.size = stat.size;
       const length = this.size >= 8 ? Number(this.#bytes(0, 8).readBigUInt64LE()) : 0;
       if (length < 2 || length > MAX_HEADER || 8 + length > this.size) throw this.#broken("its header is cut off");
       this.#start = 8 + length;
@@ -104,7 +106,8 @@ export class SafetensorsFile {
     } catch {
       throw this.#broken("its header is not JSON");
     }
-    if (typeof header !== "object" || header === null) throw this.#broken("its header is not an object");
+    if (typeof header !== "object" || header === null || Array.isArray(header))
+      throw this.#broken("its header is not an object");
     const entries = new Map<string, Entry>();
     for (const [name, value] of Object.entries(header)) {
       if (name === "__metadata__") continue;

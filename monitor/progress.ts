@@ -21,19 +21,28 @@ export function startProgress(total: number, start = 0, log = console.log): Prog
       barsize: 24,
       clearOnComplete: true,
       hideCursor: true,
+      linewrap: true, // the bar is cut where the terminal ends; lines longer than that are not
+      forceRedraw: true, // a printed line has taken its place, so it is never there already
       etaBuffer: 100, // steps that the time left is judged by: evaluations in between are slower
       gracefulExit: false, // Ctrl-C is for the program
     },
     cliProgress.Presets.shades_classic,
   );
   bar.start(total, start, { note: "" });
+  const stop = () => {
+    if (!bar.isActive) return;
+    process.stderr.write("\x1b7"); // cli-progress goes back to where it started: make that here, the screen has scrolled
+    bar.stop();
+  };
+  process.once("uncaughtExceptionMonitor", stop); // a bug of ours leaves its stack, not a bar and no cursor
   return {
     log(line) {
+      if (!bar.isActive) return log(line);
       process.stderr.write("\r\x1b[2K"); // clear the bar's line
       log(line);
       bar.render();
     },
     update: (done, note) => bar.update(done, { note }),
-    stop: () => bar.stop(),
+    stop,
   };
 }

@@ -1,0 +1,92 @@
+// kill -9 at twenty moments of a run that does little but save. Whenever it comes, the folder holds a whole checkpoint,
+// at least as new as the last that was announced, and in the end the weights are those of a run that nobody killed.
+
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { loadCheckpoint } from "../engine/checkpoint.ts";
+import { keyOf, uniform } from "../engine/rng.ts";
+import { flags, launch, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+
+const KILLS = 20;
+const FOLDER = temporaryFolder();
+
+// 0.4M weights: a step takes some 5 ms and a checkpoint of 5 MB some 30, so most moments are within a save
+const SETTINGS = {
+  dataset: tinyDataset(FOLDER),
+  n_layer: 2,
+  n_head: 2,
+  n_embd: 128,
+  block_size: 16,
+  batch_size: 4,
+  gradient_accumulation_steps: 1,
+  dropout: 0.1,
+  learning_rate: 1e-3,
+  decay_lr: false,
+  eval_iters: 1,
+  threads: 2,
+};
+const args = (out: string, more: Record<string, string | number>) =>
+  flags({ ...SETTINGS, out_dir: join(FOLDER, out), ...more });
+
+/** What is left of a checkpoint whose parts are there; weights and ckpt.json with their temporary names apart. */
+function inspect(out: string): { iterNum: number; weights: number; temporary: number } {
+  const directory = join(FOLDER, out);
+  const names = existsSync(directory) ? readdirSync(directory) : [];
+  const weights = names.filter((name) => name.startsWith("weights-")).length;
+  const temporary = names.filter((name) => name.startsWith("ckpt.json.")).length;
+  if (!names.includes("ckpt.json")) return { iterNum: 0, weights, temporary };
+  const { metadata, tensors } = loadCheckpoint(directory); // compares the checksum
+  tensors.close();
+  return { iterNum: metadata.iter_num, weights, temporary };
+}
+
+test(`${KILLS} kills leave a whole checkpoint each time, and none of them changes the result`, async () => {
+  let previous = 0; // the checkpoint's step after the last kill
+  const found = { strays: 0, progress: 0 };
+  for (let kill = 0; kill < KILLS; kill++) {
+    const resume = previous > 0 || inspect("killed").iterNum > 0;
+    const { child, ended, until } = launch(
+      "train.ts",
+      args("killed", { max_iters: 1e6, eval_interval: 1 + (kill % 2), init_from: resume ? "resume" : "scratch" }),
+    );
+    // 1) every fourth kill falls anywhere into the start, the others into the first half second of training
+    const random = uniform(keyOf("kill"), kill);
+    if (kill % 4 !== 3) await until(/^iter \d+:/m);
+    await new Promise((resolve) => setTimeout(resolve, random * (kill % 4 === 3 ? 1500 : 500)));
+    child.kill("SIGKILL");
+    const { signal, stdout, stderr } = await ended;
+    assert.equal(signal, "SIGKILL", `it had ended before kill ${kill}:\n${stdout}${stderr}`);
+
+    // 2) step N's checkpoint is complete once iter N is printed
+    const announced = [...stdout.matchAll(/^saving checkpoint to .*\niter (\d+):/gm)].map(([, n]) => Number(n));
+    const { iterNum, weights, temporary } = inspect("killed");
+    assert.ok(iterNum >= (announced.at(-1) ?? previous), `kill ${kill}: ${iterNum} after ${announced.at(-1)}`);
+    assert.ok(iterNum >= previous);
+    assert.ok(weights <= 2 && temporary <= 1, `kill ${kill} left ${readdirSync(join(FOLDER, "killed"))}`);
+    if (weights > 1 || temporary > 0) found.strays++;
+    if (iterNum > previous) found.progress++;
+    previous = iterNum;
+  }
+  // the moments were well chosen: saves were cut, and yet the run went on
+  assert.ok(found.strays >= 2, `only ${found.strays} kills fell into a save`);
+  assert.ok(found.progress >= KILLS / 2, `only ${found.progress} runs got on`);
+
+  // 3) to the end; the other run never saves but there
+  const last = previous + 5;
+  await Promise.all([
+    succeed("train.ts", args("killed", { max_iters: last, eval_interval: 1, init_from: "resume" })),
+    succeed("train.ts", args("calm", { max_iters: last, eval_interval: last })),
+  ]);
+  const states = ["killed", "calm"].map((out) => {
+    const { metadata, tensors } = loadCheckpoint(join(FOLDER, out));
+    tensors.close();
+    assert.equal(metadata.iter_num, last);
+    assert.equal(metadata.optimizer_steps, last);
+    assert.deepEqual(readdirSync(join(FOLDER, out)).sort(), ["ckpt.json", metadata.weights.file]);
+    return readFileSync(tensors.path);
+  });
+  assert.ok(states[0]!.equals(states[1]!), "other weights than without the kills");
+});

@@ -1,0 +1,138 @@
+// Runs the project's scripts as a person does, as child processes: what they print, how they end, what they leave.
+
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+import { prepareCharacters } from "../data/characters.ts";
+import { keyOf, uniform } from "../engine/rng.ts";
+
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Node's arguments that run a TypeScript file, from any working directory. */
+export const TSX = ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];
+
+/** A new folder, removed when the tests of the file have ended. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "nanogpt-test-"));
+  after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  return folder;
+}
+
+export interface Ended {
+  code: number | null; // null where a signal ended it
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface Running {
+  child: ChildProcess;
+  ended: Promise<Ended>;
+  /** Wait until stdout matches; an error where the process ends before it does. */
+  until(pattern: RegExp): Promise<void>;
+}
+
+export interface LaunchOptions {
+  cwd?: string; // the repository if not given
+  env?: Record<string, string>;
+  timeout?: number; // ms until it is killed
+}
+
+/** Start a script of the repository, such as "train.ts". */
+export function launch(script: string, args: readonly string[], options: LaunchOptions = {}): Running {
+  return launchCommand(process.execPath, [...TSX, join(ROOT, script), ...args], options);
+}
+
+/** Start any program, without the settings of whoever runs the tests. */
+export function launchCommand(command: string, args: readonly string[], options: LaunchOptions = {}): Running {
+  const { cwd = ROOT, env = {}, timeout = 120_000 } = options;
+  const inherited = Object.entries(process.env).filter(([key]) => !/^(NANOGPT_|NODE_|DEBUG$)/.test(key));
+  const child = spawn(command, args, { cwd, env: { ...Object.fromEntries(inherited), ...env } });
+  const text = { stdout: "", stderr: "" };
+  const waiting = new Set<() => void>();
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8").on("data", (part: string) => {
+      text[name] += part;
+      for (const look of waiting) look();
+    });
+  }
+  const timer = setTimeout(() => child.kill("SIGKILL"), timeout);
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      clearTimeout(timer);
+      resolve({ code, signal, ...text });
+    });
+  });
+  const until = (pattern: RegExp) =>
+    new Promise<void>((resolve, reject) => {
+      const look = () => {
+        if (pattern.test(text.stdout)) resolve();
+      };
+      waiting.add(look);
+      look();
+      ended.then(() => reject(new Error(`no ${pattern} in:\n${text.stdout}${text.stderr}`)), reject);
+    });
+  return { child, ended, until };
+}
+
+/** Run a script to its end. */
+export function run(script: string, args: readonly string[], options?: LaunchOptions): Promise<Ended> {
+  return launch(script, args, options).ended;
+}
+
+/** Run a script that must succeed; gives what it printed. */
+export async function succeed(script: string, args: readonly string[], options?: LaunchOptions): Promise<string> {
+  const { code, signal, stdout, stderr } = await run(script, args, options);
+  assert.equal(code, 0, `${script} ${args.join(" ")} ended with ${code ?? signal}:\n${stdout}${stderr}`);
+  return stdout;
+}
+
+/** A user's mistake gets exit code 1, nothing but one line on stderr, and no stack. */
+export function assertRefused({ code, stdout, stderr }: Ended, message: RegExp): void {
+  assert.match(stderr, /^error: [^\n]+\n$/, `not one line of error, but:\n${stdout}${stderr}`);
+  assert.match(stderr, message);
+  assert.equal(code, 1);
+}
+
+/** A number for each item, in flags: `{ n_layer: 2 }` -> `--n_layer=2`. */
+export function flags(settings: Record<string, string | number | boolean>): string[] {
+  return Object.entries(settings).map(([key, value]) => `--${key}=${value}`);
+}
+
+/** The name of every file below a folder with the SHA-256 of its bytes: equal only if nothing was touched. */
+export function contentsOf(folder: string): Record<string, string> {
+  const contents: Record<string, string> = {};
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    contents[path] = entry.isFile() ? createHash("sha256").update(readFileSync(path)).digest("hex") : "not a file";
+  }
+  return contents;
+}
+
+/** Lines of a few made-up words: after a word's first letters the rest is certain, so there is something to learn. */
+export function madeUpText(characters: number): string {
+  const words = "anchor bellow candle drifter ember fathom gallow harbor island jester kettle lantern".split(" ");
+  const key = keyOf("made-up text");
+  let text = "";
+  for (let i = 0; text.length < characters; i++) {
+    text += words[Math.floor(uniform(key, i) * words.length)] + (i % 8 === 7 ? "\n" : " ");
+  }
+  return text.slice(0, characters);
+}
+
+/** A dataset of made-up words in a new folder below `parent`. */
+export function tinyDataset(parent: string, characters = 20_000): string {
+  const directory = join(parent, "words");
+  mkdirSync(directory);
+  const source = { name: "made-up words", sha256: "0".repeat(64) };
+  prepareCharacters({ text: madeUpText(characters), source, directory });
+  return directory;
+}

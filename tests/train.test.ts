@@ -1,0 +1,483 @@
+// train.ts as a person runs it: a resumed run is the same run, signals, the learning rate, the lines it prints, and the
+// one line that each mistake gets. What a kill -9 does is in kill.test.ts.
+
+import assert from "node:assert/strict";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { before, test } from "node:test";
+
+import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
+import {
+  assertRefused,
+  contentsOf,
+  type Ended,
+  flags,
+  launch,
+  launchCommand,
+  ROOT,
+  run,
+  succeed,
+  TSX,
+  temporaryFolder,
+  tinyDataset,
+} from "./scripts.ts";
+
+const FOLDER = temporaryFolder();
+const DATASET = tinyDataset(FOLDER);
+
+/** A run of a second, with all that could make a resumed run another one: dropout, accumulation, a schedule. */
+const TINY = {
+  dataset: DATASET,
+  n_layer: 2,
+  n_head: 2,
+  n_embd: 32,
+  block_size: 16,
+  batch_size: 4,
+  gradient_accumulation_steps: 2,
+  dropout: 0.2,
+  learning_rate: 1e-2,
+  warmup_iters: 5,
+  lr_decay_iters: 20,
+  min_lr: 1e-3,
+  max_iters: 20,
+  eval_interval: 10,
+  eval_iters: 2,
+  threads: 1,
+};
+type Changes = Record<string, string | number | boolean>;
+
+const outDir = (name: string) => join(FOLDER, name);
+const tiny = (name: string, changes: Changes = {}) => flags({ ...TINY, out_dir: outDir(name), ...changes });
+const train = (name: string, changes: Changes = {}) => succeed("train.ts", tiny(name, changes), { cwd: FOLDER });
+
+/** The printed loss of each step, and of each evaluation. */
+function lossesOf(stdout: string): Map<string, string> {
+  return new Map(
+    [...stdout.matchAll(/^(iter|step) (\d+): (.*loss \d+\.\d+)/gm)].map(([, kind, n, loss]) => [`${kind} ${n}`, loss!]),
+  );
+}
+
+/** All that a checkpoint says about the state of a run: not its settings, of which a resumed run has others. */
+function stateOf(name: string): { bytes: Buffer; metadata: Omit<Metadata, "config"> } {
+  const { metadata, tensors } = loadCheckpoint(outDir(name));
+  const bytes = readFileSync(tensors.path);
+  tensors.close();
+  const { config: _, ...rest } = metadata;
+  return { bytes, metadata: rest };
+}
+
+function assertSameState(a: string, b: string): void {
+  const [one, other] = [stateOf(a), stateOf(b)];
+  assert.deepEqual(one.metadata, other.metadata);
+  assert.ok(one.bytes.equals(other.bytes), `${a} and ${b} have other weights`);
+}
+
+function tensorOf(name: string, tensor: string): Float32Array {
+  const { tensors } = loadCheckpoint(outDir(name));
+  const { shape } = tensors.entries.get(tensor)!;
+  const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  tensors.read(tensor, shape, data);
+  tensors.close();
+  return data;
+}
+
+// ---- the same run ----
+
+let whole1 = ""; // what the run in "whole1" printed, to which others are compared
+before(async () => {
+  whole1 = await train("whole1");
+});
+
+test("20 steps are 10 steps, resumed, and 10 more: every bit, with 1 and with 2 threads", async () => {
+  await Promise.all(
+    [1, 2].map(async (threads) => {
+      const whole = threads === 1 ? whole1 : await train(`whole${threads}`, { threads });
+      const first = await train(`parts${threads}`, { threads, max_iters: 10 });
+      assert.equal(stateOf(`parts${threads}`).metadata.iter_num, 10);
+      const second = await train(`parts${threads}`, { threads, init_from: "resume" });
+      assert.match(second, /^Resuming training from .*parts/m);
+      assert.doesNotMatch(second, /^iter 9:/m);
+      assert.deepEqual(lossesOf(second + first), new Map([...lossesOf(second), ...lossesOf(first)]));
+      for (const part of [first, second]) {
+        for (const [step, loss] of lossesOf(part)) assert.equal(loss, lossesOf(whole).get(step), step);
+      }
+      assert.equal(lossesOf(first).size + lossesOf(second).size, lossesOf(whole).size + 2); // step 10 and iter 10 twice
+      assertSameState(`whole${threads}`, `parts${threads}`);
+    }),
+  );
+  assertSameState("whole1", "whole2");
+  assert.deepEqual(stateOf("whole1").metadata.rng, { seed: 1337, iteration: 20 });
+});
+
+test("another seed, and no dropout, are other runs", async () => {
+  await Promise.all([train("seed", { seed: 1338 }), train("dry", { dropout: 0 })]);
+  const whole = stateOf("whole1").bytes;
+  assert.ok(!stateOf("seed").bytes.equals(whole));
+  assert.ok(!stateOf("dry").bytes.equals(whole));
+});
+
+test("init_from another run takes its weights, crops the block, and starts the optimizer anew", async () => {
+  const still = { decay_lr: false, learning_rate: 0, max_iters: 1, eval_interval: 1 }; // one step that changes nothing
+  const stdout = await train("finetuned", { ...still, init_from: outDir("whole1"), block_size: 8, n_layer: 3 });
+  assert.match(stdout, /^Initializing with the weights of .*whole1$/m);
+  assert.match(stdout, /^n_layer is 2, as in the checkpoint \(3 by --n_layer\)$/m);
+
+  const { metadata } = stateOf("finetuned");
+  assert.equal(metadata.iter_num, 1);
+  assert.equal(metadata.optimizer_steps, 1);
+  assert.equal(metadata.model_args.block_size, 8);
+  const before = loadCheckpoint(outDir("whole1"));
+  before.tensors.close();
+  for (const [name, { shape }] of before.tensors.entries) {
+    if (name.startsWith("optimizer.")) continue;
+    const expected = tensorOf("whole1", name);
+    const rows = name === "transformer.wpe.weight" ? expected.subarray(0, 8 * shape[1]!) : expected;
+    assert.deepEqual(tensorOf("finetuned", name), rows, name);
+  }
+});
+
+test("the checkpoint's shape counts when a run is resumed, and the flags that differ are named", async () => {
+  cpSync(outDir("whole1"), outDir("reshaped"), { recursive: true });
+  const stdout = await train("reshaped", { init_from: "resume", n_embd: 64, block_size: 8, max_iters: 21 });
+  assert.match(stdout, /^n_embd is 32, as in the checkpoint \(64 by --n_embd\)$/m);
+  assert.match(stdout, /^block_size is 16, as in the checkpoint \(8 by --block_size\)$/m);
+  assert.deepEqual(stateOf("reshaped").metadata.model_args, stateOf("whole1").metadata.model_args);
+});
+
+test("the learning rate: linear warmup, a cosine down to min_lr, then min_lr", async () => {
+  // With gradients clipped to nothing, a step only shrinks the weights: by 1 - rate * weight_decay.
+  const settings = { warmup_iters: 4, lr_decay_iters: 12, learning_rate: 0.1, min_lr: 0.01, weight_decay: 1 };
+  const still = { ...settings, grad_clip: 1e-30, eval_interval: 1, eval_iters: 1, log_interval: 100 };
+  const length = () => Math.hypot(...tensorOf("rates", "transformer.wte.weight"));
+  const cosine = (part: number) => 0.01 + 0.5 * (1 + Math.cos(Math.PI * part)) * 0.09;
+  const rates = [0.02, 0.04, 0.06, 0.08, ...[0, 1, 2, 3, 4, 5, 6, 7, 8].map((i) => cosine(i / 8)), 0.01, 0.01];
+
+  await train("rates", { ...still, decay_lr: false, learning_rate: 0, max_iters: 1 });
+  let before = length();
+  let from = 0;
+  for (const to of [1, 4, 7, 12, 15]) {
+    await train("rates", { ...still, max_iters: to, init_from: from === 0 ? "scratch" : "resume" });
+    const expected = rates.slice(from, to).reduce((product, rate) => product * (1 - rate), 1);
+    const shrunk = length() / before;
+    assert.ok(Math.abs(shrunk - expected) < 1e-5, `steps ${from} to ${to} shrink by ${shrunk}, not ${expected}`);
+    [before, from] = [length(), to];
+  }
+});
+
+// ---- signals ----
+
+const LONG = { max_iters: 400, eval_interval: 200, lr_decay_iters: 400 };
+
+test("Ctrl-C finishes the step, saves, and says how to go on; that command ends as if nothing had happened", async () => {
+  const uninterrupted = train("uninterrupted", LONG);
+  const name = "with 'a quote' & blank";
+  const { child, ended, until } = launch("train.ts", ["--init_from", "scratch", ...tiny(name, LONG)], { cwd: FOLDER });
+  await until(/^iter 12:/m);
+  child.kill("SIGINT");
+  const { code, stdout, stderr } = await ended;
+  assert.equal(code, 130, stderr);
+  const [, step, command] = /^stopped before step (\d+); go on with: tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];
+  assert.ok(command, stdout);
+  assert.equal(stateOf(name).metadata.iter_num, Number(step));
+  assert.ok(Number(step) > 12 && Number(step) < 400, step);
+  assert.match(stdout, new RegExp(`^iter ${Number(step) - 1}:`, "m"));
+  assert.doesNotMatch(stdout, new RegExp(`^iter ${step}:`, "m"));
+
+  const shell = ["-c", `exec "$@" ${command}`, "sh", process.execPath, ...TSX, join(ROOT, "train.ts")];
+  const resumed = await launchCommand("sh", shell, { cwd: FOLDER }).ended;
+  assert.equal(resumed.code, 0, resumed.stderr);
+  assert.match(resumed.stdout, new RegExp(`^iter ${step}:`, "m"));
+  await uninterrupted;
+  assertSameState(name, "uninterrupted");
+});
+
+test("SIGTERM saves, too, in the middle of an evaluation", async () => {
+  const { child, ended, until } = launch("train.ts", tiny("terminated", { eval_interval: 3, eval_iters: 2000 }), {
+    cwd: FOLDER,
+  });
+  await until(/^iter 2:/m);
+  child.kill("SIGTERM");
+  const { code, stdout } = await ended;
+  assert.equal(code, 143);
+  assert.match(stdout, /^stopped before step 3; go on with: /m);
+  assert.doesNotMatch(stdout, /^step 3:/m); // a part of an evaluation is none
+  assert.equal(stateOf("terminated").metadata.iter_num, 3);
+});
+
+test("a signal before the first step is done leaves the folder's older checkpoint alone", async () => {
+  cpSync(outDir("whole1"), outDir("older"), { recursive: true });
+  const before = contentsOf(outDir("older"));
+  const { child, ended, until } = launch("train.ts", tiny("older", { eval_iters: 1e6 }), { cwd: FOLDER });
+  await until(/^peak:/m);
+  setTimeout(() => child.kill("SIGINT"), 100);
+  const { code, stdout } = await ended;
+  assert.equal(code, 130);
+  assert.deepEqual(contentsOf(outDir("older")), before);
+  assert.doesNotMatch(stdout, /init_from=resume/); // there is nothing of this run to resume
+});
+
+test("a second Ctrl-C ends at once", async () => {
+  const { child, ended, until } = launch("train.ts", tiny("twice", { gradient_accumulation_steps: 1e6 }), {
+    cwd: FOLDER,
+  });
+  await until(/^step 0:/m);
+  child.kill("SIGINT");
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  assert.equal(child.exitCode ?? child.signalCode, null, "the first Ctrl-C must wait for the step's end");
+  child.kill("SIGINT");
+  const sent = performance.now();
+  const { signal } = await ended;
+  assert.equal(signal, "SIGINT");
+  assert.ok(performance.now() - sent < 2000);
+  assert.deepEqual(readdirSync(outDir("twice")), []);
+});
+
+// ---- what it prints, and when it saves ----
+
+test("the log's lines are nanoGPT's, with tokens/s behind", async () => {
+  const stdout = await train("log");
+  const lines = stdout.slice(stdout.indexOf("step 0")).trimEnd().split("\n");
+  const iteration = (n: number) =>
+    new RegExp(`^iter ${n}: loss \\d+\\.\\d{4}, time \\d+\\.\\d\\dms, mfu -?\\d+\\.\\d\\d%, [\\d,]+ tokens/s$`);
+  const evaluation = (n: number) => new RegExp(`^step ${n}: train loss \\d+\\.\\d{4}, val loss \\d+\\.\\d{4}$`);
+  const saving = /^saving checkpoint to .*log$/;
+  const tens = (from: number) => Array.from({ length: 10 }, (_, i) => iteration(from + i));
+  const expected = [
+    evaluation(0),
+    ...tens(0),
+    evaluation(10),
+    saving,
+    ...tens(10),
+    evaluation(20),
+    saving,
+    iteration(20),
+  ];
+  assert.equal(lines.length, expected.length, stdout);
+  for (const [i, pattern] of expected.entries()) assert.match(lines[i]!, pattern);
+  assert.match(stdout, /^tokens per iteration will be: 128$/m);
+  assert.match(stdout, /^device: cpu, compiled \(onnxruntime [\d.]+, 1 thread\)$/m);
+});
+
+test("log_interval leaves out lines; a run that finds nothing better keeps its best checkpoint", async () => {
+  const worse = { learning_rate: 3, decay_lr: false, grad_clip: 0, log_interval: 7, always_save_checkpoint: false };
+  const stdout = await train("worse", { ...worse, eval_interval: 5 });
+  assert.deepEqual(
+    [...stdout.matchAll(/^iter (\d+)/gm)].map(([, n]) => n),
+    ["0", "7", "14"],
+  );
+  assert.doesNotMatch(stdout, /saving/);
+  assert.deepEqual(readdirSync(outDir("worse")), []);
+});
+
+test("eval_only evaluates and stops, for a new model and at any step of a resumed one", async () => {
+  const fresh = await train("evaluated", { eval_only: true });
+  assert.deepEqual([...lossesOf(fresh).keys()], ["step 0"]);
+  const before = contentsOf(outDir("whole1"));
+  const resumed = await train("whole1", { eval_only: true, init_from: "resume", eval_interval: 7 });
+  assert.deepEqual([...lossesOf(resumed).keys()], ["step 20"]);
+  assert.deepEqual(contentsOf(outDir("whole1")), before);
+});
+
+// ---- mistakes ----
+
+let cases = 0;
+
+/** A new folder with whatever `make` puts there. */
+function scene(make: (folder: string) => void = () => {}): string {
+  const folder = join(FOLDER, `case${cases++}`);
+  mkdirSync(folder);
+  make(folder);
+  return folder;
+}
+
+const config = (text: string) => (folder: string) => writeFileSync(join(folder, "config.ts"), text);
+const dataset = (spoil: (data: string) => void) => (folder: string) => {
+  cpSync(DATASET, join(folder, "data"), { recursive: true });
+  spoil(join(folder, "data"));
+};
+/** A copy of a good run's folder, spoiled: what is there after a disk fault, or a careless edit. */
+const damaged = (spoil: (out: string, weights: string) => void) => (folder: string) => {
+  const out = join(folder, "out");
+  cpSync(outDir("whole1"), out, { recursive: true });
+  spoil(out, join(out, readdirSync(out).find((name) => name.startsWith("weights"))!));
+};
+const modelArgs = (change: Record<string, unknown>) =>
+  damaged((out) => {
+    const path = join(out, "ckpt.json");
+    const json = JSON.parse(readFileSync(path, "utf8"));
+    writeFileSync(path, JSON.stringify({ ...json, model_args: { ...json.model_args, ...change } }));
+  });
+const RESUME = ["--init_from=resume"];
+
+const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
+  ["an unknown key", ["--n_leyer=2"], /unknown key "n_leyer" \(--n_leyer\); did you mean n_layer\?/],
+  ["a wrong type", ["--n_layer=two"], /n_layer must be an integer of at least 1, got "two" \(--n_layer\)/],
+  ["n_embd not divisible by n_head", ["--n_embd=30", "--n_head=4"], /n_embd 30 does not divide by n_head 4; try/],
+  ["dropout 1", ["--dropout=1"], /dropout must be a number from 0 to below 1, got 1 \(--dropout\)/],
+  ["batch_size 0", ["--batch_size=0"], /batch_size must be an integer of at least 1, got 0/],
+  [
+    "a block_size beyond the data",
+    ["--block_size=5000"],
+    /val\.bin has 2000 tokens, too few for --block_size=5000; use --block_size=1999/,
+  ],
+  ["two config files", ["a.ts", "b.ts"], /two config files: a\.ts and b\.ts; pass one/],
+  ["a config file that is not there", ["config/none.ts"], /no config file config\/none\.ts/],
+  [
+    "a config without an object",
+    ["config.ts"],
+    /config\.ts must hold an object of settings, got 3/,
+    config("export default 3;"),
+  ],
+  ["a config that does not parse", ["config.ts"], /config\.ts: /, config("export default {")],
+  [
+    "an unknown key in a config",
+    ["config.ts"],
+    /unknown key "n_leyer" \(config\.ts\)/,
+    config("export default { n_leyer: 2 };"),
+  ],
+  ["a flag given twice", ["--seed=1", "--seed=2"], /--seed is given twice, as 1 and as 2; pass it once/],
+  ["no such dataset", ["--dataset=nowhere"], /no dataset "nowhere"; there are: /],
+  [
+    "a dataset without train.bin",
+    ["--dataset=./data"],
+    /no data\/train\.bin; run/,
+    dataset((data) => rmSync(join(data, "train.bin"))),
+  ],
+  [
+    "a dataset without val.bin",
+    ["--dataset=./data"],
+    /no data\/val\.bin; run/,
+    dataset((data) => rmSync(join(data, "val.bin"))),
+  ],
+  [
+    "half a token",
+    ["--dataset=./data"],
+    /train\.bin has 777 bytes/,
+    dataset((data) => truncateSync(join(data, "train.bin"), 777)),
+  ],
+  [
+    "a damaged meta.json",
+    ["--dataset=./data"],
+    /data\/meta\.json is not JSON; run/,
+    dataset((data) => truncateSync(join(data, "meta.json"), 50)),
+  ],
+  [
+    "an out_dir that is a file",
+    ["--out_dir=config.ts"],
+    /can't make or write the folder of --out_dir: .*config\.ts/,
+    config(""),
+  ],
+  [
+    "an out_dir below a file",
+    ["--out_dir=config.ts/out"],
+    /can't make or write the folder of --out_dir: .*config\.ts/,
+    config(""),
+  ],
+  ["resuming without a checkpoint", RESUME, /no checkpoint in out \(no ckpt\.json there\); train one/],
+  ["a run to start from that is not there", ["--init_from=elsewhere"], /no checkpoint in elsewhere/],
+  [
+    "truncated weights",
+    RESUME,
+    /checkpoint in out is damaged: weights/,
+    damaged((_, weights) => truncateSync(weights, 5000)),
+  ],
+  [
+    "a flipped byte",
+    RESUME,
+    /checkpoint in out is damaged: weights/,
+    damaged((_, weights) => {
+      const bytes = readFileSync(weights);
+      bytes[9000]! ^= 0x10;
+      writeFileSync(weights, bytes);
+    }),
+  ],
+  [
+    "broken JSON",
+    RESUME,
+    /out\/ckpt\.json is not a checkpoint of this version: /,
+    damaged((out) => truncateSync(join(out, "ckpt.json"), 300)),
+  ],
+  [
+    "weights of another shape",
+    RESUME,
+    /has transformer\.wte\.weight as F32 \[\d+,32\], not \[\d+,64\]/,
+    modelArgs({ n_embd: 64 }),
+  ],
+  ["weights of fewer layers", RESUME, /has no tensor transformer\.h\.2\./, modelArgs({ n_layer: 3 })],
+  [
+    "a checkpoint for fewer tokens",
+    [...RESUME, "--dataset=./data"],
+    /knows \d+ tokens, dataset \.\/data has \d+/,
+    (folder) => {
+      damaged(() => {})(folder);
+      dataset((data) => {
+        const meta = JSON.parse(readFileSync(join(data, "meta.json"), "utf8"));
+        const itos = [...meta.itos, "ß"];
+        const stoi = Object.fromEntries(itos.map((character, id) => [character, id]));
+        writeFileSync(join(data, "meta.json"), JSON.stringify({ kind: "char", vocab_size: itos.length, itos, stoi }));
+      })(folder);
+    },
+  ],
+];
+
+test("each mistake is one line, and touches no file", async (t) => {
+  const queue = [...MISTAKES];
+  const work = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const [what, given, message, make] = next;
+      const folder = scene(make);
+      const defaults = flags(TINY).filter((flag) => !given.some((other) => other.split("=")[0] === flag.split("=")[0]));
+      const before = contentsOf(folder);
+      const ended = await run("train.ts", [...defaults, ...given], { cwd: folder });
+      await t.test(what, () => {
+        assertRefused(ended, message);
+        assert.deepEqual(contentsOf(folder), before);
+      });
+    }
+  };
+  await Promise.all([work(), work()]); // two at a time
+  assert.deepEqual(contentsOf(DATASET), UNTOUCHED);
+});
+const UNTOUCHED = contentsOf(DATASET);
+
+test("a setting in the environment is checked like a flag", async () => {
+  const folder = scene();
+  assertRefused(
+    await run("train.ts", flags({ dataset: DATASET }), { cwd: folder, env: { NANOGPT_N_LAYER: "0" } }),
+    /n_layer must be an integer of at least 1, got 0 \(NANOGPT_N_LAYER\)/,
+  );
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+const ROOT_USER = { skip: process.getuid?.() === 0 && "root can write everywhere" };
+
+test("an out_dir that can't be written is one line before any step is trained", ROOT_USER, async () => {
+  const folder = scene((folder) => mkdirSync(join(folder, "out")));
+  chmodSync(join(folder, "out"), 0o555);
+  const ended: Ended = await run("train.ts", flags(TINY), { cwd: folder });
+  assertRefused(ended, /--out_dir/);
+  assert.doesNotMatch(ended.stdout, /^(step|iter)/m);
+});
+
+test("a checkpoint that can't be written is one line, and the one before is whole", {
+  skip: process.platform === "win32" && "Windows has no ulimit",
+}, async () => {
+  cpSync(outDir("whole1"), outDir("full"), { recursive: true });
+  const before = contentsOf(outDir("full"));
+  // "File too large" comes where "no space left on device" would
+  const command = ["-c", 'ulimit -f 8 && exec "$@"', "bash", process.execPath, ...TSX, join(ROOT, "train.ts")];
+  const resume = tiny("full", { init_from: "resume", max_iters: 40 });
+  assertRefused(await launchCommand("bash", [...command, ...resume], { cwd: FOLDER }).ended, /checkpoint.*EFBIG/);
+  assert.deepEqual(contentsOf(outDir("full")), before);
+  assert.ok(existsSync(join(outDir("full"), "ckpt.json")));
+});
