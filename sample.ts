@@ -7,11 +7,11 @@
 import { readFileSync } from "node:fs";
 
 import { configure } from "./configurator.ts";
-import { explain } from "./data/dataset.ts";
+
 import { GPT2_META } from "./data/meta.ts";
 import { createTokenizer } from "./data/tokenizer.ts";
 import { loadCheckpoint } from "./engine/checkpoint.ts";
-import { main, UserError } from "./engine/errors.ts";
+import { explain, main, UserError } from "./engine/errors.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
 import { GPT, type GPTConfig } from "./model.ts";

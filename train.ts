@@ -9,11 +9,11 @@ import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { configure, sourceOf } from "./configurator.ts";
-import { datasetFolder, explain, shownPath } from "./data/dataset.ts";
+import { datasetFolder, shownPath } from "./data/dataset.ts";
 import { readMeta } from "./data/meta.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "./data/token_file.ts";
 import { loadCheckpoint, saveCheckpoint } from "./engine/checkpoint.ts";
-import { main, UserError } from "./engine/errors.ts";
+import { explain, main, UserError } from "./engine/errors.ts";
 import { AdamW } from "./engine/optimizer.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";

@@ -6,8 +6,8 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { UserError } from "../engine/errors.ts";
-import { explain, shownPath } from "./dataset.ts";
+import { explain, UserError } from "../engine/errors.ts";
+import { shownPath } from "./dataset.ts";
 import { type CharacterMeta, codePoint, listCharacters } from "./meta.ts";
 import type { SourcedText } from "./text.ts";
 import { writeTokens } from "./token_file.ts";

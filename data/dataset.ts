@@ -32,11 +32,6 @@ export function prepareHint(file: string): string {
   return "run the dataset's prepare script with --out set to this folder";
 }
 
-/** A fault of the system (no permission, no space, ...) as a one-line UserError; any other error as it is. */
-export function explain(error: unknown, what: string): unknown {
-  return error instanceof Error && "syscall" in error ? new UserError(`${what}: ${error.message}`) : error;
-}
-
 /** A path as a person would type it: relative to the working directory where the file is below it. */
 export function shownPath(path: string): string {
   const short = relative(process.cwd(), path);

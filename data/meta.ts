@@ -6,8 +6,8 @@ import { join } from "node:path";
 
 import { z } from "zod";
 
-import { hasCode, UserError } from "../engine/errors.ts";
-import { explain, prepareHint, shownPath } from "./dataset.ts";
+import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { prepareHint, shownPath } from "./dataset.ts";
 
 // what a prepare script adds about its work; a hand-made meta.json may leave it out
 const about = {

@@ -5,8 +5,7 @@ import { constants } from "node:buffer";
 import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 
-import { hasCode, UserError } from "../engine/errors.ts";
-import { explain } from "./dataset.ts";
+import { explain, hasCode, UserError } from "../engine/errors.ts";
 
 /** Where a text came from: recorded in meta.json, so that a model can be traced back to what it was trained on. */
 export interface Source {

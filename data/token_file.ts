@@ -4,8 +4,8 @@
 import { closeSync, fstatSync, openSync, readSync, type Stats } from "node:fs";
 
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { hasCode, UserError } from "../engine/errors.ts";
-import { explain, prepareHint, shownPath } from "./dataset.ts";
+import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { prepareHint, shownPath } from "./dataset.ts";
 
 const BYTES_PER_TOKEN = 2;
 const BUFFER_TOKENS = 32_768;
@@ -15,7 +15,8 @@ export class TokenFile {
   readonly path: string;
   readonly length: number; // in tokens
   readonly #file: number;
-  readonly #bytes = new DataView(new ArrayBuffer(BUFFER_TOKENS * BYTES_PER_TOKEN));
+  readonly #bytes = new Uint8Array(BUFFER_TOKENS * BYTES_PER_TOKEN);
+  readonly #numbers = new DataView(this.#bytes.buffer); // not for readSync: Node 24 refuses it after some hundred calls
 
   /** Opens `path`; a UserError where it is missing, empty or not a row of 16-bit numbers. */
   constructor(path: string) {
@@ -37,7 +38,7 @@ export class TokenFile {
     for (let done = 0; done < count; done += BUFFER_TOKENS) {
       const tokens = Math.min(count - done, BUFFER_TOKENS);
       this.#fill(tokens * BYTES_PER_TOKEN, (start + done) * BYTES_PER_TOKEN);
-      for (let i = 0; i < tokens; i++) into[at + done + i] = this.#bytes.getUint16(i * BYTES_PER_TOKEN, true);
+      for (let i = 0; i < tokens; i++) into[at + done + i] = this.#numbers.getUint16(i * BYTES_PER_TOKEN, true);
     }
   }
 

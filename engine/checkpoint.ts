@@ -9,7 +9,7 @@ import { join } from "node:path";
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "./atomic.ts";
-import { hasCode, UserError } from "./errors.ts";
+import { explain, hasCode, UserError } from "./errors.ts";
 import { encodeSafetensors, type NamedTensor, SafetensorsFile } from "./safetensors.ts";
 
 const FORMAT_VERSION = 1;
@@ -93,7 +93,7 @@ function readMetadata(path: string, directory: string): Metadata {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if (!hasCode(error, "ENOENT") && !hasCode(error, "ENOTDIR")) throw new UserError(`can't read ${path}: ${error}`);
+    if (!hasCode(error, "ENOENT") && !hasCode(error, "ENOTDIR")) throw explain(error, `can't read ${path}`);
     throw new UserError(`no checkpoint in ${directory} (no ckpt.json there); train one, or name another --out_dir`);
   }
   try {

@@ -11,6 +11,11 @@ export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
 }
 
+/** A fault of the system (no permission, no space, ...) as a one-line UserError; any other error as it is. */
+export function explain(error: unknown, what: string): unknown {
+  return error instanceof Error && "syscall" in error ? new UserError(`${what}: ${error.message}`) : error;
+}
+
 /** Run a script's body. A UserError becomes one line on stderr and exit code 1 (`DEBUG=1` adds its stack). */
 export async function main(body: () => Promise<void>): Promise<void> {
   try {
