@@ -6,6 +6,7 @@
 
 import { readFileSync } from "node:fs";
 
+import { checkModelArgs } from "./config/model_args.ts";
 import { configure } from "./configurator.ts";
 
 import { GPT2_META } from "./data/meta.ts";
@@ -14,7 +15,7 @@ import { loadCheckpoint } from "./engine/checkpoint.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
-import { GPT, type GPTConfig } from "./model.ts";
+import { GPT } from "./model.ts";
 
 const defaults = {
   init_from: "resume", // "resume" (out_dir's checkpoint), or another run's out_dir
@@ -41,7 +42,7 @@ await main(async () => {
   // 1) the model, as it was saved
   const directory = config.init_from === "resume" ? config.out_dir : config.init_from;
   const { metadata, tensors } = loadCheckpoint(directory);
-  const model = new GPT({ ...(metadata.model_args as unknown as GPTConfig), dropout: 0 });
+  const model = new GPT(checkModelArgs(metadata.model_args, `the checkpoint in ${directory}`));
   for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
   tensors.close();
 

@@ -8,6 +8,7 @@
 import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
+import { checkModelArgs } from "./config/model_args.ts";
 import { configure, sourceOf } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
 import { readMeta } from "./data/meta.ts";
@@ -89,7 +90,7 @@ await main(async () => {
   const modelArgs: GPTConfig = { n_layer, n_head, n_embd, block_size, bias, vocab_size, ffn, dropout };
   if (checkpoint) {
     console.log(`${resumed ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
-    const saved = checkpoint.metadata.model_args as Partial<GPTConfig>;
+    const saved = checkModelArgs(checkpoint.metadata.model_args, `the checkpoint in ${source}`);
     for (const key of ["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const) {
       if (saved[key] !== config[key] && sourceOf(config, key)) {
         console.log(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);

@@ -413,6 +413,13 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
     /has transformer\.wte\.weight as F32 \[\d+,32\], not \[\d+,64\]/,
     modelArgs({ n_embd: 64 }),
   ],
+  ["nonsense in model_args", RESUME, /in out: model_args\.n_head must be an integer/, modelArgs({ n_head: "two" })],
+  [
+    "a model that can't be",
+    RESUME,
+    /in out: model_args: n_embd \d+ does not divide by n_head 5/,
+    modelArgs({ n_head: 5 }),
+  ],
   ["weights of fewer layers", RESUME, /has no tensor transformer\.h\.2\./, modelArgs({ n_layer: 3 })],
   [
     "a checkpoint for fewer tokens",

@@ -1,0 +1,29 @@
+// The settings of a model, out of a checkpoint that somebody may have edited.
+
+import { UserError } from "../engine/errors.ts";
+import type { GPTConfig } from "../model.ts";
+import { findConflict, ruleFor } from "./rules.ts";
+
+/** A value of each setting's type; a setting that a checkpoint lacks is an error. */
+const TYPES: GPTConfig = {
+  block_size: 1,
+  vocab_size: 1,
+  n_layer: 1,
+  n_head: 1,
+  n_embd: 1,
+  dropout: 0,
+  bias: false,
+  ffn: "gelu",
+};
+
+/** @throws UserError that names `where` and the first setting that is missing or out of its range */
+export function checkModelArgs(modelArgs: Record<string, unknown>, where: string): GPTConfig {
+  for (const [key, value] of Object.entries(TYPES)) {
+    const issue = ruleFor(key, value).safeParse(modelArgs[key]).error?.issues[0];
+    if (issue) throw new UserError(`${where}: model_args.${key} must be ${issue.message}, got ${modelArgs[key]}`);
+  }
+  const checked = Object.fromEntries(Object.keys(TYPES).map((key) => [key, modelArgs[key]]));
+  const conflict = findConflict(checked as Record<string, number>);
+  if (conflict) throw new UserError(`${where}: model_args: ${conflict.problem}`);
+  return checked as unknown as GPTConfig;
+}
