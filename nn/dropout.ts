@@ -13,11 +13,16 @@ export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined
   if (!mask || rate === 0) return x;
   const keep = mask(x.shape, rate);
   const scale = 1 / (1 - rate);
-  const apply = (x: tf.Tensor, keep: tf.Tensor) =>
-    fused("FusedDropout", { x, mask: keep }, { scale }, () => [tf.mul(tf.mul(x, tf.cast(keep, "float32")), scale)]);
   return withGradient([x], (x) => ({
-    value: apply(x!, keep)[0]!,
+    value: dropMasked(x!, keep, scale),
     saved: [keep],
-    gradient: (dy, [keep]) => apply(dy, keep!),
+    gradient: (dy, [keep]) => [dropMasked(dy, keep!, scale)],
   }));
+}
+
+/** x times scale where `keep` (bool, of x's shape) is true, else 0. For use inside functions with their own gradient. */
+export function dropMasked(x: tf.Tensor, keep: tf.Tensor, scale: number): tf.Tensor {
+  return fused("FusedDropout", { x, mask: keep }, { scale }, () => [
+    tf.mul(tf.mul(x, tf.cast(keep, "float32")), scale),
+  ])[0]!;
 }
