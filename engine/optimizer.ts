@@ -1,7 +1,8 @@
-// AdamW (Loshchilov and Hutter 2019, algorithm 2) with gradient clipping by the global norm, in one plain pass over
-// the weights. As a chain of graph operations it was slower: every operation would stream all weights once more.
+// AdamW (Loshchilov and Hutter 2019, algorithm 2) with gradient clipping by the global norm, in one pass over the
+// weights. As a chain of graph operations it was slower: every operation would stream all weights once more.
 
 import type { Variable } from "./program.ts";
+import { type AdamWFactors, adamw, sumOfSquares } from "./simd.ts";
 
 export interface AdamWOptions {
   beta1: number;
@@ -44,13 +45,15 @@ export class AdamW {
     const { beta1, beta2, grad_clip, epsilon } = this.#options;
     this.steps++;
     let sum = 0;
-    for (const { variable } of this.#states) sum += squaredNorm(variable.grad!);
+    for (const { variable } of this.#states) sum += sumOfSquares(variable.grad!);
     const norm = Math.sqrt(sum) * gradScale;
     const clip = grad_clip > 0 ? Math.min(1, grad_clip / (norm + 1e-6)) : 1; // as PyTorch's clip_grad_norm_
     const rate = learningRate / (1 - beta1 ** this.steps);
     const correction = 1 / Math.sqrt(1 - beta2 ** this.steps);
-    for (const state of this.#states) {
-      update(state, gradScale * clip, learningRate, rate, beta1, beta2, correction, epsilon);
+    for (const { variable, weightDecay, average, square } of this.#states) {
+      const shrink = 1 - learningRate * weightDecay;
+      const factors = { scale: gradScale * clip, beta1, beta2, shrink, rate, correction, epsilon };
+      adamw(variable.data, variable.grad!, average, square, factors);
     }
     return norm;
   }
@@ -64,28 +67,16 @@ export class AdamW {
   }
 }
 
-function squaredNorm(x: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i]! * x[i]!;
-  return sum;
-}
-
-/** A function of its own with nothing but numbers in its loop, which V8 compiles to straight machine code. */
-function update(
-  { variable, weightDecay, average, square }: State,
-  gradScale: number,
-  learningRate: number,
-  rate: number, // corrected for the start of the average
-  beta1: number,
-  beta2: number,
-  correction: number,
-  epsilon: number,
+/** The update of one array, one by one and in double precision: what the fast loop (simd.ts) is tested against. */
+export function adamwPlain(
+  weight: Float32Array,
+  grad: Float32Array,
+  average: Float32Array,
+  square: Float32Array,
+  { scale, beta1, beta2, shrink, rate, correction, epsilon }: AdamWFactors,
 ): void {
-  const weight = variable.data;
-  const grad = variable.grad!;
-  const shrink = 1 - learningRate * weightDecay;
   for (let i = 0; i < weight.length; i++) {
-    const g = grad[i]! * gradScale;
+    const g = grad[i]! * scale;
     const m = beta1 * average[i]! + (1 - beta1) * g;
     const v = beta2 * square[i]! + (1 - beta2) * g * g;
     average[i] = m;

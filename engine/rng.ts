@@ -4,6 +4,8 @@
 // The function is a keyed 32-bit mixer: two multiply-and-shift rounds with the constants of Chris Wellons'
 // "hash-prospector" (lowbias32), a key word going in before each. Not for cryptography.
 
+import { keepMask } from "./simd.ts";
+
 /** Two words that choose one of 2^64 streams. */
 export type Key = readonly [number, number];
 
@@ -54,25 +56,19 @@ export function fillNormal(out: Float32Array, key: Key, deviation: number): void
 
 /**
  * Fill `out` with 1 where an element is kept and 0 where it is dropped, independently with probability `rate` (to
- * within 2^-17, since each element takes 16 bits). Four elements are written at a time: dropout draws one for every
- * activation of the model, and this loop is all it costs.
+ * within 2^-17, since each element takes 16 bits). Dropout draws one for every activation of the model.
  */
 export function fillKeepMask(out: Uint8Array, [k0, k1]: Key, rate: number): void {
-  if (out.byteOffset % 4 !== 0) {
-    const aligned = new Uint8Array(out.length); // a view for four at a time has to start at a multiple of 4
-    fillKeepMask(aligned, [k0, k1], rate);
-    out.set(aligned);
-    return;
-  }
   const keep = Math.round((1 - rate) * 0x10000);
-  const fours = new Uint32Array(out.buffer, out.byteOffset, out.length >>> 2);
-  for (let i = 0; i < fours.length; i++) {
-    const a = mix(2 * i, k0, k1);
-    const b = mix(2 * i + 1, k0, k1);
-    // (x - keep) >>> 31 is 1 where x < keep, without a branch
-    const ab = (((a & 0xffff) - keep) >>> 31) | ((((a >>> 16) - keep) >>> 31) << 8);
-    const cd = (((b & 0xffff) - keep) >>> 31) | ((((b >>> 16) - keep) >>> 31) << 8);
-    fours[i] = ab | (cd << 16);
+  if (keep > 0 && keep < 0x10000) keepMask(out, k0, k1, keep);
+  else out.fill(keep ? 1 : 0);
+}
+
+/** The same, one by one: what `fillKeepMask` is tested against. */
+export function fillKeepMaskPlain(out: Uint8Array, [k0, k1]: Key, rate: number): void {
+  const keep = Math.round((1 - rate) * 0x10000);
+  for (let i = 0; i < out.length; i++) {
+    const pair = mix(i >> 1, k0, k1);
+    out[i] = (i % 2 === 0 ? pair & 0xffff : pair >>> 16) < keep ? 1 : 0;
   }
-  for (let i = fours.length * 4; i < out.length; i++) out[i] = (mix(i, k0, ~k1) & 0xffff) < keep ? 1 : 0;
 }
