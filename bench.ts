@@ -13,6 +13,7 @@ import { datasetFolder } from "./data/dataset.ts";
 import { readMeta } from "./data/meta.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "./data/token_file.ts";
 import { main } from "./engine/errors.ts";
+import { microBatchSize } from "./engine/micro_batch.ts";
 import { AdamW } from "./engine/optimizer.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
@@ -28,8 +29,9 @@ const defaults = {
   // data
   dataset: "", // a folder under data/, or a path; random tokens if empty
   vocab_size: 65, // of the random tokens
-  batch_size: 12, // sequences in a micro-batch
-  gradient_accumulation_steps: 1, // micro-batches in a step
+  batch_size: 12, // sequences in a batch
+  micro_batch_size: 0, // of these, computed at once, to stay in the cache; 0 chooses. Divides batch_size
+  gradient_accumulation_steps: 1, // batches in a step
   block_size: 64, // tokens in a sequence
   // model: nanoGPT's small one for a CPU
   n_layer: 4,
@@ -62,13 +64,18 @@ await main(async () => {
   const vocab_size = folder ? (readMeta(folder)?.vocab_size ?? 50_304) : config.vocab_size;
   const file = folder ? new TokenFile(join(folder, "train.bin")) : undefined;
   if (file) checkBlockSize(file, T);
-  const batches = Array.from({ length: Math.min(16, (warmup + steps) * accumulation) }, (_, index) => {
-    const [x, y] = [new Int32Array(B * T), new Int32Array(B * T)];
+  const rows = microBatchSize(B, T, config.micro_batch_size);
+  const micros = (accumulation * B) / rows;
+  const batches = Array.from({ length: Math.min(16, (warmup + steps) * micros) }, (_, index) => {
+    const [x, y] = [new Int32Array(rows * T), new Int32Array(rows * T)];
     const key = keyOf(seed, "bench", index);
-    if (file) sampleBatch(file, { B, T }, (row) => uniform(key, row), x, y);
-    else
-      for (let i = 0; i < B * T; i++)
-        [x[i], y[i]] = [uniform(key, 2 * i) * vocab_size, uniform(key, 2 * i + 1) * vocab_size];
+    if (file) sampleBatch(file, { B: rows, T }, (row) => uniform(key, row), x, y);
+    else {
+      for (let i = 0; i < x.length; i++) {
+        x[i] = uniform(key, 2 * i) * vocab_size;
+        y[i] = uniform(key, 2 * i + 1) * vocab_size;
+      }
+    }
     return { x, y };
   });
 
@@ -79,7 +86,7 @@ await main(async () => {
   const engine = await createEngine(config);
   const profiles = join("out", "profiles");
   if (config.profile) mkdirSync(profiles, { recursive: true });
-  const tokens = { shape: [B, T], dtype: "int32" } as const;
+  const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const compileStart = performance.now();
   const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), {
     variables: model.parameters,
@@ -95,11 +102,11 @@ await main(async () => {
   const times: number[] = [];
   for (let step = 0; step < warmup + steps; step++) {
     const start = performance.now();
-    for (let micro = 0; micro < accumulation; micro++) {
-      const batch = batches[(step * accumulation + micro) % batches.length]!;
+    for (let micro = 0; micro < micros; micro++) {
+      const batch = batches[(step * micros + micro) % batches.length]!;
       [loss = 0] = await backward.run(batch, { dropout: [seed, step, micro], accumulate: micro > 0 });
     }
-    optimizer.step(config.learning_rate, 1 / accumulation);
+    optimizer.step(config.learning_rate, 1 / micros);
     if (step >= warmup) times.push(performance.now() - start);
     if (step === 0) firstStepS = performance.now() / 1000; // since the process started
   }
@@ -126,7 +133,15 @@ await main(async () => {
     threads: engine.threads,
     steps,
     warmup,
-    ...{ n_layer, n_head, n_embd, block_size: T, batch_size: B, gradient_accumulation_steps: accumulation },
+    ...{
+      n_layer,
+      n_head,
+      n_embd,
+      block_size: T,
+      batch_size: B,
+      micro_batch_size: rows,
+      gradient_accumulation_steps: accumulation,
+    },
     ...{ vocab_size, dropout, bias },
   };
   console.log(`device:      ${result.device}`);

@@ -15,6 +15,7 @@ import { readMeta } from "./data/meta.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "./data/token_file.ts";
 import { loadCheckpoint, saveCheckpoint } from "./engine/checkpoint.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
+import { microBatchSize } from "./engine/micro_batch.ts";
 import { AdamW } from "./engine/optimizer.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
@@ -38,8 +39,9 @@ const defaults = {
   wandb_run_name: "gpt2",
   // data
   dataset: "openwebtext", // a folder under data/, or a path
-  gradient_accumulation_steps: 5 * 8, // micro-batches in a step
-  batch_size: 12, // sequences in a micro-batch
+  gradient_accumulation_steps: 5 * 8, // batches in a step
+  batch_size: 12, // sequences in a batch
+  micro_batch_size: 0, // of these, computed at once, to stay in the cache; 0 chooses. Divides batch_size
   block_size: 1024, // tokens in a sequence
   // model
   n_layer: 12,
@@ -127,7 +129,10 @@ await main(async () => {
   // 4) the two programs: the loss alone for evaluation, and with its gradients
   const engine = await createEngine(config);
   console.log(`device: ${engine.description}`);
-  const tokens = { shape: [B, T], dtype: "int32" } as const;
+  const rows = microBatchSize(B, T, config.micro_batch_size);
+  const micros = (accumulation * B) / rows; // micro-batches in a step
+  if (rows < B) console.log(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
+  const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens } };
   const forward = await engine.program(({ x, y }) => model.loss(x, y), spec);
   const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), { ...spec, gradients: true });
@@ -139,12 +144,12 @@ await main(async () => {
   const startIter = resumed?.iter_num ?? 0;
   let iterNum = startIter;
   let bestValLoss = resumed?.best_val_loss ?? Number.POSITIVE_INFINITY;
-  const batch = { x: new Int32Array(B * T), y: new Int32Array(B * T) };
+  const batch = { x: new Int32Array(rows * T), y: new Int32Array(rows * T) };
 
-  /** Draw batch number `index` of a purpose: the same one in every run with this seed. */
+  /** Draw micro-batch number `index` of a purpose: the same sequences in every run with this seed. */
   function getBatch(split: "train" | "val", purpose: string, index: number): typeof batch {
     const key = keyOf(seed, purpose, split, iterNum);
-    sampleBatch(splits[split], { B, T }, (row) => uniform(key, index * B + row), batch.x, batch.y);
+    sampleBatch(splits[split], { B: rows, T }, (row) => uniform(key, index * rows + row), batch.x, batch.y);
     return batch;
   }
 
@@ -152,10 +157,11 @@ await main(async () => {
   async function estimateLoss(): Promise<{ train: number; val: number }> {
     const losses = { train: 0, val: 0 };
     for (const split of ["train", "val"] as const) {
-      for (let k = 0; k < config.eval_iters && !interrupted; k++) {
+      const count = (config.eval_iters * B) / rows;
+      for (let k = 0; k < count && !interrupted; k++) {
         const [loss] = await forward.run(getBatch(split, "eval", k));
-        losses[split] += loss! / config.eval_iters;
-        progress.update(iterNum, `evaluating ${split} ${k + 1}/${config.eval_iters}`);
+        losses[split] += loss! / count;
+        progress.update(iterNum, `evaluating ${split} ${Math.round((100 * (k + 1)) / count)} %`);
       }
     }
     return losses;
@@ -224,18 +230,18 @@ await main(async () => {
 
       // forward and backward, micro-batch by micro-batch, then the update
       let lossSum = 0;
-      for (let micro = 0; micro < accumulation; micro++) {
+      for (let micro = 0; micro < micros; micro++) {
         const options = { dropout: [seed, iterNum, micro], accumulate: micro > 0 };
         const [loss] = await backward.run(getBatch("train", "train", micro), options);
         lossSum += loss!;
       }
-      optimizer.step(learningRateAt(iterNum), 1 / accumulation);
+      optimizer.step(learningRateAt(iterNum), 1 / micros);
 
       // timing and logging
       const now = performance.now();
       const seconds = (now - last) / 1000;
       last = now;
-      const loss = lossSum / accumulation;
+      const loss = lossSum / micros;
       if (iterNum % config.log_interval === 0) {
         if (localIter >= 5) {
           const mfu = model.estimateMfu(B * accumulation, seconds, peak);

@@ -50,6 +50,7 @@ export const rules = {
   input: name,
   gradient_accumulation_steps: integer(1),
   batch_size: integer(1),
+  micro_batch_size: integer(0),
   block_size: integer(1),
   // model
   n_layer: integer(1),
@@ -98,6 +99,10 @@ const combinations = [
   together(["n_embd", "n_head"], ({ n_embd, n_head }) => {
     if (n_embd % n_head === 0) return undefined;
     return `n_embd ${n_embd} does not divide by n_head ${n_head}; try n_head ${nearDivisors(n_embd, n_head).join(" or ")}`;
+  }),
+  together(["batch_size", "micro_batch_size"], ({ batch_size, micro_batch_size }) => {
+    if (micro_batch_size === 0 || batch_size % micro_batch_size === 0) return undefined;
+    return `batch_size ${batch_size} does not divide by micro_batch_size ${micro_batch_size}; 0 chooses one that fits`;
   }),
   together(["decay_lr", "warmup_iters", "lr_decay_iters"], ({ decay_lr, warmup_iters, lr_decay_iters }) => {
     if (!decay_lr || warmup_iters <= lr_decay_iters) return undefined;
