@@ -96,8 +96,8 @@ export interface KernelAttrs {
   FusedLayerNorm: { epsilon: number }; // x [N, C], weight [C], optional bias [C] -> y, mean [N, 1], inverse deviation [N, 1]
   FusedGelu: None;
   FusedGeluGrad: None; // dy, x
-  FusedCrossEntropy: None; // logits [N, V], labels [N] -> loss [], log-probabilities [N, V]
-  FusedCrossEntropyGrad: None; // log-probabilities [N, V], labels [N], dy [] -> [N, V]
+  FusedCrossEntropy: None; // logits [N, V], labels [N] -> loss [], exp(logits - max) [N, V] and its row sums [N, 1]
+  FusedCrossEntropyGrad: None; // exponentials [N, V], sums [N, 1], labels [N], dy [] -> [N, V]
   FusedEmbeddingGrad: { rows: number }; // dy [N, C], ids [N] -> [rows, C]
   FusedDropout: { scale: number }; // x, mask
 }
@@ -117,6 +117,7 @@ export class Graph {
   readonly outputs = new Map<string, Value>();
   readonly constants = new Map<Value, TypedArray>();
   readonly nodes: Node[] = [];
+  readonly #known = new Map<TypedArray, Value>(); // constants by their array: one that comes again is the same value
   #count = 0;
 
   value(shape: Shape, dtype: DType): Value {
@@ -130,9 +131,13 @@ export class Graph {
     return value;
   }
 
+  /** A constant; `data` must not change afterwards. */
   constant(data: TypedArray, shape: Shape, dtype: DType): Value {
+    const known = this.#known.get(data);
+    if (known && String(known.shape) === String(shape)) return known;
     const value = this.value(shape, dtype);
     this.constants.set(value, data);
+    this.#known.set(data, value);
     return value;
   }
 

@@ -71,6 +71,13 @@ export class OnnxBuilder {
     }
   }
 
+  /** Make an empty sequence the graph's first output: something that is not a tensor (session.ts says what for). */
+  sequenceOutput(name: string): void {
+    this.#nodes.push({ opType: "SequenceEmpty", domain: "", input: [], output: [name], attribute: [] });
+    const elemType = { tensorType: { elemType: ELEMENT.float32 } };
+    this.#outputs.unshift({ name, type: { sequenceType: { elemType } } });
+  }
+
   /** A constant tensor. A large one with the same number everywhere takes no room in the model. */
   constant(data: TypedArray, shape: Shape, dtype: DType): string {
     if (data.length > 64 && data.every((number) => number === data[0])) {
@@ -109,7 +116,7 @@ export class OnnxBuilder {
 
   /** The model as the bytes of an .onnx file. */
   serialize(): Uint8Array {
-    const node = this.#nodes.map((n, i) => ({ ...n, name: `${n.opType}_${i}` }));
+    const node = inReach(this.#nodes).map((n, i) => ({ ...n, name: `${n.opType}_${i}` }));
     return ModelProto.encode({
       irVersion: IR_VERSION,
       opsetImport: [
@@ -119,6 +126,18 @@ export class OnnxBuilder {
       graph: { name: "step", node, initializer: this.#initializers, input: this.#inputs, output: this.#outputs },
     }).finish();
   }
+}
+
+/**
+ * The nodes in an order that makes ONNX Runtime compute each one near where it was recorded. It starts from the nodes
+ * that no other node reads, the last one first, and computes what each of them needs. Given a training step as it was
+ * recorded, it takes the last gradient first, and with it the whole backward pass, and all weights' gradients after
+ * that: everything they are made of has to wait in memory. So these nodes stand last and in reverse.
+ */
+function inReach(nodes: readonly OnnxNode[]): OnnxNode[] {
+  const read = new Set(nodes.flatMap(({ input }) => input));
+  const isLast = ({ output }: OnnxNode) => !output.some((name) => read.has(name));
+  return [...nodes.filter((node) => !isLast(node)), ...nodes.filter(isLast).reverse()];
 }
 
 function bytesOf(data: TypedArray | BigInt64Array): Uint8Array {
@@ -178,7 +197,8 @@ const MESSAGES: Record<string, Record<string, Field>> = {
     rawData: [9, "bytes"],
   },
   ValueInfo: { name: [1, "string"], type: [2, "Type"] },
-  Type: { tensorType: [1, "TensorType"] },
+  Type: { tensorType: [1, "TensorType"], sequenceType: [4, "SequenceType"] },
+  SequenceType: { elemType: [1, "Type"] },
   TensorType: { elemType: [1, "int32"], shape: [2, "TensorShape"] },
   TensorShape: { dim: [1, "Dimension", "repeated"] },
   Dimension: { dimValue: [1, "int64"] },

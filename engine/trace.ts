@@ -137,8 +137,8 @@ function known(dtype: tf.DataType): DType {
 }
 
 function typed(values: tf.BackendValues, dtype: tf.DataType): TypedArray {
-  const numbers = values as ArrayLike<number>;
-  return { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[known(dtype)].from(numbers);
+  const array = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[known(dtype)];
+  return values instanceof array ? values : array.from(values as ArrayLike<number>);
 }
 
 /** Write down a kernel call with one result. */
@@ -395,11 +395,12 @@ rule<KernelAttrs["FusedLayerNorm"]>("FusedLayerNorm", "x weight bias", (inputs, 
 });
 rule("FusedGelu", "x", ([x]) => record("FusedGelu", {}, [x], x.shape));
 rule("FusedGeluGrad", "dy x", ([dy, x]) => record("FusedGeluGrad", {}, [dy, x], x.shape));
-rule("FusedCrossEntropy", "logits labels", ([logits, labels]) =>
-  recordMany("FusedCrossEntropy", {}, [logits, labels], [[], logits.shape]),
-);
-rule("FusedCrossEntropyGrad", "logProbs labels dy", ([logProbs, labels, dy]) =>
-  record("FusedCrossEntropyGrad", {}, [logProbs, labels, dy], logProbs.shape),
+rule("FusedCrossEntropy", "logits labels", ([logits, labels]) => {
+  const [N, V] = logits.shape as [number, number];
+  return recordMany("FusedCrossEntropy", {}, [logits, labels], [[], [N, V], [N, 1]]);
+});
+rule("FusedCrossEntropyGrad", "exponentials sums labels dy", (inputs) =>
+  record("FusedCrossEntropyGrad", {}, inputs, inputs[0].shape),
 );
 rule<KernelAttrs["FusedEmbeddingGrad"]>("FusedEmbeddingGrad", "dy ids", ([dy, ids], attrs) =>
   record("FusedEmbeddingGrad", attrs, [dy, ids], [attrs.rows, dy.shape[1]!]),

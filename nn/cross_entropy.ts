@@ -12,17 +12,20 @@ import { fused, withGradient } from "./fused.ts";
 export function crossEntropy(logits: tf.Tensor, labels: tf.Tensor): tf.Scalar {
   const [N, V] = logits.shape as [number, number];
   const loss = withGradient([logits], (logits) => {
-    const [value, logProbs] = fused("FusedCrossEntropy", { logits, labels }, {}, () => {
-      const logProbs = tf.logSoftmax(logits!);
-      return [tf.neg(tf.div(tf.sum(tf.mul(logProbs, oneHot(labels, V))), N)), logProbs];
-    }) as [tf.Tensor, tf.Tensor];
+    const [value, exponentials, sums] = fused("FusedCrossEntropy", { logits, labels }, {}, () => {
+      const shifted = tf.sub(logits!, tf.max(logits!, -1, true));
+      const exponentials = tf.exp(shifted);
+      const sums = tf.sum(exponentials, -1, true);
+      const right = tf.sum(tf.mul(shifted, oneHot(labels, V)), -1, true);
+      return [tf.mean(tf.sub(tf.log(sums), right)), exponentials, sums];
+    }) as [tf.Tensor, tf.Tensor, tf.Tensor];
     const gradient = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [logProbs, labels] = saved as [tf.Tensor, tf.Tensor];
-      return fused("FusedCrossEntropyGrad", { logProbs, labels, dy }, {}, () => [
-        tf.mul(tf.sub(tf.exp(logProbs), oneHot(labels, V)), tf.div(dy, N)),
+      const [exponentials, sums, labels] = saved as [tf.Tensor, tf.Tensor, tf.Tensor];
+      return fused("FusedCrossEntropyGrad", { exponentials, sums, labels, dy }, {}, () => [
+        tf.mul(tf.sub(tf.div(exponentials, sums), oneHot(labels, V)), tf.div(dy, N)),
       ]);
     };
-    return { value, saved: [logProbs, labels], gradient };
+    return { value, saved: [exponentials, sums, labels], gradient };
   });
   return loss as tf.Scalar;
 }

@@ -143,3 +143,22 @@ test("small constants are shared by content, and not across types or shapes", as
   });
   assert.deepEqual(outputs, { f: [2], i: [1065353217], v: [2] });
 });
+
+test("a weight's gradient is computed where it was recorded, not after the whole backward pass", async () => {
+  // y = ((x a) b) c: three products forward, then in the backward pass each weight's gradient beside its input's
+  const names = ["a", "b", "c"];
+  const graph = trace((input) => {
+    const x = input("x", [4, 4], "float32") as tf.Tensor2D;
+    const weights = names.map((name) => input(name, [4, 4], "float32") as tf.Tensor2D);
+    const loss = (...ws: tf.Tensor[]) =>
+      tf.sum(ws.reduce((y, w) => tf.matMul(y as tf.Tensor2D, w as tf.Tensor2D), x as tf.Tensor)) as tf.Scalar;
+    const { value, grads } = tf.valueAndGrads(loss)(weights);
+    return { value, ...Object.fromEntries(grads.map((grad, i) => [`grad.${names[i]}`, grad])) };
+  });
+  const written = Buffer.from(lower(graph)).toString("latin1");
+  // the runtime starts from the results that nothing reads, the last one first: so the loss stands last, the last
+  // weight's gradient before it
+  const at = names.map((name) => written.indexOf(`grad.${name}`));
+  assert.ok(at[0]! < at[1]! && at[1]! < at[2]!, `gradients at ${at}`);
+  assert.ok(at.every((place) => place > 0));
+});

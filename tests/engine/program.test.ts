@@ -186,6 +186,22 @@ test("compiled steps don't grow: memory and tensors at step 10 and at step 200",
   await program.dispose();
 });
 
+test("a run makes no copy of its results", async () => {
+  const size = 5_000_000; // 20 MB
+  const program = await compiled.program(({ x }) => tf.neg(x), {
+    variables: [],
+    inputs: { x: { shape: [size], dtype: "float32" } },
+  });
+  const x = new Float32Array(size).fill(3);
+  const before = process.memoryUsage().arrayBuffers;
+  const results = [await program.run({ x }), await program.run({ x })];
+  assert.equal(results[0]![size - 1], -3);
+  assert.equal(results[0], results[1]); // the same array each time
+  const grown = process.memoryUsage().arrayBuffers - before;
+  assert.ok(grown < 1_000_000, `two runs made ${grown} bytes of arrays`);
+  await program.dispose();
+});
+
 test("eager steps don't leave tensors behind", async () => {
   const model = smallGPT({ dropout: 0.1 });
   const program = await lossProgram(eager, model, 2);
