@@ -9,6 +9,10 @@ import { withGradient } from "./fused.ts";
  * products that the causal mask throws away only those on the diagonal are computed. */
 const BLOCK = 128;
 
+/** Up to this many positions the backward pass takes the weights that the forward pass made. Beyond, it makes them
+ * again, block by block: what is kept is then linear in T and not quadratic, for a sixth more products. */
+const KEEP_WEIGHTS = 512;
+
 /**
  * softmax(query key^T / sqrt(D), position i seeing the positions up to i) value, exactly.
  * @param query [N, T, D], as key and value; N counts batch and heads
@@ -22,6 +26,7 @@ export function causalAttention(
   rate = 0,
   mask: MaskSource | undefined = undefined,
   block = BLOCK,
+  keepWeights = query.shape[1]! <= KEEP_WEIGHTS,
 ): tf.Tensor {
   const [N, T, D] = query.shape as [number, number, number];
   const count = Math.ceil(T / block);
@@ -32,18 +37,26 @@ export function causalAttention(
   return withGradient([query, key, value], (query, key, value) => {
     const scaled = tf.mul(query!, 1 / Math.sqrt(D));
     const queries = cut(scaled, block);
-    const seen: tf.Tensor[] = []; // what each block's queries give: [N, block, D]
-    const weights: tf.Tensor[] = []; // how much each of them looks at each key: [N, block, end]
-    for (const [i, end] of ends.entries()) {
-      const products = tf.matMul(queries[i]!, upTo(key!, end), false, true);
-      weights[i] = tf.softmax(tf.add(products, causalMask(i * block, end)));
-      const kept = keeps[i] ? dropMasked(weights[i]!, keeps[i]!, scale) : weights[i]!;
-      seen[i] = tf.matMul(kept, upTo(value!, end));
-    }
+    const weights = ends.map((end, i) => () => weightsOf(queries[i]!, upTo(key!, end), i * block));
+    const kept = keepWeights ? weights.map((make) => make()) : [];
+    const seen = ends.map((end, i) => {
+      const weight = kept[i] ?? weights[i]!();
+      const dropped = keeps[i] ? dropMasked(weight, keeps[i]!, scale) : weight;
+      return tf.matMul(dropped, upTo(value!, end)); // [N, block, D]
+    });
     const result = tf.concat(seen, 1);
-    const saved = [scaled, key!, value!, result, ...weights, ...keeps];
-    return { value: result, saved, gradient: (dy, saved) => attentionGrad(dy, saved, ends, block, scale) };
+    const saved = [scaled, key!, value!, result, ...keeps, ...kept];
+    return {
+      value: result,
+      saved,
+      gradient: (dy, saved) => attentionGrad(dy, saved, ends, block, scale, keeps.length),
+    };
   });
+}
+
+/** How much each query looks at each key: softmax(q k^T + mask), [N, block, end], for the block that starts at `from`. */
+function weightsOf(queries: tf.Tensor, keys: tf.Tensor, from: number): tf.Tensor {
+  return tf.softmax(tf.add(tf.matMul(queries, keys, false, true), causalMask(from, keys.shape[1]!)));
 }
 
 /**
@@ -51,10 +64,16 @@ export function causalAttention(
  * is rowsum(o dy) (Dao et al. 2022, appendix B.2): a sum over D numbers a row and not over all keys. Dropout does not
  * change that.
  */
-function attentionGrad(dy: tf.Tensor, saved: tf.Tensor[], ends: number[], block: number, scale: number): tf.Tensor[] {
+function attentionGrad(
+  dy: tf.Tensor,
+  saved: tf.Tensor[],
+  ends: number[],
+  block: number,
+  scale: number,
+  masks: number,
+): tf.Tensor[] {
   const [scaled, key, value, result, ...rest] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
-  const weights = rest.slice(0, ends.length);
-  const keeps = rest.slice(ends.length);
+  const [keeps, kept] = [rest.slice(0, masks), rest.slice(masks)];
   const D = key.shape[2]!;
   const rowSums = cut(tf.sum(tf.mul(dy, result), -1, true), block);
   const [dys, queries] = [cut(dy, block), cut(scaled, block)];
@@ -62,7 +81,7 @@ function attentionGrad(dy: tf.Tensor, saved: tf.Tensor[], ends: number[], block:
   const dKeys: tf.Tensor[] = []; // each block's share, [N, end, D]
   const dValues: tf.Tensor[] = [];
   for (const [i, end] of ends.entries()) {
-    const weight = weights[i]!;
+    const weight = kept[i] ?? weightsOf(queries[i]!, upTo(key, end), i * block);
     const drop = (x: tf.Tensor) => (keeps[i] ? dropMasked(x, keeps[i]!, scale) : x);
     dValues[i] = tf.matMul(drop(weight), dys[i]!, true);
     const dWeight = drop(tf.matMul(dys[i]!, upTo(value, end), false, true));
@@ -95,9 +114,15 @@ function addPrefixes(parts: tf.Tensor[], block: number): tf.Tensor {
   return tf.concat(sums, 1);
 }
 
+const masks = new Map<string, Float32Array>(); // by shape: every layer takes the same ones
+
 /** 0 where the query at from + i may see key j, else a number whose exponential is 0: [end - from, end]. */
 function causalMask(from: number, end: number): tf.Tensor2D {
-  const mask = new Float32Array((end - from) * end);
-  for (let i = from; i < end; i++) mask.fill(-1e30, (i - from) * end + i + 1, (i - from + 1) * end);
+  const name = `${from} ${end}`;
+  const mask = masks.get(name) ?? new Float32Array((end - from) * end);
+  if (!masks.has(name)) {
+    for (let i = from; i < end; i++) mask.fill(-1e30, (i - from) * end + i + 1, (i - from + 1) * end);
+    masks.set(name, mask);
+  }
   return tf.tensor2d(mask, [end - from, end]);
 }

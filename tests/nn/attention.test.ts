@@ -5,6 +5,7 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
+import { trace } from "../../engine/trace.ts";
 import { causalAttention } from "../../nn/attention.ts";
 import type { MaskSource } from "../../nn/dropout.ts";
 import { assertLayer, assertSameEvaluation, compiled, eager, evaluate, floats, type Operation } from "../support.ts";
@@ -50,6 +51,46 @@ test("the usual block: longer than one, not a multiple of it", async () => {
   const expected = await evaluate(eager, (tensors) => plain(tensors), args);
   const whole = await evaluate(compiled, attention(), args);
   assertSameEvaluation(whole, expected, { atol: 2e-5, rtol: 1e-5, label: "T = 150" });
+});
+
+for (const keepWeights of [true, false]) {
+  test(`weights ${keepWeights ? "kept" : "made again"} for the backward pass, with and without dropout`, async () => {
+    const args = threes([2, 11, 3]);
+    const expected = await evaluate(eager, (tensors) => plain(tensors), args);
+    const run = (tensors: tf.Tensor[]) =>
+      causalAttention(...(tensors as unknown as Three), 0, undefined, 4, keepWeights);
+    for (const engine of [compiled, eager]) {
+      assertSameEvaluation(await evaluate(engine, run, args), expected, { ...TOLERANCE, label: `keep ${keepWeights}` });
+    }
+    const dropped = (keep: boolean) => (tensors: tf.Tensor[]) => {
+      const mask: MaskSource = (shape) =>
+        tf.tensor(
+          Uint8Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => (i % 3 ? 1 : 0)),
+          [...shape],
+          "bool",
+        );
+      return causalAttention(...(tensors as unknown as Three), 0.3, mask, 4, keep);
+    };
+    const kept = await evaluate(eager, dropped(true), args);
+    const again = await evaluate(compiled, dropped(keepWeights), args);
+    assertSameEvaluation(again, kept, { ...TOLERANCE, label: `dropout, keep ${keepWeights}` });
+  });
+}
+
+test("what is kept for the backward pass grows with T, not with its square", async () => {
+  const sizes = [256, 512].map((T) => {
+    const graph = trace((input) => {
+      const x = input("x", [1, T, 2], "float32") as tf.Tensor3D;
+      const y = tf.grad((x) => tf.sum(causalAttention(x, x, x, 0, undefined, 32, false)))(x);
+      return { y };
+    });
+    // values that the forward pass makes (before the loss is seeded with ones) and something after it reads
+    const seed = graph.nodes.findIndex(({ kernel }, i) => kernel === "Concat" && i > 0);
+    const forward = new Set(graph.nodes.slice(0, seed + 1).flatMap(({ outputs }) => outputs));
+    const read = new Set(graph.nodes.slice(seed + 1).flatMap(({ inputs }) => inputs.filter((v) => forward.has(v))));
+    return [...read].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  });
+  assert.ok(sizes[0]! > 0 && sizes[1]! <= 2 * sizes[0]!, `kept ${sizes} numbers at T = 256, 512`);
 });
 
 test("no T x T matrix is made", async () => {
