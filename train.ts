@@ -138,7 +138,7 @@ await main(async () => {
   const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), { ...spec, gradients: true });
   const peak = await measurePeak(engine);
   console.log(
-    `peak: ${(peak / 1e9).toFixed(0)} GFLOP/s in a matrix product on this device; mfu is measured against it`,
+    `peak: ${Number((peak / 1e9).toPrecision(3))} GFLOP/s in a matrix product on this device; mfu is measured against it`,
   );
 
   const startIter = resumed?.iter_num ?? 0;

@@ -3,7 +3,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import util from "node:util";
 
 import * as tf from "@tensorflow/tfjs";
 
@@ -34,27 +33,26 @@ function physicalCores(): number | undefined {
 }
 
 /**
- * Choose the tfjs backend for uncompiled runs: libtensorflow where one of its packages is installed and loads, else
- * tfjs' own CPU backend. Gives a line that says which and why.
+ * Choose the tfjs backend for uncompiled runs: libtensorflow where one of its packages is installed, else tfjs' own
+ * CPU backend. Gives a line that says which and why.
  */
 export async function useEagerBackend(): Promise<string> {
-  // tfjs-node calls two functions that Node deprecates: 22 warns at each's first call, 23 has no isNullOrUndefined
-  Object.assign(util, { isArray: Array.isArray, isNullOrUndefined: (value: unknown) => value == null });
-  let reason: string | undefined;
   for (const name of ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"]) {
     try {
       await import(name);
       if (await tf.setBackend("tensorflow")) return `eager (${name})`;
-      reason ??= `${name} has no backend for this machine`;
     } catch (error) {
-      if (!isMissing(error, name)) reason ??= `${name} does not load: ${firstLine(error)}`;
+      if (!isMissing(error, name)) return await plainBackend(`${name} does not load: ${firstLine(error)}`);
     }
   }
-  await tf.setBackend("cpu");
-  return `eager (tfjs' plain CPU backend: ${reason ?? "no tfjs-node installed"})`;
+  return await plainBackend("no tfjs-node installed");
 }
 
-const firstLine = (error: unknown) => String(error instanceof Error ? error.message : error).split("\n")[0]!;
-/** Is the package itself not installed? (One that lacks a part of its own names itself on the message's later lines.) */
+async function plainBackend(reason: string): Promise<string> {
+  await tf.setBackend("cpu");
+  return `eager (tfjs' plain CPU backend: ${reason})`;
+}
+
 const isMissing = (error: unknown, name: string) =>
-  /^Cannot find (package|module)/.test(firstLine(error)) && firstLine(error).includes(`'${name}'`);
+  error instanceof Error && /Cannot find (package|module)/.test(error.message) && error.message.includes(name);
+const firstLine = (error: unknown) => String(error instanceof Error ? error.message : error).split("\n")[0];
