@@ -33,6 +33,20 @@ function oneOf(...choices: string[]) {
   return z.enum(choices, choices.map((choice) => JSON.stringify(choice)).join(" or "));
 }
 
+/** What bench.ts measures, in the order in which it runs them. */
+export const BENCHMARKS = [
+  "training_throughput", // first: its memory and its start are those of the process
+  "sampling",
+  "startup",
+  "data_loading",
+  "checkpoint",
+  "memory",
+  "scaling",
+] as const;
+export type BenchmarkName = (typeof BENCHMARKS)[number];
+
+const FACTORS = "a list of numbers above 0";
+
 export const rules = {
   // I/O
   out_dir: name,
@@ -89,6 +103,10 @@ export const rules = {
   warmup: integer(0),
   profile: flag,
   json: flag,
+  benchmark: oneOf("", "all", ...BENCHMARKS),
+  rounds: integer(0),
+  data_mb: positive,
+  factors: z.array(z.number(FACTORS).check(z.gt(0, FACTORS)), FACTORS).check(z.minLength(1, FACTORS)),
 } satisfies Record<string, Rule>;
 
 type Values = { [K in keyof typeof rules]: z.infer<(typeof rules)[K]> };

@@ -1,0 +1,69 @@
+// What a benchmark is: a function of bench.ts' settings that measures and gives figures with their samples. Each is one
+// file beside this one; bench.ts runs them by name. Here too: the model that several of them measure.
+
+import { readFileSync } from "node:fs";
+
+import type { BenchSettings } from "../bench.ts";
+import { datasetFolder } from "../data/dataset.ts";
+import { readMeta } from "../data/meta.ts";
+import { fillNormal, keyOf } from "../engine/rng.ts";
+import { GPT } from "../model.ts";
+import { median, round } from "./statistics.ts";
+
+/** One figure. */
+export interface Metric {
+  name: string;
+  value: number; // the median of the samples, where there are some
+  unit: string; // such as "ms", "tokens/s", "MB" (2^20 bytes); empty for a pure number
+  better: "higher" | "lower";
+  samples?: number[]; // what was measured, one by one; without them the value is exact, such as a count of bytes
+}
+
+export interface Result {
+  metrics: Metric[];
+  facts: Record<string, number | string | boolean>; // no figures, but what they were measured on, for --json=true
+  summary: string[]; // the lines that a person reads
+}
+
+/** @param progress says on the way what was measured, for what takes longer than a few seconds */
+export type Benchmark = (settings: BenchSettings, progress: (line: string) => void) => Promise<Result>;
+
+export const MB = 2 ** 20; // bytes; all MB of the benchmarks are these
+
+/** The figure of some samples: their median. */
+export function metric(name: string, unit: string, better: Metric["better"], samples: readonly number[]): Metric {
+  return { name, value: round(median(samples)), unit, better, samples: samples.map(round) };
+}
+
+/** A figure that is the same in every run. */
+export function exact(name: string, unit: string, better: Metric["better"], value: number): Metric {
+  return { name, value, unit, better };
+}
+
+/** The settings' model with random weights. */
+export function randomModel(settings: BenchSettings): GPT {
+  const { block_size, n_layer, n_head, n_embd, dropout, bias, ffn, seed, dataset } = settings;
+  const vocab_size = dataset ? (readMeta(datasetFolder(dataset))?.vocab_size ?? 50_304) : settings.vocab_size;
+  const model = new GPT({ block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn });
+  model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
+  return model;
+}
+
+/** The model in a line, such as "4/4/128, block 64, 804,096 parameters": layers, heads and width first. */
+export function describeModel(model: GPT): string {
+  const { n_layer, n_head, n_embd, block_size } = model.config;
+  return `${n_layer}/${n_head}/${n_embd}, block ${block_size}, ${count(model.numParams(false))} parameters`;
+}
+
+/** A whole number with its thousands apart. */
+export function count(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+/** The most memory that this process ever held, in MB. */
+export function peakRssMb(): number {
+  // Linux' maxRSS counts what the parent held when it started this process; VmHWM doesn't
+  const status = process.platform === "linux" ? readFileSync("/proc/self/status", "utf8") : "";
+  const kib = /^VmHWM:\s*(\d+) kB/m.exec(status)?.[1];
+  return (kib === undefined ? process.resourceUsage().maxRSS : Number(kib)) / 1024;
+}

@@ -1,0 +1,69 @@
+// How fast a run's state is saved and loaded, the optimizer's averages with it: checksums, flushing to the disk and the
+// renaming included. Loading reads from the system's cache, since the file has just been written.
+
+import { statSync } from "node:fs";
+import { join } from "node:path";
+
+import { loadCheckpoint, saveCheckpoint } from "../engine/checkpoint.ts";
+import { AdamW } from "../engine/optimizer.ts";
+import { type Benchmark, count, describeModel, exact, MB, metric, randomModel } from "./benchmark.ts";
+import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
+
+export const checkpoint: Benchmark = (settings, progress) =>
+  withTemporaryFolder(async (folder) => {
+    const model = randomModel(settings);
+    const optimizer = new AdamW(model.decayGroups(), settings);
+    const tensors = [...model.parameters, ...optimizer.tensors()];
+    const saveTimes: number[] = []; // s
+    const loadTimes: number[] = []; // s
+    let bytes = 0;
+    const samples = 3 * settings.rounds;
+    for (let sample = 0; sample <= samples; sample++) {
+      // 1) save: other weights each time, as in a run, so that the file has another name than the one it replaces
+      model.parameters[0]!.data[0] = sample;
+      const saveStart = performance.now();
+      saveCheckpoint(
+        folder,
+        {
+          model_args: { ...model.config },
+          config: { ...settings },
+          iter_num: sample,
+          best_val_loss: null,
+          rng: { seed: settings.seed, iteration: sample },
+          optimizer_steps: sample,
+          tokenizer: null,
+        },
+        tensors,
+      );
+      const saveS = (performance.now() - saveStart) / 1000;
+      await breathe();
+
+      // 2) load, into the same arrays
+      const loadStart = performance.now();
+      const { metadata, tensors: file } = loadCheckpoint(folder);
+      for (const { name, shape, data } of tensors) file.read(name, shape, data);
+      file.close();
+      const loadS = (performance.now() - loadStart) / 1000;
+      await breathe();
+      bytes = metadata.weights.bytes + statSync(join(folder, "ckpt.json")).size;
+      if (sample === 0) continue; // it warms up
+      saveTimes.push(saveS);
+      loadTimes.push(loadS);
+      progress(`checkpoint ${sample}/${samples}: saved in ${(1000 * saveS).toFixed(0)} ms`);
+    }
+
+    const rates = (times: number[]) => times.map((s) => bytes / MB / s);
+    const save = metric("save_mb_per_s", "MB/s", "higher", rates(saveTimes));
+    const load = metric("load_mb_per_s", "MB/s", "higher", rates(loadTimes));
+    const weights = model.numParams(false);
+    return {
+      metrics: [save, load, exact("bytes", "bytes", "lower", bytes)],
+      facts: { ...model.config, params: weights },
+      summary: [
+        `model:       ${describeModel(model)}`,
+        `size:        ${count(bytes)} bytes, ${(bytes / weights).toFixed(2)} a weight (12 are its number and its two averages)`,
+        `saving:      ${count(save.value)} MB/s, with checksum and flush to the disk`,
+        `loading:     ${count(load.value)} MB/s, with checksum, from the system's cache`,
+      ],
+    };
+  });

@@ -1,0 +1,94 @@
+// One training_throughput run in a process of its own: for peak memory, and for the time that starting takes.
+
+import { spawn } from "node:child_process";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import * as z from "zod/mini";
+
+import type { BenchSettings } from "../bench.ts";
+import { UserError } from "../engine/errors.ts";
+
+const SCRIPT = join(dirname(dirname(fileURLToPath(import.meta.url))), "bench.ts");
+
+/** What a child gets to know: the settings of a training step. */
+const PASSED_ON = [
+  ...["steps", "warmup", "dataset", "vocab_size", "batch_size", "micro_batch_size", "gradient_accumulation_steps"],
+  ...["block_size", "n_layer", "n_head", "n_embd", "dropout", "bias", "ffn", "learning_rate", "weight_decay"],
+  ...["beta1", "beta2", "grad_clip", "device", "dtype", "compile", "threads", "seed"],
+] as (keyof BenchSettings)[];
+
+const stepSchema = z.object({
+  ms_median: z.number(),
+  ms_min: z.number(),
+  peak_rss_mb: z.number(),
+  rss_import_mb: z.number(),
+  rss_growth_mb: z.number(),
+  compile_ms: z.number(),
+  first_step_s: z.number(),
+  mfu: z.number(),
+  peak_gflops: z.number(),
+  params: z.number(),
+  micro_batch_size: z.number(),
+  device: z.string(),
+});
+
+/** What the child measured, in the units that the names tell, and its time from the start to the end. */
+export type StepRun = z.infer<typeof stepSchema> & { wall_s: number };
+
+/**
+ * Run bench.ts on `settings` with some changed.
+ * @param nodeFlags further flags for Node, such as --expose-gc
+ */
+export async function runStep(
+  settings: BenchSettings,
+  changes: Partial<BenchSettings> = {},
+  nodeFlags: string[] = [],
+): Promise<StepRun> {
+  const given = { ...settings, ...changes };
+  const flags = PASSED_ON.filter((key) => given[key] !== "").map((key) => `--${key}=${given[key]}`);
+  // Node's own flags are those of this process: they hold the loader that reads TypeScript
+  const node = [...process.execArgv, ...nodeFlags];
+  const args = [...node, SCRIPT, "--benchmark=training_throughput", "--json=true", "--results=", ...flags];
+  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("NANOGPT_")));
+
+  const start = performance.now();
+  const { code, signal, stdout, stderr } = await runToEnd(args, env);
+  const wall_s = (performance.now() - start) / 1000;
+  if (code === 0) return { ...stepSchema.parse(JSON.parse(lastLine(stdout))), wall_s };
+  const message = /^error: (.+)$/m.exec(stderr)?.[1];
+  if (message) throw new UserError(message);
+  const what = JSON.stringify(changes);
+  if (signal) throw new UserError(`the run with ${what} was ended by ${signal}; too little memory? try smaller shapes`);
+  throw new Error(`internal: the run with ${what} ended with code ${code}:\n${stderr}`);
+}
+
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+function runToEnd(args: string[], env: Record<string, string | undefined>): Promise<Ended> {
+  const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+  const kill = () => child.kill();
+  process.once("exit", kill); // whoever stops this process wants no other to go on
+  const text = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8").on("data", (part: string) => {
+      text[name] += part;
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      process.off("exit", kill);
+      resolve({ code, signal, ...text });
+    });
+  });
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split("\n").at(-1) ?? "";
+}

@@ -1,0 +1,153 @@
+// How fast a training step is: the loop of train.ts without evaluation, logging and checkpoints. The tokens are random
+// and made before the clock runs, unless a dataset is named. It should be the first that its process measures: peak
+// memory and the time to the first step count from the process' start.
+
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { datasetFolder } from "../data/dataset.ts";
+import { checkBlockSize, sampleBatch, TokenFile } from "../data/token_file.ts";
+import { microBatchSize } from "../engine/micro_batch.ts";
+import { AdamW } from "../engine/optimizer.ts";
+import { measurePeak } from "../engine/peak.ts";
+import { createEngine } from "../engine/program.ts";
+import { keyOf, uniform } from "../engine/rng.ts";
+import { type Benchmark, count, describeModel, MB, metric, peakRssMb, randomModel } from "./benchmark.ts";
+import { round } from "./statistics.ts";
+
+export const trainingThroughput: Benchmark = async (settings) => {
+  const { batch_size: B, block_size: T, gradient_accumulation_steps: accumulation, seed } = settings;
+  const { steps, warmup } = settings;
+  const rssImportMb = await currentRssMb(); // Node and the libraries, before there is a model
+
+  // 1) model, data
+  const model = randomModel(settings);
+  const { vocab_size } = model.config;
+  const file = settings.dataset ? new TokenFile(join(datasetFolder(settings.dataset), "train.bin")) : undefined;
+  if (file) checkBlockSize(file, T);
+  const rows = microBatchSize(B, T, settings.micro_batch_size);
+  const micros = (accumulation * B) / rows;
+  const batches = Array.from({ length: Math.min(16, (warmup + steps) * micros) }, (_, index) => {
+    const [x, y] = [new Int32Array(rows * T), new Int32Array(rows * T)];
+    const key = keyOf(seed, "bench", index);
+    if (file) sampleBatch(file, { B: rows, T }, (row) => uniform(key, row), x, y);
+    else {
+      for (let i = 0; i < x.length; i++) {
+        x[i] = uniform(key, 2 * i) * vocab_size;
+        y[i] = uniform(key, 2 * i + 1) * vocab_size;
+      }
+    }
+    return { x, y };
+  });
+  file?.close();
+
+  // 2) optimizer, compiled step
+  const optimizer = new AdamW(model.decayGroups(), settings);
+  const engine = await createEngine(settings);
+  const profiles = join("out", "profiles");
+  if (settings.profile) mkdirSync(profiles, { recursive: true });
+  const tokens = { shape: [rows, T], dtype: "int32" } as const;
+  const compileStart = performance.now();
+  const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), {
+    variables: model.parameters,
+    inputs: { x: tokens, y: tokens },
+    gradients: true,
+    profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,
+  });
+  const compileMs = performance.now() - compileStart;
+
+  // 3) warm up, then time each step
+  let loss = 0;
+  let firstStepS = 0;
+  let rssWarmMb = 0;
+  const times: number[] = []; // ms
+  for (let step = 0; step < warmup + steps; step++) {
+    const start = performance.now();
+    for (let micro = 0; micro < micros; micro++) {
+      const batch = batches[(step * micros + micro) % batches.length]!;
+      [loss = 0] = await backward.run(batch, { dropout: [seed, step, micro], accumulate: micro > 0 });
+    }
+    optimizer.step(settings.learning_rate, 1 / micros);
+    if (step >= warmup) times.push(performance.now() - start);
+    if (step === 0) firstStepS = performance.now() / 1000; // since the process started
+    if (step === Math.max(0, warmup - 1)) rssWarmMb = await currentRssMb();
+  }
+  const growthMb = (await currentRssMb()) - rssWarmMb;
+  const rssPeakMb = peakRssMb();
+  await backward.dispose();
+
+  // 4) report
+  const flops = model.flopsPerToken() * B * T * accumulation;
+  const peak = await measurePeak(engine);
+  const time = metric("ms_median", "ms", "lower", times);
+  const rate = metric("gflops", "GFLOP/s", "higher", perSecond(times, flops / 1e9));
+  const speed = metric("tokens_per_s", "tokens/s", "higher", perSecond(times, B * T * accumulation));
+  const mfu = metric("mfu", "", "higher", perSecond(times, flops / peak));
+  const fastest = metric("ms_min", "ms", "lower", [Math.min(...times)]);
+  const memory = metric("peak_rss_mb", "MB", "lower", [rssPeakMb]);
+  const compile = metric("compile_ms", "ms", "lower", [compileMs]);
+  const firstStep = metric("first_step_s", "s", "lower", [firstStepS]);
+  const { n_layer, n_head, n_embd, dropout, bias } = settings;
+  return {
+    metrics: [time, fastest, speed, rate, mfu, memory, compile, firstStep],
+    facts: {
+      peak_gflops: round(peak / 1e9),
+      rss_import_mb: round(rssImportMb),
+      rss_growth_mb: round(growthMb), // from the end of the warm-up to the last step
+      loss,
+      params: model.numParams(false),
+      ...{ device: engine.description, threads: engine.threads, steps, warmup },
+      ...{ n_layer, n_head, n_embd, block_size: T, batch_size: B, micro_batch_size: rows },
+      ...{ gradient_accumulation_steps: accumulation, vocab_size, dropout, bias },
+    },
+    summary: [
+      `device:      ${engine.description}`,
+      `model:       ${describeModel(model)}; batch ${B} x ${accumulation}`,
+      `step:        ${time.value.toFixed(2)} ms (median of ${steps}; fastest ${fastest.value.toFixed(2)})`,
+      `throughput:  ${count(speed.value)} tokens/s`,
+      `rate:        ${rate.value.toFixed(1)} GFLOP/s, mfu ${(100 * mfu.value).toFixed(1)} % of ${(peak / 1e9).toFixed(1)} in a matrix product`,
+      `memory:      ${rssPeakMb.toFixed(0)} MB at its peak`,
+      `start:       ${compileMs.toFixed(0)} ms to compile, ${firstStepS.toFixed(2)} s from start to the end of the first step`,
+      ...(settings.profile ? profileLines(profiles) : []),
+    ],
+  };
+};
+
+/** Rates from times in ms, for an amount of work that each of them took. */
+function perSecond(times: readonly number[], amount: number): number[] {
+  return times.map((ms) => amount / (ms / 1000));
+}
+
+/** What this process holds now, without garbage where Node was started with --expose-gc. */
+async function currentRssMb(): Promise<number> {
+  for (let i = 0; globalThis.gc && i < 3; i++) {
+    globalThis.gc();
+    await new Promise((resolve) => setTimeout(resolve, 50)); // pages go back to the system a little later
+  }
+  return process.memoryUsage.rss() / MB;
+}
+
+/** The ten kinds of operations that took most of the time, from the profile that ONNX Runtime just wrote. */
+function profileLines(directory: string): string[] {
+  const file = readdirSync(directory)
+    .filter((name) => name.startsWith(`step_${process.pid}`))
+    .at(-1)!;
+  const events: { cat: string; dur: number; args?: { op_name?: string } }[] = JSON.parse(
+    readFileSync(join(directory, file), "utf8"),
+  );
+  const byType = new Map<string, { us: number; calls: number }>();
+  for (const { cat, dur, args } of events) {
+    if (cat !== "Node" || !args?.op_name) continue;
+    const sum = byType.get(args.op_name) ?? { us: 0, calls: 0 };
+    byType.set(args.op_name, { us: sum.us + dur, calls: sum.calls + 1 });
+  }
+  const total = [...byType.values()].reduce((sum, { us }) => sum + us, 0);
+  const top = [...byType].sort(([, a], [, b]) => b.us - a.us).slice(0, 10);
+  return [
+    `profile:     ${join(directory, file)}`,
+    ...top.map(([type, { us, calls }]) => {
+      const share = ((100 * us) / total).toFixed(1).padStart(5);
+      return `  ${type.padEnd(24)} ${share} %  ${(us / 1000).toFixed(1).padStart(9)} ms in ${calls} calls`;
+    }),
+  ];
+}
