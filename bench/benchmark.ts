@@ -35,6 +35,12 @@ export function metric(name: string, unit: string, better: Metric["better"], sam
   return { name, value: round(median(samples)), unit, better, samples: samples.map(round) };
 }
 
+/** What an amount of work means a second, where `times` (ms) are what it took: its value is that of the median time. */
+export function rate(name: string, unit: string, times: readonly number[], amount: number): Metric {
+  const perSecond = (ms: number) => round(amount / (ms / 1000));
+  return { name, value: perSecond(median(times)), unit, better: "higher", samples: times.map(perSecond) };
+}
+
 /** A figure that is the same in every run. */
 export function exact(name: string, unit: string, better: Metric["better"], value: number): Metric {
   return { name, value, unit, better };

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { loadCheckpoint, saveCheckpoint } from "../engine/checkpoint.ts";
 import { AdamW } from "../engine/optimizer.ts";
-import { type Benchmark, count, describeModel, exact, MB, metric, randomModel } from "./benchmark.ts";
+import { type Benchmark, count, describeModel, exact, MB, randomModel, rate } from "./benchmark.ts";
 import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
 
 export const checkpoint: Benchmark = (settings, progress) =>
@@ -14,8 +14,8 @@ export const checkpoint: Benchmark = (settings, progress) =>
     const model = randomModel(settings);
     const optimizer = new AdamW(model.decayGroups(), settings);
     const tensors = [...model.parameters, ...optimizer.tensors()];
-    const saveTimes: number[] = []; // s
-    const loadTimes: number[] = []; // s
+    const saveTimes: number[] = []; // ms
+    const loadTimes: number[] = []; // ms
     let bytes = 0;
     const samples = 3 * settings.rounds;
     for (let sample = 0; sample <= samples; sample++) {
@@ -35,7 +35,7 @@ export const checkpoint: Benchmark = (settings, progress) =>
         },
         tensors,
       );
-      const saveS = (performance.now() - saveStart) / 1000;
+      const saveMs = performance.now() - saveStart;
       await breathe();
 
       // 2) load, into the same arrays
@@ -43,18 +43,17 @@ export const checkpoint: Benchmark = (settings, progress) =>
       const { metadata, tensors: file } = loadCheckpoint(folder);
       for (const { name, shape, data } of tensors) file.read(name, shape, data);
       file.close();
-      const loadS = (performance.now() - loadStart) / 1000;
+      const loadMs = performance.now() - loadStart;
       await breathe();
       bytes = metadata.weights.bytes + statSync(join(folder, "ckpt.json")).size;
       if (sample === 0) continue; // it warms up
-      saveTimes.push(saveS);
-      loadTimes.push(loadS);
-      progress(`checkpoint ${sample}/${samples}: saved in ${(1000 * saveS).toFixed(0)} ms`);
+      saveTimes.push(saveMs);
+      loadTimes.push(loadMs);
+      progress(`checkpoint ${sample}/${samples}: saved in ${saveMs.toFixed(0)} ms`);
     }
 
-    const rates = (times: number[]) => times.map((s) => bytes / MB / s);
-    const save = metric("save_mb_per_s", "MB/s", "higher", rates(saveTimes));
-    const load = metric("load_mb_per_s", "MB/s", "higher", rates(loadTimes));
+    const save = rate("save_mb_per_s", "MB/s", saveTimes, bytes / MB);
+    const load = rate("load_mb_per_s", "MB/s", loadTimes, bytes / MB);
     const weights = model.numParams(false);
     return {
       metrics: [save, load, exact("bytes", "bytes", "lower", bytes)],

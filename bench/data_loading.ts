@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { prepareCharacters } from "../data/characters.ts";
 import { sampleBatch, TokenFile, writeTokens } from "../data/token_file.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
-import { type Benchmark, count, MB, metric } from "./benchmark.ts";
+import { type Benchmark, count, MB, metric, rate } from "./benchmark.ts";
 import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
 
 const ENOUGH = 20; // ms that a sample takes at least
@@ -45,12 +45,12 @@ export const dataLoading: Benchmark = (settings, progress) =>
 
     // 3) the file from front to end
     const part = new Int32Array(2 ** 20);
-    const readRates: number[] = []; // tokens/s
+    const readTimes: number[] = []; // ms
     for (let round = 0; round <= settings.rounds; round++) {
       const start = performance.now();
       for (let at = 0; at < file.length; at += part.length)
         file.read(at, Math.min(part.length, file.length - at), part);
-      if (round > 0) readRates.push(file.length / ((performance.now() - start) / 1000));
+      if (round > 0) readTimes.push(performance.now() - start);
       await breathe();
     }
     file.close();
@@ -64,19 +64,18 @@ export const dataLoading: Benchmark = (settings, progress) =>
     );
     const text = characters.join("");
     const source = { name: "made up", sha256: "0".repeat(64) };
-    const encodeRates: number[] = []; // tokens/s
+    const encodeTimes: number[] = []; // ms
     for (let round = 0; round <= settings.rounds; round++) {
       const start = performance.now();
       prepareCharacters({ text, source, directory: join(folder, "prepared") });
-      if (round > 0) encodeRates.push(CHARACTERS / ((performance.now() - start) / 1000));
+      if (round > 0) encodeTimes.push(performance.now() - start);
       await breathe();
     }
 
     const perBatch = metric("batch_ms", "ms", "lower", batchTimes);
-    const rates = batchTimes.map((ms) => (B * T) / (ms / 1000));
-    const batchRate = metric("batch_tokens_per_s", "tokens/s", "higher", rates);
-    const readRate = metric("read_tokens_per_s", "tokens/s", "higher", readRates);
-    const encodeRate = metric("encode_tokens_per_s", "tokens/s", "higher", encodeRates);
+    const batchRate = rate("batch_tokens_per_s", "tokens/s", batchTimes, B * T);
+    const readRate = rate("read_tokens_per_s", "tokens/s", readTimes, file.length);
+    const encodeRate = rate("encode_tokens_per_s", "tokens/s", encodeTimes, CHARACTERS);
     return {
       metrics: [perBatch, batchRate, readRate, encodeRate],
       facts: { batch_size: B, block_size: T, data_mb },

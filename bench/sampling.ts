@@ -2,7 +2,7 @@
 // cache of keys and values, so every token costs a forward pass over the whole context, whatever its length.
 
 import { createEngine } from "../engine/program.ts";
-import { type Benchmark, count, describeModel, metric, randomModel } from "./benchmark.ts";
+import { type Benchmark, count, describeModel, metric, randomModel, rate } from "./benchmark.ts";
 
 export const sampling: Benchmark = async (settings, progress) => {
   const model = randomModel(settings);
@@ -38,8 +38,7 @@ export const sampling: Benchmark = async (settings, progress) => {
   }
 
   const perToken = metric("ms_per_token", "ms", "lower", tokenTimes);
-  const rates = tokenTimes.map((ms) => 1000 / ms);
-  const speed = metric("tokens_per_s", "tokens/s", "higher", rates);
+  const speed = rate("tokens_per_s", "tokens/s", tokenTimes, 1);
   const first = metric("first_token_ms", "ms", "lower", firstTimes);
   return {
     metrics: [perToken, speed, first],

@@ -12,7 +12,7 @@ import { AdamW } from "../engine/optimizer.ts";
 import { measurePeak } from "../engine/peak.ts";
 import { createEngine } from "../engine/program.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
-import { type Benchmark, count, describeModel, MB, metric, peakRssMb, randomModel } from "./benchmark.ts";
+import { type Benchmark, count, describeModel, MB, metric, peakRssMb, randomModel, rate } from "./benchmark.ts";
 import { round } from "./statistics.ts";
 
 export const trainingThroughput: Benchmark = async (settings) => {
@@ -80,16 +80,16 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const flops = model.flopsPerToken() * B * T * accumulation;
   const peak = await measurePeak(engine);
   const time = metric("ms_median", "ms", "lower", times);
-  const rate = metric("gflops", "GFLOP/s", "higher", perSecond(times, flops / 1e9));
-  const speed = metric("tokens_per_s", "tokens/s", "higher", perSecond(times, B * T * accumulation));
-  const mfu = metric("mfu", "", "higher", perSecond(times, flops / peak));
+  const gflops = rate("gflops", "GFLOP/s", times, flops / 1e9);
+  const speed = rate("tokens_per_s", "tokens/s", times, B * T * accumulation);
+  const mfu = rate("mfu", "", times, flops / peak);
   const fastest = metric("ms_min", "ms", "lower", [Math.min(...times)]);
   const memory = metric("peak_rss_mb", "MB", "lower", [rssPeakMb]);
   const compile = metric("compile_ms", "ms", "lower", [compileMs]);
   const firstStep = metric("first_step_s", "s", "lower", [firstStepS]);
   const { n_layer, n_head, n_embd, dropout, bias } = settings;
   return {
-    metrics: [time, fastest, speed, rate, mfu, memory, compile, firstStep],
+    metrics: [time, fastest, speed, gflops, mfu, memory, compile, firstStep],
     facts: {
       peak_gflops: round(peak / 1e9),
       rss_import_mb: round(rssImportMb),
@@ -105,18 +105,13 @@ export const trainingThroughput: Benchmark = async (settings) => {
       `model:       ${describeModel(model)}; batch ${B} x ${accumulation}`,
       `step:        ${time.value.toFixed(2)} ms (median of ${steps}; fastest ${fastest.value.toFixed(2)})`,
       `throughput:  ${count(speed.value)} tokens/s`,
-      `rate:        ${rate.value.toFixed(1)} GFLOP/s, mfu ${(100 * mfu.value).toFixed(1)} % of ${(peak / 1e9).toFixed(1)} in a matrix product`,
+      `rate:        ${gflops.value.toFixed(1)} GFLOP/s, mfu ${(100 * mfu.value).toFixed(1)} % of ${(peak / 1e9).toFixed(1)} in a matrix product`,
       `memory:      ${rssPeakMb.toFixed(0)} MB at its peak`,
       `start:       ${compileMs.toFixed(0)} ms to compile, ${firstStepS.toFixed(2)} s from start to the end of the first step`,
       ...(settings.profile ? profileLines(profiles) : []),
     ],
   };
 };
-
-/** Rates from times in ms, for an amount of work that each of them took. */
-function perSecond(times: readonly number[], amount: number): number[] {
-  return times.map((ms) => amount / (ms / 1000));
-}
 
 /** What this process holds now, without garbage where Node was started with --expose-gc. */
 async function currentRssMb(): Promise<number> {

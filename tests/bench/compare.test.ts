@@ -3,18 +3,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { exact, type Metric, metric } from "../../bench/benchmark.ts";
+import { exact, type Metric, metric, rate } from "../../bench/benchmark.ts";
 import { compare, judge } from "../../bench/compare.ts";
 import type { Report } from "../../bench/report.ts";
 
 const ms = (...samples: number[]) => metric("ms", "ms", "lower", samples);
-const rate = (...samples: number[]) => metric("rate", "tokens/s", "higher", samples);
+const speed = (...samples: number[]) => metric("speed", "tokens/s", "higher", samples);
 
 test("a change counts where the middle halves of the samples don't overlap", () => {
   assert.equal(judge(ms(10, 10.1, 10.2, 9.9), ms(12, 12.1, 12.2, 11.9)), "worse");
   assert.equal(judge(ms(12, 12.1, 12.2, 11.9), ms(10, 10.1, 10.2, 9.9)), "better");
-  assert.equal(judge(rate(100, 101, 102), rate(80, 81, 82)), "worse");
-  assert.equal(judge(rate(80, 81, 82), rate(100, 101, 102)), "better");
+  assert.equal(judge(speed(100, 101, 102), speed(80, 81, 82)), "worse");
+  assert.equal(judge(speed(80, 81, 82), speed(100, 101, 102)), "better");
 });
 
 test("a change within the noise of either doesn't", () => {
@@ -31,6 +31,12 @@ test("nor one below 3 %, however small the samples' noise", () => {
 test("too few samples have no verdict", () => {
   assert.equal(judge(ms(10, 10), ms(50, 50, 50)), "unknown");
   assert.equal(judge(ms(10, 10, 10), ms(50)), "unknown");
+});
+
+test("a rate is that of the median time, for an even number of samples too", () => {
+  const { value, samples } = rate("speed", "tokens/s", [100, 300], 10);
+  assert.equal(value, 50);
+  assert.deepEqual(samples, [100, 33.3333]);
 });
 
 test("exact figures change by a byte", () => {
@@ -56,10 +62,10 @@ function report(metrics: Metric[], changes: Partial<Report> = {}): Report {
 test("the comparison shows every ratio and names what got worse", () => {
   const bytes = (value: number) => exact("bytes", "bytes", "lower", value);
   const lines = compare(
-    report([ms(10, 10, 10), rate(50, 50, 50), bytes(7), exact("growth", "KB", "lower", 0)]),
+    report([ms(10, 10, 10), speed(50, 50, 50), bytes(7), exact("growth", "KB", "lower", 0)]),
     report([
       ms(20, 20, 20),
-      rate(50, 50, 50),
+      speed(50, 50, 50),
       bytes(8),
       exact("growth", "KB", "lower", 0),
       exact("new", "", "lower", 1),
@@ -67,7 +73,7 @@ test("the comparison shows every ratio and names what got worse", () => {
   );
   const lineOf = (name: string) => lines.find((line) => line.trim().split(/\s+/)[0] === name);
   assert.match(lineOf("ms")!, /10 +20 +ms +2\.000 +SLOWER$/);
-  assert.match(lineOf("rate")!, /50 +50 +tokens\/s +1\.000$/);
+  assert.match(lineOf("speed")!, /50 +50 +tokens\/s +1\.000$/);
   assert.match(lineOf("bytes")!, /7 +8 +bytes +1\.143 +LARGER$/);
   assert.match(lineOf("growth")!, /0 +0 +KB +-$/, "no ratio to nothing");
   assert.match(lineOf("new")!, /- +1 +-$/);
