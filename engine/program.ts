@@ -127,8 +127,10 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     const rates: number[] = [];
     const graph = trace((input) => traceBody(body, variables, inputs, gradients, rates, input));
     const buffers: Record<string, Buffer> = {};
-    for (const [name, { shape, dtype }] of graph.inputs) buffers[name] = { data: arrayOf(shape, dtype), shape, dtype };
-    for (const { name, data, shape } of variables) buffers[name] = { data, shape, dtype: "float32" };
+    const weights = new Map(variables.map(({ name, data }) => [name, data]));
+    for (const [name, { shape, dtype }] of graph.inputs) {
+      buffers[name] = { data: weights.get(name) ?? arrayOf(shape, dtype), shape, dtype };
+    }
     if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
     const session = await Session.create(lower(graph), buffers, { threads, profile });
     const masks = rates.map((rate, i) => ({ data: buffers[`dropout.${i}`]!.data as Uint8Array, rate }));
