@@ -47,7 +47,7 @@ export class Session {
    * Compute `outputs` (made with `bind`) from what the input arrays hold now. Blocks the event loop meanwhile.
    *
    * The results are then where they belong, but the binding (1.30) goes on to copy each of them into a new array for
-   * its answer: 80 MB took 90 ms and another 80 MB. It does so in the order of the model's outputs, and gives up at one
+   * its answer: 80 MB took 70 ms and another 80 MB. It does so in the order of the model's outputs, and gives up at one
    * that is not a tensor. So every model has such an output, first, and the complaint is what we wait for. Should a later
    * version learn to answer, the results are the same and nothing is lost but time.
    */
