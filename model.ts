@@ -10,7 +10,7 @@ import { causalAttention } from "./nn/attention.ts";
 import { crossEntropy } from "./nn/cross_entropy.ts";
 import { dropout, type MaskSource } from "./nn/dropout.ts";
 import { embedding } from "./nn/embedding.ts";
-import { gelu, geluTanh } from "./nn/gelu.ts";
+import { gelu, geluTanh } from "./nn/activation.ts";
 import { layerNorm } from "./nn/layer_norm.ts";
 import { linear } from "./nn/linear.ts";
 import { type Init, Parameter } from "./nn/parameter.ts";

@@ -19,7 +19,7 @@ interface Axes {
 }
 
 /** Every kernel that can be recorded, with its attributes after normalisation: axes are listed and not negative,
- * shapes have no -1. Names starting with "Fused" are ours (nn/), the others are tfjs'. */
+ * shapes have no -1. All are tfjs' but Fused, which stands for every kernel of our own. */
 export interface KernelAttrs {
   // one input
   Abs: None;
@@ -92,16 +92,42 @@ export interface KernelAttrs {
   GatherV2: { axis: number };
   OneHot: { depth: number; on: number; off: number };
   UnsortedSegmentSum: { segments: number };
-  // fused kernels, each defined by its plain tfjs twin in nn/
-  FusedLayerNorm: { epsilon: number }; // x [N, C], weight [C], optional bias [C] -> y, mean [N, 1], inverse deviation [N, 1]
-  FusedGelu: None;
-  FusedGeluGrad: None; // dy, x
-  FusedCrossEntropy: None; // logits [N, V], labels [N] -> loss [], exp(logits - max) [N, V] and its row sums [N, 1]
-  FusedCrossEntropyGrad: None; // exponentials [N, V], sums [N, 1], labels [N], dy [] -> [N, V]
-  FusedEmbeddingGrad: { rows: number }; // dy [N, C], ids [N] -> [rows, C]
-  FusedDropout: { scale: number }; // x, mask
+  Fused: { kernel: FusedOp; attrs: FusedAttrs };
 }
 export type KernelName = keyof KernelAttrs;
+
+/** The numbers that a fused kernel is called with. */
+export type FusedAttrs = Readonly<Record<string, number>>;
+
+/** The shapes of a call: of its inputs and of its results. */
+export interface CallShapes {
+  inputs: readonly Shape[];
+  outputs: readonly Shape[];
+}
+
+/**
+ * A kernel that brings its own lowering, as far as the engine needs to know it: nothing here has a list of them. Its
+ * inputs and results are the lowered graph's values, by name, one result for each of the plain twin's (nn/fused.ts).
+ */
+export interface FusedOp {
+  name: string;
+  lower(g: OpWriter, inputs: Inputs<string>, attrs: FusedAttrs, shapes: CallShapes): string | string[];
+  /** The same, added to a value of the result's shape: written in place of an Add where that is the result's only use. */
+  lowerInto?(g: OpWriter, into: string, inputs: Inputs<string>, attrs: FusedAttrs, shapes: CallShapes): string;
+}
+
+/** What a lowering writes with: operators of the ONNX standard by name, and constants. */
+export interface OpWriter {
+  emit(operator: string, inputs: string[], attributes?: OpAttributes): string;
+  emitMany(results: number, operator: string, inputs: string[], attributes?: OpAttributes): string[];
+  float(number: number): string;
+  int(number: number): string; // int64, as sizes and axes are
+  ints(numbers: readonly number[]): string;
+  constant(data: TypedArray, shape: Shape, dtype: DType): string;
+}
+
+/** Plain numbers are ONNX ints, `{ float }` is a float: JavaScript can't tell 1 from 1.0. */
+export type OpAttributes = Record<string, number | string | readonly number[] | { float: number }>;
 
 /** A call of kernel K, or of any kernel: then `kernel` tells what `attrs` is. */
 export type Node<K extends KernelName = KernelName> = {
@@ -163,9 +189,11 @@ export class Graph {
       const shown = data.length > 4 ? `${data.subarray(0, 4).join(" ")} …` : data.join(" ");
       lines.push(`%${v.id} ${type(v)} = constant ${shown}`);
     }
-    for (const { kernel, attrs, inputs, outputs } of this.nodes) {
+    for (const { inputs, outputs, ...node } of this.nodes) {
       const left = outputs.map((v) => `%${v.id} ${type(v)}`).join(", ");
-      const right = [kernel, ...inputs.map((v) => `%${v.id}`)].join(" ");
+      const fused = node.kernel === "Fused";
+      const [name, attrs] = fused ? [`Fused${node.attrs.kernel.name}`, node.attrs.attrs] : [node.kernel, node.attrs];
+      const right = [name, ...inputs.map((v) => `%${v.id}`)].join(" ");
       lines.push(`${left} = ${right}${Object.keys(attrs).length > 0 ? ` ${JSON.stringify(attrs)}` : ""}`);
     }
     lines.push(`return ${[...this.outputs].map(([name, v]) => `${name}=%${v.id}`).join(" ")}`);

@@ -14,12 +14,12 @@ export function lower(graph: Graph): Uint8Array {
   for (const [name, value] of graph.inputs) names.set(value, g.input(name, value.shape, value.dtype));
   for (const [value, data] of graph.constants) names.set(value, g.constant(data, value.shape, value.dtype));
   const results = new Set<string>(); // what a node gave and no output is called after yet
-  const additions = largeAdditions(graph);
+  const additions = additionsInPlace(graph);
   for (const node of graph.nodes) {
     const addition = additions.get(node.outputs[0]!);
     if (addition === "later") continue;
     const inputs = node.inputs.map((value) => names.get(value)!);
-    const outputs = addition ? [scatterAdd(g, names, addition)] : [lowerNode(g, inputs, node)].flat();
+    const outputs = addition ? [lowerAddition(g, names, addition)] : [lowerNode(g, inputs, node)].flat();
     node.outputs.forEach((value, i) => {
       names.set(value, outputs[i]!);
       if (!inputs.includes(outputs[i]!)) results.add(outputs[i]!);
@@ -37,50 +37,46 @@ export function lower(graph: Graph): Uint8Array {
 /** The name of an output that every model has first. */
 export const NOT_A_TENSOR = "not a tensor";
 
-/** Up to this many rows an embedding's gradient is a product with one-hot vectors, which is several times faster. */
-const ONE_HOT_ROWS = 512;
-
-/** A large embedding table's gradient, and what else is to be added to it. */
+/** A fused call whose result is written into the value that it is to be added to. */
 interface Addition {
-  scattered: Node<"FusedEmbeddingGrad">;
+  node: Node<"Fused">;
   other: Value;
 }
 
 /**
  * With tied weights the gradient of a large embedding is added to that of the output layer. Both are as large as the
- * table, so the rows are scattered straight into the other: "later" marks the embedding's gradient, which is then never
- * made, and the Addition stands for the sum.
+ * table, so the first is written straight into the second (FusedOp.lowerInto): "later" marks a result that is then never
+ * made by itself, and the Addition stands for the sum.
  */
-function largeAdditions(graph: Graph): Map<Value, Addition | "later"> {
+function additionsInPlace(graph: Graph): Map<Value, Addition | "later"> {
   const uses = new Map<Value, number>();
   for (const value of [...graph.nodes.flatMap(({ inputs }) => inputs), ...graph.outputs.values()]) {
     uses.set(value, (uses.get(value) ?? 0) + 1);
   }
-  const large = new Map<Value, Node<"FusedEmbeddingGrad">>();
+  const candidates = new Map<Value, Node<"Fused">>();
   const additions = new Map<Value, Addition | "later">();
   for (const node of graph.nodes) {
-    const [sum] = node.outputs;
-    if (node.kernel === "FusedEmbeddingGrad" && node.attrs.rows > ONE_HOT_ROWS && uses.get(sum!) === 1) {
-      large.set(sum!, node);
-    }
+    const [result] = node.outputs;
+    if (node.kernel === "Fused" && node.attrs.kernel.lowerInto && uses.get(result!) === 1)
+      candidates.set(result!, node);
     if (node.kernel !== "Add") continue;
     const [a, b] = node.inputs as [Value, Value];
     for (const [part, other] of [
       [a, b],
       [b, a],
     ] as const) {
-      const scattered = large.get(part);
-      if (!scattered || additions.has(sum!) || String(other.shape) !== String(part.shape)) continue;
-      additions.set(part, "later").set(sum!, { scattered, other });
+      const candidate = candidates.get(part);
+      if (!candidate || additions.has(result!) || String(other.shape) !== String(part.shape)) continue;
+      additions.set(part, "later").set(result!, { node: candidate, other });
     }
   }
   return additions;
 }
 
-function scatterAdd(g: OnnxBuilder, names: Map<Value, string>, { scattered, other }: Addition): string {
-  const [dy, ids] = scattered.inputs as [Value, Value];
-  const [N, C] = dy.shape as [number, number];
-  return scatterRows(g, names.get(other)!, names.get(dy)!, names.get(ids)!, N, C);
+function lowerAddition(g: OnnxBuilder, names: Map<Value, string>, { node, other }: Addition): string {
+  const { kernel, attrs } = node.attrs;
+  const inputs = node.inputs.map((value) => names.get(value)!) as Inputs<string>;
+  return kernel.lowerInto!(g, names.get(other)!, inputs, attrs, shapesOf(node));
 }
 
 /** The values of a kernel call, for rules that depend on their shapes. */
@@ -207,67 +203,21 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
     const last = g.constant(Int32Array.of(segments), [], "int32");
     const negative = g.emit("Less", [ids, g.constant(Int32Array.of(0), [], "int32")]);
     const known = g.emit("Where", [negative, last, g.emit("Min", [ids, last])]);
-    const rows = sumRows(g, g.emit("Reshape", [x, g.ints([count, width])]), known, segments + 1, count, width);
+    const index = g.emit("Expand", [g.emit("Reshape", [known, g.ints([count, 1])]), g.ints([count, width])]);
+    const zeros = g.emit("ConstantOfShape", [g.ints([segments + 1, width])]);
+    const addends = g.emit("Reshape", [x, g.ints([count, width])]);
+    const rows = g.emit("ScatterElements", [zeros, index, addends], { axis: 0, reduction: "add" });
     const kept = g.emit("Slice", [rows, g.ints([0]), g.ints([segments])]);
     return g.emit("Reshape", [kept, g.ints(node.outputs[0]!.shape)]);
   },
 
-  FusedLayerNorm: (g, inputs, { epsilon }) =>
-    g.emitMany(3, "LayerNormalization", inputs, { axis: -1, epsilon: { float: epsilon } }),
-  FusedGelu: same("Gelu"),
-  FusedGeluGrad: (g, [dy, x]) => {
-    // d/dx x Phi(x) = Phi(x) + x phi(x), with t = x / sqrt(2): Phi = (1 + erf t) / 2, phi = exp(-t^2) / sqrt(2 pi)
-    const t = g.emit("Mul", [x, g.float(Math.SQRT1_2)]);
-    const half = g.emit("Mul", [g.emit("Erf", [t]), g.float(0.5)]);
-    const density = g.emit("Exp", [g.emit("Neg", [g.emit("Mul", [t, t])])]);
-    const tail = g.emit("Mul", [g.emit("Mul", [x, g.float(1 / Math.sqrt(2 * Math.PI))]), density]);
-    return g.emit("Mul", [dy, g.emit("Add", [g.emit("Add", [half, tail]), g.float(0.5)])]);
-  },
-  FusedCrossEntropy: (g, [logits, labels], _, node) => {
-    // Sub, Exp, and in the gradient Mul and ScatterElements, each work in place: over a large vocabulary the logits are
-    // the largest tensor of a step, and this way there is one of them.
-    const shifted = g.emit("Sub", [logits, g.emit("ReduceMax", [logits, g.ints([-1])], { keepdims: 1 })]);
-    const exponentials = g.emit("Exp", [shifted]);
-    const sums = g.emit("ReduceSum", [exponentials, g.ints([-1])], { keepdims: 1 });
-    const logs = g.emit("Log", [sums]);
-    // written down last, the runtime picks these numbers first (onnx.ts), before Exp overwrites them
-    const column = g.emit("Reshape", [labels, g.ints([node.inputs[0]!.shape[0]!, 1])]);
-    const right = g.emit("GatherElements", [shifted, column], { axis: 1 });
-    return [g.emit("ReduceMean", [g.emit("Sub", [logs, right])], { keepdims: 0 }), exponentials, sums];
-  },
-  FusedCrossEntropyGrad: (g, [exponentials, sums, labels, dy], _, node) => {
-    // softmax minus one-hot, over N; a row has one label, so no index is met twice
-    const N = node.inputs[0]!.shape[0]!;
-    const scale = g.emit("Mul", [dy!, g.float(1 / N)]);
-    const probs = g.emit("Mul", [exponentials, g.emit("Div", [scale, sums])]);
-    const update = g.emit("Expand", [g.emit("Neg", [scale]), g.ints([N, 1])]);
-    const column = g.emit("Reshape", [labels, g.ints([N, 1])]);
-    return g.emit("ScatterElements", [probs, column, update], { axis: 1, reduction: "add" });
-  },
-  FusedEmbeddingGrad: (g, [dy, ids], { rows }, node) => {
-    const [N, C] = node.inputs[0]!.shape as [number, number];
-    return sumRows(g, dy, ids, rows, N, C);
-  },
-  FusedDropout: (g, [x, mask], { scale }) => {
-    // the mask as 0 or scale: DequantizeLinear reads bytes at the speed of memory, Where takes six times as long
-    const bytes = g.emit("Cast", [mask], { to: 2 });
-    return g.emit("Mul", [x, g.emit("DequantizeLinear", [bytes, g.float(scale)])]);
-  },
+  Fused: (g, inputs, { kernel, attrs }, call) => kernel.lower(g, inputs, attrs, shapesOf(call)),
 };
+
+const shapesOf = ({ inputs, outputs }: Call) => ({
+  inputs: inputs.map(({ shape }) => shape),
+  outputs: outputs.map(({ shape }) => shape),
+});
 
 /** Every kernel that can be lowered. */
 export const kernelNames = Object.keys(rules) as KernelName[];
-
-/** Add the rows of x [N, C] that share an id: [rows, C]. */
-function sumRows(g: OnnxBuilder, x: string, ids: string, rows: number, N: number, C: number): string {
-  if (rows > ONE_HOT_ROWS) return scatterRows(g, g.emit("ConstantOfShape", [g.ints([rows, C])]), x, ids, N, C);
-  const values = g.constant(Float32Array.of(0, 1), [2], "float32");
-  const flat = g.emit("Cast", [g.emit("Reshape", [ids, g.ints([N])])], { to: 7 });
-  return g.emit("Gemm", [g.emit("OneHot", [flat, g.int(rows), values], { axis: -1 }), x], { transA: 1 });
-}
-
-/** `into` [rows, C] plus, in row ids[i], row i of x [N, C]. */
-function scatterRows(g: OnnxBuilder, into: string, x: string, ids: string, N: number, C: number): string {
-  const index = g.emit("Expand", [g.emit("Reshape", [ids, g.ints([N, 1])]), g.ints([N, C])]);
-  return g.emit("ScatterElements", [into, index, x], { axis: 0, reduction: "add" });
-}

@@ -3,7 +3,7 @@
 
 import protobuf from "protobufjs/light.js";
 
-import type { DType, Shape, TypedArray } from "./graph.ts";
+import type { DType, OpWriter, Shape, TypedArray } from "./graph.ts";
 
 type AttributeValue = number | string | readonly number[] | { float: number } | { tensor: Tensor };
 export type Attributes = Record<string, AttributeValue>;
@@ -27,7 +27,7 @@ const OPSET = 20; // the first with Gelu
 const IR_VERSION = 9;
 
 /** A graph under construction. Values are called by name. */
-export class OnnxBuilder {
+export class OnnxBuilder implements OpWriter {
   readonly #nodes: OnnxNode[] = [];
   readonly #initializers: Tensor[] = [];
   readonly #inputs: object[] = [];

@@ -1,7 +1,7 @@
 // Runs a tfjs function once on a backend that computes nothing and writes down every kernel call: forward pass,
 // tfjs' own gradients, everything. What comes out is a Graph. Knows tfjs and no ONNX.
 //
-// To teach it a kernel: its attributes in KernelAttrs (graph.ts), a rule here that tells the result's shape, and a
+// To teach it a tfjs kernel: its attributes in KernelAttrs (graph.ts), a rule here that tells the result's shape, and a
 // lowering rule in lower.ts (the compiler asks for it).
 
 import * as tf from "@tensorflow/tfjs";
@@ -360,6 +360,12 @@ function uniform(shape: Shape, number: number, dtype: DType): Value {
 rule<{ shape: number[]; value: number; dtype?: tf.DataType }>("Fill", "*", (_, { shape, value, dtype }) =>
   uniform(shape, value, known(dtype ?? "float32")),
 );
+rule<{ start: number; stop: number; step: number; dtype: tf.DataType }>("Range", "*", (_, attrs) => {
+  const { start, stop, step } = attrs;
+  const numbers = new Float32Array(Math.max(0, Math.ceil((stop - start) / step))).map((_, i) => start + i * step);
+  const dtype = known(attrs.dtype ?? "float32");
+  return backend.current().constant(typed(numbers, dtype), [numbers.length], dtype);
+});
 rule("ZerosLike", "x", ([x]) => uniform(x.shape, 0, x.dtype));
 rule("OnesLike", "x", ([x]) => uniform(x.shape, 1, x.dtype));
 
@@ -384,29 +390,9 @@ rule<{ numSegments: number }>("UnsortedSegmentSum", "x segmentIds", ([x, ids], {
   record("UnsortedSegmentSum", { segments: numSegments }, [x, ids], [numSegments, ...x.shape.slice(ids.shape.length)]),
 );
 
-// our fused kernels (nn/)
-rule<KernelAttrs["FusedLayerNorm"]>("FusedLayerNorm", "x weight bias", (inputs, attrs) => {
-  const [N, C] = inputs[0].shape as [number, number];
-  return recordMany("FusedLayerNorm", attrs, inputs, [
-    [N, C],
-    [N, 1],
-    [N, 1],
-  ]);
-});
-rule("FusedGelu", "x", ([x]) => record("FusedGelu", {}, [x], x.shape));
-rule("FusedGeluGrad", "dy x", ([dy, x]) => record("FusedGeluGrad", {}, [dy, x], x.shape));
-rule("FusedCrossEntropy", "logits labels", ([logits, labels]) => {
-  const [N, V] = logits.shape as [number, number];
-  return recordMany("FusedCrossEntropy", {}, [logits, labels], [[], [N, V], [N, 1]]);
-});
-rule("FusedCrossEntropyGrad", "exponentials sums labels dy", (inputs) =>
-  record("FusedCrossEntropyGrad", {}, inputs, inputs[0].shape),
-);
-rule<KernelAttrs["FusedEmbeddingGrad"]>("FusedEmbeddingGrad", "dy ids", ([dy, ids], attrs) =>
-  record("FusedEmbeddingGrad", attrs, [dy, ids], [attrs.rows, dy.shape[1]!]),
-);
-rule<KernelAttrs["FusedDropout"]>("FusedDropout", "x mask", ([x, mask], attrs) =>
-  record("FusedDropout", attrs, [x, mask], x.shape),
+// a fused kernel: nn/fused.ts says what its results look like
+rule<KernelAttrs["Fused"] & { shapes: Shape[] }>("Fused", "*", (inputs, { kernel, attrs, shapes }) =>
+  recordMany("Fused", { kernel, attrs }, inputs, shapes),
 );
 
 // every other kernel that tfjs has: say its name instead of tfjs' "not registered"

@@ -2,7 +2,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { fused, withGradient } from "./fused.ts";
+import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
 /** Gives a bool tensor of the shape that is true where an element is kept. Each call is a new choice. */
 export type MaskSource = (shape: readonly number[], rate: number) => tf.Tensor;
@@ -22,7 +22,15 @@ export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined
 
 /** x times scale where `keep` (bool, of x's shape) is true, else 0. For use inside functions with their own gradient. */
 export function dropMasked(x: tf.Tensor, keep: tf.Tensor, scale: number): tf.Tensor {
-  return fused("FusedDropout", { x, mask: keep }, { scale }, () => [
-    tf.mul(tf.mul(x, tf.cast(keep, "float32")), scale),
-  ])[0]!;
+  return fused(kernel, [x, keep], { scale })[0]!;
 }
+
+const kernel: FusedKernel = {
+  name: "Dropout",
+  plain: ([x, keep], { scale }) => [tf.mul(tf.mul(x!, tf.cast(keep!, "float32")), scale!)],
+  lower(g, [x, keep], { scale }) {
+    // the mask as 0 or scale: DequantizeLinear reads bytes at the speed of memory, Where takes six times as long
+    const bytes = g.emit("Cast", [keep], { to: 2 });
+    return g.emit("Mul", [x, g.emit("DequantizeLinear", [bytes, g.float(scale!)])]);
+  },
+};

@@ -2,7 +2,11 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { fused, withGradient } from "./fused.ts";
+import type { OpWriter } from "../engine/graph.ts";
+import { type FusedKernel, fused, withGradient } from "./fused.ts";
+
+/** Up to this many rows the gradient is a product with one-hot vectors, which is several times faster. */
+const ONE_HOT_ROWS = 512;
 
 /**
  * @param table [V, C]
@@ -15,9 +19,44 @@ export function embedding(table: tf.Tensor, ids: tf.Tensor): tf.Tensor {
   const rows = withGradient([table], (table) => ({
     value: tf.gather(table!, flat),
     saved: [flat],
-    // rows of dy that were looked up under one id add up
-    gradient: (dy, [ids]) =>
-      fused("FusedEmbeddingGrad", { dy, ids }, { rows: V }, () => [tf.unsortedSegmentSum(dy, ids as tf.Tensor1D, V)]),
+    gradient: (dy, [ids]) => fused(V > ONE_HOT_ROWS ? scatterRows : multiplyRows, [dy, ids], { V }),
   }));
   return tf.reshape(rows, [...ids.shape, C]);
+}
+
+/** dy [N, C], ids [N] -> [V, C]: the rows of dy that were looked up under one id, added up. */
+const sumRows = {
+  plain: ([dy, ids]: tf.Tensor[], { V }: Readonly<Record<string, number>>) => [
+    tf.unsortedSegmentSum(dy!, ids as tf.Tensor1D, V!),
+  ],
+};
+
+/** `sumRows` for a small table. */
+const multiplyRows: FusedKernel = {
+  name: "EmbeddingGrad",
+  ...sumRows,
+  lower(g, [dy, ids], { V }) {
+    const values = g.constant(Float32Array.of(0, 1), [2], "float32");
+    const classes = g.emit("OneHot", [g.emit("Cast", [ids], { to: 7 }), g.int(V!), values], { axis: -1 }); // 7: int64
+    return g.emit("Gemm", [classes, dy], { transA: 1 });
+  },
+};
+
+/** `sumRows` for a large table; into another gradient of the table (that of a tied output layer) without a new one. */
+const scatterRows: FusedKernel = {
+  name: "EmbeddingGrad",
+  ...sumRows,
+  lower(g, [dy, ids], { V }, { inputs: [shape] }) {
+    const [N, C] = shape as [number, number];
+    return scatter(g, g.emit("ConstantOfShape", [g.ints([V!, C])]), dy, ids, N, C);
+  },
+  lowerInto(g, into, [dy, ids], _, { inputs: [shape] }) {
+    const [N, C] = shape as [number, number];
+    return scatter(g, into, dy, ids, N, C);
+  },
+};
+
+function scatter(g: OpWriter, into: string, dy: string, ids: string, N: number, C: number): string {
+  const index = g.emit("Expand", [g.emit("Reshape", [ids, g.ints([N, 1])]), g.ints([N, C])]);
+  return g.emit("ScatterElements", [into, index, dy], { axis: 0, reduction: "add" });
 }

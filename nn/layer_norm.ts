@@ -2,7 +2,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { asRows, fused, withGradient } from "./fused.ts";
+import { asRows, type FusedKernel, fused, withGradient } from "./fused.ts";
 
 /**
  * Each row to mean 0 and variance 1, then scaled and shifted: (x - mean) / sqrt(variance + epsilon) * weight + bias.
@@ -14,12 +14,7 @@ import { asRows, fused, withGradient } from "./fused.ts";
 export function layerNorm(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor, epsilon = 1e-5): tf.Tensor {
   const inputs = bias ? [asRows(x), weight, bias] : [asRows(x), weight];
   const y = withGradient(inputs, (x, w, b) => {
-    const [value, mean, inverse] = fused("FusedLayerNorm", { x, weight: w, bias: b }, { epsilon }, () => {
-      const { mean, variance } = tf.moments(x!, -1, true);
-      const inverse = tf.rsqrt(tf.add(variance, epsilon));
-      const scaled = tf.mul(tf.mul(tf.sub(x!, mean), inverse), w!);
-      return [b ? tf.add(scaled, b) : scaled, mean, inverse];
-    }) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const [value, mean, inverse] = fused(kernel, [x, w, b], { epsilon }) as [tf.Tensor, tf.Tensor, tf.Tensor];
     return {
       value,
       saved: [x!, w!, mean, inverse],
@@ -28,6 +23,19 @@ export function layerNorm(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor, eps
   });
   return tf.reshape(y, x.shape);
 }
+
+/** x [N, C], weight [C], bias [C] or none -> y [N, C], each row's mean [N, 1] and 1 / deviation [N, 1]. */
+const kernel: FusedKernel = {
+  name: "LayerNorm",
+  plain([x, weight, bias], { epsilon }) {
+    const { mean, variance } = tf.moments(x!, -1, true);
+    const inverse = tf.rsqrt(tf.add(variance, epsilon!));
+    const scaled = tf.mul(tf.mul(tf.sub(x!, mean), inverse), weight!);
+    return [bias ? tf.add(scaled, bias) : scaled, mean, inverse];
+  },
+  lower: (g, inputs, { epsilon }) =>
+    g.emitMany(3, "LayerNormalization", inputs, { axis: -1, epsilon: { float: epsilon! } }),
+};
 
 /** dy -> dx, dweight, dbias. */
 function layerNormGrad(dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] {

@@ -5,7 +5,7 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import { gelu, geluTanh } from "../../nn/gelu.ts";
+import { gelu, geluTanh } from "../../nn/activation.ts";
 import { assertClose, assertLayer, compiled, eager, evaluate, floats, type Operation } from "../support.ts";
 
 /** tfjs' and ONNX Runtime's erf are polynomials, good to 2e-7; here times x up to 4. */
