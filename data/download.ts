@@ -1,5 +1,6 @@
 // One known file from the web: its length and checksum are known beforehand, so it comes whole or not at all.
-// Gives up where nothing arrives for a while. Leaves out resuming and retries: the files are small.
+// Gives up where nothing arrives for a while. Leaves out resuming and retries: the files are small
+// (download_file.ts is for large ones).
 
 import { SingleBar } from "cli-progress";
 
@@ -57,7 +58,7 @@ async function receive({ url, bytes: expected }: RemoteFile, stallMs: number): P
 }
 
 /** `fetch` says only "fetch failed"; what a person can act on is in the cause. */
-function networkReason(error: unknown): string {
+export function networkReason(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   if (!(cause instanceof Error)) return String(cause);
   return "code" in cause ? String(cause.code) : cause.message;
