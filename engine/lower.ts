@@ -4,14 +4,34 @@
 // The rules are those of ONNX Runtime's CPU provider. Every kernel here gives the same bits for any number of threads:
 // ScatterND with duplicate indices, for one, does not, and is not used.
 
-import type { DType, Graph, Inputs, KernelAttrs, KernelName, Node, Value } from "./graph.ts";
+import type { DType, Graph, Inputs, KernelAttrs, KernelName, Node, TypedArray, Value } from "./graph.ts";
+import { type Int8Matrix, int8Matrix, lowerInt8, type StoredWeight } from "./int8.ts";
 import { OnnxBuilder } from "./onnx.ts";
+import type { Expressions } from "./sizes.ts";
+
+export interface LowerOptions {
+  expressions?: Expressions; // which numbers of shapes are open, and what they stand for (sizes.ts)
+  weights?: ReadonlyMap<string, StoredWeight>; // inputs that are constants of the model, and where their numbers stand
+  constants?: ReadonlyMap<string, TypedArray>; // inputs that are constants inside of the model
+  standard?: boolean; // for other programs: ONNX's own operators only, and no output that only our session wants
+}
 
 /** The graph as the bytes of an ONNX model, its inputs and outputs under the graph's names. */
-export function lower(graph: Graph): Uint8Array {
-  const g = new OnnxBuilder();
+export function lower(
+  graph: Graph,
+  { expressions, weights, constants, standard = false }: LowerOptions = {},
+): Uint8Array {
+  const g = new OnnxBuilder(expressions, standard);
   const names = new Map<Value, string>();
-  for (const [name, value] of graph.inputs) names.set(value, g.input(name, value.shape, value.dtype));
+  const packed = new Map<string, Int8Matrix>();
+  for (const [name, value] of graph.inputs) {
+    const stored = weights?.get(name);
+    if (stored && "block" in stored) packed.set(name, int8Matrix(g, stored, value.shape));
+    const inside = constants?.get(name);
+    if (stored && "offset" in stored) names.set(value, g.external(stored, value.shape, "float32"));
+    else if (inside) names.set(value, g.constant(inside, value.shape, value.dtype));
+    else names.set(value, stored ? name : g.input(name, value.shape, value.dtype));
+  }
   for (const [value, data] of graph.constants) names.set(value, g.constant(data, value.shape, value.dtype));
   const results = new Set<string>(); // what a node gave and no output is called after yet
   const additions = additionsInPlace(graph);
@@ -19,7 +39,12 @@ export function lower(graph: Graph): Uint8Array {
     const addition = additions.get(node.outputs[0]!);
     if (addition === "later") continue;
     const inputs = node.inputs.map((value) => names.get(value)!);
-    const outputs = addition ? [lowerAddition(g, names, addition)] : [lowerNode(g, inputs, node)].flat();
+    const matrix = inputs.map((name) => packed.get(name)).find((found) => found);
+    const outputs = matrix
+      ? [lowerInt8(g, inputs, node, matrix)]
+      : addition
+        ? [lowerAddition(g, names, addition)]
+        : [lowerNode(g, inputs, node)].flat();
     node.outputs.forEach((value, i) => {
       names.set(value, outputs[i]!);
       if (!inputs.includes(outputs[i]!)) results.add(outputs[i]!);
@@ -30,7 +55,7 @@ export function lower(graph: Graph): Uint8Array {
     g.output(name, from, value.shape, value.dtype, results.delete(from));
     for (const [other, known] of names) if (known === from) names.set(other, results.has(from) ? from : name);
   }
-  g.sequenceOutput(NOT_A_TENSOR);
+  if (!standard) g.sequenceOutput(NOT_A_TENSOR);
   return g.serialize();
 }
 
@@ -166,7 +191,10 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
   Prod: reduce("ReduceProd"),
   ArgMax: (g, [x], { axis }) => g.emit("Cast", [g.emit("ArgMax", [x], { axis, keepdims: 0 })], { to: ELEMENT.int32 }),
 
-  Reshape: (g, [x], _, node) => g.emit("Reshape", [x, g.ints(node.outputs[0]!.shape)]),
+  Reshape: (g, [x], _, node) => {
+    const { shape } = node.outputs[0]!;
+    return g.emit("Reshape", [x, g.ints(shape)], g.isOpen(shape) ? { allowzero: 1 } : {});
+  },
   BroadcastTo: (g, [x], _, node) => g.emit("Expand", [x, g.ints(node.outputs[0]!.shape)]),
   Transpose: (g, [x], { perm }) => g.emit("Transpose", [x], { perm }),
   Slice: (g, [x], { begin, size }) => g.emit("Slice", [x, g.ints(begin), g.ints(begin.map((at, i) => at + size[i]!))]),
@@ -185,6 +213,11 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
     if (!transposeA && !transposeB) return g.emit("MatMul", [a, b]);
     const turn = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 };
     if (node.inputs.every(({ shape }) => shape.length === 2)) return g.emit("Gemm", [a, b], turn);
+    if (g.standard)
+      return g.emit("MatMul", [
+        transpose(g, a, node.inputs[0]!, transposeA),
+        transpose(g, b, node.inputs[1]!, transposeB),
+      ]);
     return g.emit("FusedMatMul", [a, b], { ...turn, alpha: { float: 1 } }, "com.microsoft");
   },
   GatherV2: (g, [x, indices], { axis }) => g.emit("Gather", [x, indices], { axis }),
@@ -213,6 +246,13 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
 
   Fused: (g, inputs, { kernel, attrs }, call) => kernel.lower(g, inputs, attrs, shapesOf(call)),
 };
+
+/** x with its last two axes exchanged, if so wished. */
+function transpose(g: OnnxBuilder, name: string, { shape }: Value, wished: boolean): string {
+  if (!wished) return name;
+  const axes = shape.map((_, axis) => axis);
+  return g.emit("Transpose", [name], { perm: [...axes.slice(0, -2), ...axes.slice(-2).reverse()] });
+}
 
 const shapesOf = ({ inputs, outputs }: Call) => ({
   inputs: inputs.map(({ shape }) => shape),

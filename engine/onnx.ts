@@ -1,9 +1,13 @@
-// Builds an ONNX model and writes it as protobuf. Only the part of the format that the engine uses: one graph, dense
-// tensors, fixed shapes. Field numbers: onnx.proto of the ONNX project. Models over 2 GiB (external data) are left out.
+// Builds an ONNX model and writes it as protobuf. Only the part of the format that the engine uses: one graph of dense
+// tensors, whose sizes may be left open; large constants may stand in other files. Field numbers: onnx.proto of the ONNX
+// project.
+
+import { basename } from "node:path";
 
 import protobuf from "protobufjs/light.js";
 
 import type { DType, OpWriter, Shape, TypedArray } from "./graph.ts";
+import type { Expression, Expressions } from "./sizes.ts";
 
 type AttributeValue = number | string | readonly number[] | { float: number } | { tensor: Tensor };
 export type Attributes = Record<string, AttributeValue>;
@@ -12,7 +16,16 @@ interface Tensor {
   name?: string;
   dims: readonly number[];
   dataType: number;
-  rawData: Uint8Array;
+  rawData?: Uint8Array;
+  externalData?: { key: string; value: string }[];
+  dataLocation?: number; // 1: external
+}
+
+/** Where some bytes stand. */
+export interface Place {
+  path: string;
+  offset: number;
+  bytes: number;
 }
 interface OnnxNode {
   opType: string;
@@ -22,7 +35,7 @@ interface OnnxNode {
   attribute: object[];
 }
 
-const ELEMENT = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+const ELEMENT = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 } as const;
 const OPSET = 20; // the first with Gelu
 const IR_VERSION = 9;
 
@@ -33,7 +46,26 @@ export class OnnxBuilder implements OpWriter {
   readonly #inputs: object[] = [];
   readonly #outputs: object[] = [];
   readonly #shared = new Map<string, string>(); // small constants by their content
+  readonly #expressions: Expressions;
+  readonly #dimensions = new Map<string, [input: string, axis: number]>(); // where an open size can be seen
+  readonly #sizes = new Map<string, string>(); // int64: a size, a sum or product of some, a vector of such, by its parts
   #count = 0;
+
+  readonly standard: boolean;
+
+  /**
+   * @param expressions which numbers of shapes are not fixed, and what they stand for
+   * @param standard whether the model must do without ONNX Runtime's own operators
+   */
+  constructor(expressions: Expressions = new Map(), standard = false) {
+    this.#expressions = expressions;
+    this.standard = standard;
+  }
+
+  /** Whether one of the numbers stands for an open size, which may be 0. */
+  isOpen(numbers: readonly number[]): boolean {
+    return numbers.some((number) => this.#expressions.has(number));
+  }
 
   #name(): string {
     return `t${this.#count++}`;
@@ -53,13 +85,17 @@ export class OnnxBuilder implements OpWriter {
   }
 
   input(name: string, shape: Shape, dtype: DType): string {
-    this.#inputs.push(valueInfo(name, shape, dtype));
+    this.#inputs.push(this.#valueInfo(name, shape, dtype));
+    shape.forEach((size, axis) => {
+      const expression = this.#expressions.get(size);
+      if (expression && isName(expression)) this.#dimensions.set(describe(expression), [name, axis]);
+    });
     return name;
   }
 
   /** Give a value the name of a graph output. `fresh`: it is a node's result that has no such name yet. */
   output(name: string, value: string, shape: Shape, dtype: DType, fresh: boolean): void {
-    this.#outputs.push(valueInfo(name, shape, dtype));
+    this.#outputs.push(this.#valueInfo(name, shape, dtype));
     if (!fresh) {
       this.#nodes.push({ opType: "Identity", domain: "", input: [value], output: [name], attribute: [] });
       return;
@@ -91,13 +127,70 @@ export class OnnxBuilder implements OpWriter {
     return this.constant(Float32Array.of(number), [], "float32");
   }
 
-  /** A constant int64 vector: shapes, axes, pads. */
+  /** A constant tensor whose bytes stand in a file, which is found by its name in a folder that the runtime is told. */
+  external({ path, offset, bytes }: Place, shape: Shape, type: "float32" | "uint8"): string {
+    const name = this.#name();
+    const entries = { location: basename(path), offset: String(offset), length: String(bytes) };
+    const externalData = Object.entries(entries).map(([key, value]) => ({ key, value }));
+    this.#initializers.push({ name, dims: shape, dataType: ELEMENT[type], externalData, dataLocation: 1 });
+    return name;
+  }
+
+  /** An int64 vector: shapes, axes, pads. A constant, unless one of the numbers stands for an open size. */
   ints(numbers: readonly number[]): string {
+    if (this.isOpen(numbers)) {
+      const parts = numbers.map((number) => {
+        const expression = this.#expressions.get(number);
+        return expression ? this.#size(expression) : this.ints([number]);
+      });
+      if (parts.length === 1) return parts[0]!;
+      const key = parts.join();
+      if (!this.#sizes.has(key)) this.#sizes.set(key, this.emit("Concat", parts, { axis: 0 }));
+      return this.#sizes.get(key)!;
+    }
     return this.#initializer(bytesOf(BigInt64Array.from(numbers, BigInt)), [numbers.length], ELEMENT.int64);
   }
 
   int(number: number): string {
+    const expression = this.#expressions.get(number);
+    if (expression) return this.emit("Reshape", [this.#size(expression), this.ints([])]);
     return this.#initializer(bytesOf(BigInt64Array.of(BigInt(number))), [], ELEMENT.int64);
+  }
+
+  /** An expression's value, int64 [1]. */
+  #size({ factor, terms }: Expression): string {
+    const combine = (operator: string, parts: string[], names: string[]) =>
+      parts.reduce((sum, part, i) => {
+        const name = names.slice(0, i + 1).join(operator);
+        if (!this.#sizes.has(name)) this.#sizes.set(name, this.emit(operator, [sum, part]));
+        return this.#sizes.get(name)!;
+      });
+    const sums = terms.map((term) =>
+      combine(
+        "Add",
+        term.map((name) => this.#named(name)),
+        term,
+      ),
+    );
+    const names = terms.map((term) => term.join("Add"));
+    const product = combine("Mul", sums, names);
+    return factor === 1 ? product : combine("Mul", [product, this.ints([factor])], [names.join("Mul"), String(factor)]);
+  }
+
+  #named(name: string): string {
+    const [input, axis] = this.#dimensions.get(name) ?? [];
+    if (input === undefined) throw new Error(`internal: no input has the size ${name} as a dimension`);
+    const size = this.#sizes.get(name) ?? this.emit("Shape", [input], { start: axis!, end: axis! + 1 });
+    this.#sizes.set(name, size);
+    return size;
+  }
+
+  #valueInfo(name: string, shape: Shape, dtype: DType): object {
+    const dim = shape.map((size) => {
+      const expression = this.#expressions.get(size);
+      return expression ? { dimParam: describe(expression) } : { dimValue: size };
+    });
+    return { name, type: { tensorType: { elemType: ELEMENT[dtype], shape: { dim } } } };
   }
 
   #initializer(rawData: Uint8Array, dims: Shape, dataType: number): string {
@@ -119,11 +212,12 @@ export class OnnxBuilder implements OpWriter {
     const node = inReach(this.#nodes).map((n, i) => ({ ...n, name: `${n.opType}_${i}` }));
     return ModelProto.encode({
       irVersion: IR_VERSION,
+      producerName: "nanogpt-ts",
       opsetImport: [
         { domain: "", version: OPSET },
-        { domain: "com.microsoft", version: 1 },
+        ...(this.standard ? [] : [{ domain: "com.microsoft", version: 1 }]),
       ],
-      graph: { name: "step", node, initializer: this.#initializers, input: this.#inputs, output: this.#outputs },
+      graph: { name: "model", node, initializer: this.#initializers, input: this.#inputs, output: this.#outputs },
     }).finish();
   }
 }
@@ -144,9 +238,14 @@ function bytesOf(data: TypedArray | BigInt64Array): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-function valueInfo(name: string, shape: Shape, dtype: DType): object {
-  const dim = shape.map((dimValue) => ({ dimValue }));
-  return { name, type: { tensorType: { elemType: ELEMENT[dtype], shape: { dim } } } };
+const isName = ({ factor, terms }: Expression) => factor === 1 && terms.length === 1 && terms[0]!.length === 1;
+
+/** An expression as people write it: "12*batch", "past+length". */
+function describe({ factor, terms }: Expression): string {
+  const sums = terms.map((term) =>
+    term.length > 1 && (factor > 1 || terms.length > 1) ? `(${term.join("+")})` : term.join("+"),
+  );
+  return [...(factor === 1 ? [] : [factor]), ...sums].join("*");
 }
 
 /** Plain numbers are ONNX ints, `{ float }` is a float: JavaScript can't tell 1 from 1.0. */
@@ -164,7 +263,12 @@ function encodeAttribute(name: string, value: AttributeValue): object {
 type Field = [id: number, type: string, rule?: "repeated"];
 
 const MESSAGES: Record<string, Record<string, Field>> = {
-  Model: { irVersion: [1, "int64"], opsetImport: [8, "OperatorSet", "repeated"], graph: [7, "Graph"] },
+  Model: {
+    irVersion: [1, "int64"],
+    producerName: [2, "string"],
+    opsetImport: [8, "OperatorSet", "repeated"],
+    graph: [7, "Graph"],
+  },
   OperatorSet: { domain: [1, "string"], version: [2, "int64"] },
   Graph: {
     node: [1, "Node", "repeated"],
@@ -195,13 +299,16 @@ const MESSAGES: Record<string, Record<string, Field>> = {
     dataType: [2, "int32"],
     name: [8, "string"],
     rawData: [9, "bytes"],
+    externalData: [13, "Entry", "repeated"],
+    dataLocation: [14, "int32"],
   },
+  Entry: { key: [1, "string"], value: [2, "string"] },
   ValueInfo: { name: [1, "string"], type: [2, "Type"] },
   Type: { tensorType: [1, "TensorType"], sequenceType: [4, "SequenceType"] },
   SequenceType: { elemType: [1, "Type"] },
   TensorType: { elemType: [1, "int32"], shape: [2, "TensorShape"] },
   TensorShape: { dim: [1, "Dimension", "repeated"] },
-  Dimension: { dimValue: [1, "int64"] },
+  Dimension: { dimValue: [1, "int64"], dimParam: [2, "string"] },
 };
 
 const root = new protobuf.Root();

@@ -8,10 +8,11 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { defaultThreads, useEagerBackend } from "./device.ts";
+import { type FrozenBody, type FrozenOptions, FrozenProgram } from "./frozen.ts";
 import type { DType, Graph, Shape } from "./graph.ts";
 import { lower } from "./lower.ts";
 import { fillKeepMask, keyOf } from "./rng.ts";
-import { type Buffer, bind, runtimeVersion, Session } from "./session.ts";
+import { type Bound, type Buffer, bind, runtimeVersion, Session } from "./session.ts";
 import { type DeclareInput, trace } from "./trace.ts";
 
 /** A weight of the model. Its numbers live in `data`; `value` is the tensor that stands for them while a body runs. */
@@ -53,6 +54,8 @@ export interface Engine {
   readonly description: string;
   readonly threads: number;
   program<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>): Promise<Program<Name>>;
+  /** A compiled program with constant weights and sizes that vary (frozen.ts); an engine that doesn't compile has none. */
+  frozen(body: FrozenBody, options: FrozenOptions): Promise<FrozenProgram>;
 }
 
 /** A run that doesn't fit its program. */
@@ -65,10 +68,22 @@ export async function createEngine(options: { compile: boolean; threads?: number
   const threads = options.threads || defaultThreads();
   if (options.compile) {
     const description = `cpu, compiled (onnxruntime ${runtimeVersion}, ${threads} thread${threads > 1 ? "s" : ""})`;
-    return { description, threads, program: (body, spec) => CompiledProgram.create(body, spec, threads) };
+    return {
+      description,
+      threads,
+      program: (body, spec) => CompiledProgram.create(body, spec, threads),
+      frozen: (body, spec) => FrozenProgram.create(body, spec, threads),
+    };
   }
   const description = await useEagerBackend();
-  return { description, threads, program: async (body, spec) => new EagerProgram(body, spec) };
+  return {
+    description,
+    threads,
+    program: async (body, spec) => new EagerProgram(body, spec),
+    frozen: async () => {
+      throw new EngineError("a frozen program needs an engine that compiles");
+    },
+  };
 }
 
 /** Run `body` with the variables standing for `tensors`; with gradients of its value if asked for. */
@@ -98,10 +113,11 @@ class CompiledProgram<Name extends string> implements Program<Name> {
   readonly #profiled: boolean;
   readonly #variables: readonly Variable[];
   readonly #inputs: Record<string, Buffer>;
+  readonly #feeds: Bound;
   readonly #masks: { data: Uint8Array; rate: number }[];
   readonly #value: Float32Array;
-  readonly #outputs: ReturnType<typeof bind>;
-  #added?: { grads: Float32Array[]; outputs: ReturnType<typeof bind> }; // where later micro-batches' gradients go first
+  readonly #outputs: Bound;
+  #added?: { grads: Float32Array[]; outputs: Bound }; // where later micro-batches' gradients go first
 
   private constructor(
     graph: Graph,
@@ -116,6 +132,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     this.#session = session;
     this.#variables = variables;
     this.#inputs = inputs;
+    this.#feeds = bind(inputs);
     this.#masks = masks;
     const value = graph.outputs.get("value")!;
     this.#value = new Float32Array(sizeOf(value.shape));
@@ -132,7 +149,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       buffers[name] = { data: weights.get(name) ?? arrayOf(shape, dtype), shape, dtype };
     }
     if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
-    const session = await Session.create(lower(graph), buffers, { threads, profile });
+    const session = await Session.create(lower(graph), { threads, profile });
     const masks = rates.map((rate, i) => ({ data: buffers[`dropout.${i}`]!.data as Uint8Array, rate }));
     return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, masks, Boolean(profile));
   }
@@ -156,7 +173,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       fillKeepMask(data, keyOf("dropout", ...(options.dropout ?? []), i), rate);
     });
     if (options.accumulate) await this.#runAndAdd();
-    else await this.#session.run(this.#outputs);
+    else await this.#session.run(this.#feeds, this.#outputs);
     return this.#value;
   }
 
@@ -165,7 +182,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       const grads = this.#variables.map(({ data }) => new Float32Array(data.length));
       this.#added = { grads, outputs: this.#bind(grads) };
     }
-    await this.#session.run(this.#added.outputs);
+    await this.#session.run(this.#feeds, this.#added.outputs);
     this.#variables.forEach((variable, i) => {
       addInto(variable.grad!, this.#added!.grads[i]!);
     });

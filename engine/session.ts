@@ -15,20 +15,22 @@ export interface Buffer {
 export interface SessionOptions {
   threads: number;
   profile?: string | undefined; // prefix of the profile that ONNX Runtime writes; none without it
+  folder?: string; // of the files in which the model's large constants stand
 }
 
-/** A model with all its inputs and outputs bound to arrays once: a run allocates and copies nothing. */
+/** Arrays that are bound to a model's inputs or outputs by name. */
+export type Bound = Record<string, ort.Tensor>;
+
+/** A model whose inputs and outputs are arrays of this process: a run allocates and copies nothing. */
 export class Session {
   readonly #session: ort.InferenceSession;
-  readonly #feeds: Record<string, ort.Tensor>;
 
-  private constructor(session: ort.InferenceSession, inputs: Record<string, Buffer>) {
+  private constructor(session: ort.InferenceSession) {
     this.#session = session;
-    this.#feeds = bind(inputs);
   }
 
-  static async create(model: Uint8Array, inputs: Record<string, Buffer>, options: SessionOptions): Promise<Session> {
-    const { threads, profile } = options;
+  static async create(model: Uint8Array, options: SessionOptions): Promise<Session> {
+    const { threads, profile, folder } = options;
     const session = await ort.InferenceSession.create(model, {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
@@ -36,24 +38,27 @@ export class Session {
       // One block for a whole run's memory is 20 to 30 % larger than what is needed at any time.
       enableMemPattern: false,
       // Merging equal expressions keeps what the backward pass recomputes on purpose alive from the forward pass on.
-      extra: { optimization: { disable_specified_optimizers: "CommonSubexpressionElimination" } },
+      extra: {
+        optimization: { disable_specified_optimizers: "CommonSubexpressionElimination" },
+        ...(folder === undefined ? {} : { session: { model_external_initializers_file_folder_path: folder } }),
+      },
       logSeverityLevel: 3, // errors only: warnings tell of optimizations it passed over
       ...(profile ? { enableProfiling: true, profileFilePrefix: profile } : {}),
     });
-    return new Session(session, inputs);
+    return new Session(session);
   }
 
   /**
-   * Compute `outputs` (made with `bind`) from what the input arrays hold now. Blocks the event loop meanwhile.
+   * Compute `outputs` from what the arrays of `inputs` hold now (both made with `bind`). Blocks the event loop meanwhile.
    *
    * The results are then where they belong, but the binding (1.30) goes on to copy each of them into a new array for
    * its answer: 80 MB took 70 ms and another 80 MB. It does so in the order of the model's outputs, and gives up at one
    * that is not a tensor. So every model has such an output, first, and the complaint is what we wait for. Should a later
    * version learn to answer, the results are the same and nothing is lost but time.
    */
-  async run(outputs: Record<string, ort.Tensor>): Promise<void> {
+  async run(inputs: Bound, outputs: Bound): Promise<void> {
     try {
-      await this.#session.run(this.#feeds, { [NOT_A_TENSOR]: null, ...outputs });
+      await this.#session.run(inputs, { [NOT_A_TENSOR]: null, ...outputs });
     } catch (error) {
       if (!(error instanceof Error && /non.tensor type/i.test(error.message))) throw error;
     }
@@ -70,7 +75,7 @@ export class Session {
 }
 
 /** Make arrays known to ONNX Runtime, without copying them. */
-export function bind(buffers: Record<string, Buffer>): Record<string, ort.Tensor> {
+export function bind(buffers: Record<string, Buffer>): Bound {
   const entries = Object.entries(buffers);
   return Object.fromEntries(
     entries.map(([name, { data, shape, dtype }]) => [name, new ort.Tensor(dtype, data, shape)]),

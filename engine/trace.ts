@@ -61,6 +61,7 @@ interface Entry {
 
 class TraceBackend extends tf.KernelBackend {
   graph: Graph | undefined;
+  readonly views = new WeakMap<Value, Value>(); // what a reshaped value is a view of
   readonly #entries = new tf.DataStorage<Entry>(this, tf.engine());
 
   current(): Graph {
@@ -85,7 +86,7 @@ class TraceBackend extends tf.KernelBackend {
       return this.lookup(info);
     }
     // a reshaped view shares the data but not the shape
-    return sameShape(entry.value.shape, info.shape) ? entry.value : record("Reshape", {}, [entry.value], info.shape);
+    return sameShape(entry.value.shape, info.shape) ? entry.value : reshape(entry.value, info.shape);
   }
 
   #constant(data: TypedArray, shape: Shape, dtype: DType): Entry {
@@ -280,7 +281,14 @@ rule<{ axis: number }>("ArgMax", "x", ([x], { axis }) => {
 });
 
 // shapes
-const reshape = (x: Value, shape: Shape) => record("Reshape", {}, [x], shape, x.dtype);
+/** A view of a view is a view of the original. */
+const reshape = (x: Value, shape: Shape): Value => {
+  const source = backend.views.get(x) ?? x;
+  if (sameShape(source.shape, shape)) return source;
+  const view = record("Reshape", {}, [source], shape, x.dtype);
+  backend.views.set(view, source);
+  return view;
+};
 rule("Identity", "x", ([x]) => x);
 rule<{ dtype: tf.DataType }>("Cast", "x", ([x], { dtype }) =>
   x.dtype === dtype ? x : record("Cast", { dtype: known(dtype) }, [x], x.shape, known(dtype)),

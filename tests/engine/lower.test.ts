@@ -22,8 +22,8 @@ async function outputsOf(graph: Graph): Promise<Record<string, number[]>> {
     const data: TypedArray = new { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[dtype](sizeOf(shape));
     outputs[name] = { data, shape, dtype };
   }
-  const session = await Session.create(lower(graph), inputs, { threads: 1 });
-  await session.run(bind(outputs));
+  const session = await Session.create(lower(graph), { threads: 1 });
+  await session.run(bind(inputs), bind(outputs));
   await session.dispose();
   return Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name, [...data]]));
 }
