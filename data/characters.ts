@@ -2,24 +2,20 @@
 // point. A character is a Unicode code point, as in Python: an emoji is one, not two UTF-16 units.
 // Leaves out texts that don't fit into memory.
 
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-
-import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, UserError } from "../engine/errors.ts";
-import { shownPath } from "./dataset.ts";
-import { type CharacterMeta, codePoint, listCharacters } from "./meta.ts";
+import { UserError } from "../engine/errors.ts";
+import { type CharacterMeta, codePoint } from "./meta.ts";
 import type { SourcedText } from "./text.ts";
-import { writeTokens } from "./token_file.ts";
-
-/** meta.json as a prepare script writes it: nothing left out. */
-export type PreparedMeta = Required<CharacterMeta>;
+import { writeDataset } from "./write_dataset.ts";
 
 const MAX_VOCABULARY = 65_536; // token files hold 16 bits a token
 
 /** Write train.bin (the first 90 %), val.bin (the rest) and meta.json into `directory`; returns what meta.json holds.
  * A UserError where the text is too short or has too many different characters: then nothing is written. */
-export function prepareCharacters({ text, source, directory }: SourcedText & { directory: string }): PreparedMeta {
+export function prepareCharacters({
+  text,
+  source,
+  directory,
+}: SourcedText & { directory: string }): Required<CharacterMeta> {
   // 1) the vocabulary
   const seen = new Set<string>();
   let characters = 0;
@@ -45,8 +41,8 @@ export function prepareCharacters({ text, source, directory }: SourcedText & { d
     throw new UserError(`${source.name} has ${characters} characters; 11 are the least that can be split 90 to 10`);
   }
 
-  // 3) the files, meta.json last: where it stands, the others are there
-  const meta: PreparedMeta = {
+  // 3) the files
+  const meta: Required<CharacterMeta> = {
     kind: "char",
     vocab_size: itos.length,
     itos,
@@ -55,25 +51,6 @@ export function prepareCharacters({ text, source, directory }: SourcedText & { d
     train_tokens: split,
     val_tokens: characters - split,
   };
-  try {
-    mkdirSync(directory, { recursive: true });
-    writeTokens(join(directory, "train.bin"), tokens.subarray(0, split));
-    writeTokens(join(directory, "val.bin"), tokens.subarray(split));
-    writeFileAtomic(join(directory, "meta.json"), `${JSON.stringify(meta, null, 1)}\n`);
-  } catch (error) {
-    throw explain(error, `cannot write into ${shownPath(directory)}`);
-  }
+  writeDataset(directory, tokens.subarray(0, split), tokens.subarray(split), meta);
   return meta;
-}
-
-/** What a prepare script prints in the end: the counts by which a person sees that all went well. */
-export function describe(meta: PreparedMeta): string {
-  const count = (n: number) => n.toLocaleString("en-US");
-  return [
-    `text:       ${meta.source.name}, ${count(meta.source.characters)} characters`,
-    `characters: ${listCharacters(meta.itos)}`,
-    `vocab_size: ${count(meta.vocab_size)}`,
-    `train.bin:  ${count(meta.train_tokens)} tokens`,
-    `val.bin:    ${count(meta.val_tokens)} tokens`,
-  ].join("\n");
 }

@@ -1,34 +1,52 @@
-// GPT-2's byte-pair encoding, token for token as tiktoken's "gpt2": the byte pairs and the merging are gpt-tokenizer's.
-// Three things are done here, because the library's own `encode` and `decode` (4.0.0) differ from tiktoken in them:
-// `<|endoftext|>` after the start of a text, U+0085 and U+FEFF among white space, and a U+FEFF in what is decoded.
-// Leaves out speed for a single word of many thousand characters: merging takes time with its length squared.
+// GPT-2's byte-pair encoding, token for token as tiktoken's "gpt2". The byte pairs are gpt-tokenizer's; its own `encode`
+// (4.0.0) differs from tiktoken in white space and in `<|endoftext|>`, is slower, and takes a time that grows with the
+// square of a word's length. Leaves out other encodings.
 
-import { BytePairEncodingCore } from "gpt-tokenizer/BytePairEncodingCore";
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 
+import { mergePairs } from "./merge_pairs.ts";
 import type { Gpt2Meta } from "./meta.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-const END_OF_TEXT = "<|endoftext|>";
-const END_OF_TEXT_TOKEN = 50_256;
+export const END_OF_TEXT = "<|endoftext|>";
+export const END_OF_TEXT_TOKEN = 50_256;
 
 // Words, numbers, other signs and white space, as GPT-2 splits before it merges. White space is Unicode's property, as
 // in tiktoken; JavaScript's \s lacks U+0085 and has U+FEFF.
 const SPLIT =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** Encoding takes `<|endoftext|>` for the token that separates documents, wherever it stands. */
-export function gpt2Tokenizer(meta: Gpt2Meta): Tokenizer {
-  const core = new BytePairEncodingCore({ bytePairRankDecoder: bytePairs, tokenSplitRegex: SPLIT });
-  const encoder = new TextEncoder();
+// Texts repeat their words, so most are looked up: five times the speed, or more. Where there are too many, it starts anew.
+const MAX_WORDS = 100_000;
+const MAX_WORD = 64; // characters
 
-  function encode(text: string): number[] {
+/** Half a character (a lone surrogate), which no UTF-8 can hold, is encoded as U+FFFD. */
+export function gpt2Tokenizer(meta: Gpt2Meta): Tokenizer {
+  const encoder = new TextEncoder();
+  const rankOf = new Map(bytePairs.map((_, token) => [Buffer.from(bytesOf(token)).toString("latin1"), token]));
+  const words = new Map<string, readonly number[]>();
+
+  function encode(text: string, { special = false } = {}): number[] {
     const tokens: number[] = [];
-    for (const [i, document] of text.split(END_OF_TEXT).entries()) {
+    for (const [i, document] of (special ? text.split(END_OF_TEXT) : [text]).entries()) {
       if (i > 0) tokens.push(END_OF_TEXT_TOKEN);
-      // the generator, because `encodeNative` runs out of stack on a word of 100,000 tokens
-      for (const word of core.encodeNativeGenerator(document)) for (const token of word) tokens.push(token);
+      SPLIT.lastIndex = 0;
+      for (let start = 0; SPLIT.test(document); start = SPLIT.lastIndex) {
+        for (const token of tokensOf(document.slice(start, SPLIT.lastIndex))) tokens.push(token);
+      }
     }
+    return tokens;
+  }
+
+  function tokensOf(word: string): readonly number[] {
+    const known = words.get(word);
+    if (known !== undefined) return known;
+    const bytes = Buffer.from(word).toString("latin1");
+    const whole = rankOf.get(bytes);
+    const tokens = whole !== undefined ? [whole] : mergePairs(bytes, rankOf);
+    if (words.size >= MAX_WORDS) words.clear();
+    // by a copy, because a slice keeps the whole text in memory
+    if (word.length <= MAX_WORD) words.set(Buffer.from(word, "utf16le").toString("utf16le"), tokens);
     return tokens;
   }
 

@@ -10,32 +10,37 @@ import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { prepareHint, shownPath } from "./dataset.ts";
 
 // what a prepare script adds about its work; a hand-made meta.json may leave it out
-const about = {
-  source: z
-    .object({
-      name: z.string(),
-      url: z.string().exactOptional(),
-      path: z.string().exactOptional(),
-      sha256: z.string(),
-      characters: z.int(),
-    })
-    .exactOptional(),
-  train_tokens: z.int().exactOptional(),
-  val_tokens: z.int().exactOptional(),
-};
+const textSource = z.object({
+  name: z.string(),
+  url: z.string().exactOptional(),
+  path: z.string().exactOptional(),
+  sha256: z.string(),
+  characters: z.int(),
+});
+const collectionSource = z.object({
+  name: z.string(),
+  files: z.int(),
+  bytes: z.int(),
+  documents: z.int(),
+  seed: z.int(), // with val_fraction it says which documents are in val.bin
+  val_fraction: z.number(),
+});
+const counts = { train_tokens: z.int().exactOptional(), val_tokens: z.int().exactOptional() };
 
 const characterMeta = z.object({
   kind: z.literal("char"),
   vocab_size: z.int().min(1).max(65_536),
   itos: z.array(z.string()), // token id -> character
   stoi: z.record(z.string(), z.int()), // character -> token id
-  ...about,
+  source: textSource.exactOptional(),
+  ...counts,
 });
 
 const gpt2Meta = z.object({
   kind: z.literal("gpt2"),
   vocab_size: z.literal(50_257),
-  ...about,
+  source: z.union([textSource, collectionSource]).exactOptional(),
+  ...counts,
 });
 
 const anyMeta = z.discriminatedUnion("kind", [characterMeta, gpt2Meta]);
@@ -45,6 +50,8 @@ export type CharacterMeta = z.infer<typeof characterMeta>;
 /** GPT-2's byte pairs, which need no vocabulary here: every program knows them. */
 export type Gpt2Meta = z.infer<typeof gpt2Meta>;
 export type Meta = CharacterMeta | Gpt2Meta;
+/** What one text was, for a dataset made of it. */
+export type TextSource = z.infer<typeof textSource>;
 
 /** GPT-2's encoding, for datasets without a meta.json: what nanoGPT assumes, too. */
 export const GPT2_META: Gpt2Meta = { kind: "gpt2", vocab_size: 50_257 };

@@ -39,13 +39,16 @@ export function readInput(path: string): Buffer {
   }
 }
 
-/** `bytes` as UTF-8, without a leading byte order mark. A UserError names `where` and the first bad byte's offset. */
-export function decodeText(bytes: Uint8Array, where: string): string {
+/** `bytes` as UTF-8, without a leading byte order mark. A UserError names `where` and the first bad byte's offset.
+ * @param start where in the file they begin: a mark can only be at its start */
+export function decodeText(bytes: Uint8Array, where: string, start = 0): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: start > 0 }).decode(bytes);
   } catch (error) {
     if (!hasCode(error, "ERR_ENCODING_INVALID_ENCODED_DATA")) throw error;
-    throw new UserError(`${where} is not UTF-8 text: bad byte at offset ${badByteOffset(bytes)}; convert it to UTF-8`);
+    throw new UserError(
+      `${where} is not UTF-8 text: bad byte at offset ${start + badByteOffset(bytes)}; convert it to UTF-8`,
+    );
   }
 }
 

@@ -7,7 +7,7 @@ import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { prepareHint, shownPath } from "./dataset.ts";
 
-const BYTES_PER_TOKEN = 2;
+export const BYTES_PER_TOKEN = 2;
 const BUFFER_TOKENS = 32_768;
 
 /** An open token file. */
@@ -74,8 +74,13 @@ function faultOf(stat: Stats): string | undefined {
 
 /** Write `tokens` as the token file `path`, whole or not at all. */
 export function writeTokens(path: string, tokens: Uint16Array): void {
+  writeFileAtomic(path, tokenBytes(tokens));
+}
+
+/** Tokens as a token file holds them; on most machines the same memory. */
+export function tokenBytes(tokens: Uint16Array): Uint8Array {
   const bytes = Buffer.from(tokens.buffer, tokens.byteOffset, tokens.byteLength);
-  writeFileAtomic(path, LITTLE_ENDIAN ? bytes : Buffer.from(bytes).swap16());
+  return LITTLE_ENDIAN ? bytes : Buffer.from(bytes).swap16();
 }
 
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;

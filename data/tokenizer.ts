@@ -9,8 +9,9 @@ import { type CharacterMeta, checkMeta, codePoint, GPT2_META, listCharacters, ty
 export interface Tokenizer {
   readonly vocabSize: number;
   readonly meta: Meta; // all that `createTokenizer` needs: what a checkpoint stores
-  /** A UserError where the text holds a character that the vocabulary lacks. */
-  encode(text: string): number[];
+  /** A UserError where the text holds a character that the vocabulary lacks. GPT-2's `<|endoftext|>` is text like any
+   * other, unless `special` asks for the token that separates documents. */
+  encode(text: string, options?: { special?: boolean }): number[];
   /** Tokens outside the vocabulary, which a model with a padded one may emit, become U+FFFD. */
   decode(tokens: Iterable<number>): string;
   /** For text that appears token by token. */

@@ -8,9 +8,10 @@ import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
 import { main } from "../../engine/errors.ts";
-import { describe, prepareCharacters } from "../characters.ts";
+import { prepareCharacters } from "../characters.ts";
 import { readOrFetch } from "../fetch_text.ts";
 import { MOBY_DICK, TINY_SHAKESPEARE } from "../tiny_shakespeare.ts";
+import { describe } from "../write_dataset.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 

@@ -4,10 +4,11 @@ import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { describe, prepareCharacters } from "../../data/characters.ts";
+import { prepareCharacters } from "../../data/characters.ts";
 import { readMeta } from "../../data/meta.ts";
 import { decodeText, sha256 } from "../../data/text.ts";
 import { TINY_SHAKESPEARE } from "../../data/tiny_shakespeare.ts";
+import { describe } from "../../data/write_dataset.ts";
 import { randomNumbers, randomText, temporaryFolder, userError } from "./support.ts";
 
 const source = { name: "a test", sha256: sha256(Buffer.from("")) };

@@ -39,7 +39,8 @@ test("prepare.ts makes a dataset of --input in --out, and says what it did", asy
   file.read(0, file.length, tokens);
   assert.equal(decode(tokens), text.slice(0, 936));
   assert.deepEqual(encode("Once"), [...tokens.subarray(0, 4)]);
-  assert.equal(meta.source?.path, "in.txt");
+  assert.ok(meta.source && "path" in meta.source);
+  assert.equal(meta.source.path, "in.txt");
 });
 
 test("prepare.ts refuses bad input in one line and writes nothing", (t) => {

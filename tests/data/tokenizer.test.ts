@@ -94,7 +94,7 @@ test("without a meta.json it is GPT-2, and the same tokens as tiktoken's", async
     ["\u3000\u2009z", [5099, 222, 447, 231, 89]],
   ];
   for (const [text, tokens] of cases) {
-    assert.deepEqual(tokenizer.encode(text), tokens, JSON.stringify(text));
+    assert.deepEqual(tokenizer.encode(text, { special: true }), tokens, JSON.stringify(text));
     assert.equal(tokenizer.decode(tokens), text);
   }
 });
@@ -126,8 +126,63 @@ test("GPT-2: any tokens at all decode, streamed as in one go", async () => {
   assert.equal(tokenizer.decode([50_300, 64]), "\uFFFDa");
 });
 
-test("GPT-2: a long word does not run out of stack", async () => {
+test("<|endoftext|> is text, unless its token is asked for", async () => {
   const tokenizer = await createTokenizer(GPT2_META);
-  const text = "\u{1F642}".repeat(3000);
-  assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
+  // from tiktoken 0.12, encode_ordinary
+  const ordinary = [64, 27, 91, 437, 1659, 5239, 91, 29, 65];
+  assert.deepEqual(tokenizer.encode("a<|endoftext|>b"), ordinary);
+  assert.deepEqual(tokenizer.encode("a<|endoftext|>b", { special: false }), ordinary);
+  assert.deepEqual(tokenizer.encode("a<|endoftext|>b", { special: true }), [64, 50256, 65]);
+  assert.equal(tokenizer.decode(ordinary), tokenizer.decode([64, 50256, 65]));
+
+  const text = "<|endoftext|>";
+  const itos = [...new Set(text)].sort();
+  const stoi = Object.fromEntries(itos.map((character, id) => [character, id]));
+  const characters = await createTokenizer({ kind: "char", vocab_size: itos.length, itos, stoi });
+  assert.equal(characters.encode(text, { special: true }).length, text.length); // they have no such token
+});
+
+test("GPT-2: round trips of all that Unicode can do", async () => {
+  const { encode, decode } = await createTokenizer(GPT2_META);
+  const family = "\u{1F468}\u200D\u{1F469}\u200D\u{1F467}\u200D\u{1F466}"; // four emoji, joined
+  const texts = [
+    family,
+    `${family.repeat(3)} \u{1F3F4}\u{E0067}\u{E0062}\u{E007F} \u2764\uFE0F\u200D\u{1F525}`,
+    "e\u0301\u0323\u0344 a\u030A \u1112\u1161\u11AB \u0E19\u0E49\u0E33",
+    "\u202Eright to left\u202C \u05E9\u05C1\u05B8\u05DC\u05D5\u05B9\u05DD",
+    Array.from({ length: 0xa1 }, (_, i) => String.fromCharCode(i)).join(""), // all control characters
+    Array.from({ length: 0xa1 }, (_, i) => `x${String.fromCharCode(i)}`).join(" "),
+    "\uFEFF\uFFFE\uFFFF\u{10FFFF}\u{1FFFE}\uFDD0\uE000\u{F0000}", // marks, no characters, private ones
+    "\r\n\u2028\u2029\u0085\v\f \u00A0\u3000\u180E\u200B",
+  ];
+  const random = randomNumbers(6);
+  for (let i = 0; i < 200; i++) texts.push(randomText(random, 1 + Math.floor(random() * 200)));
+  for (let i = 0; i < 20; i++) {
+    const astral = Array.from({ length: 50 }, () => String.fromCodePoint(0x10000 + Math.floor(random() * 0x100000)));
+    texts.push(astral.join(i % 2 === 0 ? "" : " "));
+  }
+  for (const text of texts) {
+    assert.equal(decode(encode(text)), text, JSON.stringify(text));
+    assert.equal(decode(encode(text)), text); // now from the words that it has seen
+  }
+});
+
+test("GPT-2: half a character is encoded as U+FFFD", async () => {
+  const { encode, decode } = await createTokenizer(GPT2_META);
+  for (const text of ["\uD83D", "a\uDE42b", "\uDE42\uD83D", "it\uD83D's", " \uD83D \uD83D\uDE42"]) {
+    const wellFormed = Buffer.from(text).toString();
+    assert.deepEqual(encode(text), encode(wellFormed));
+    assert.equal(decode(encode(text)), wellFormed);
+  }
+  assert.deepEqual(encode("\uD83D"), [4210]); // tiktoken 0.12's token of U+FFFD
+});
+
+test("GPT-2: a word of a megabyte takes no time and no stack", async () => {
+  const tokenizer = await createTokenizer(GPT2_META);
+  for (const part of ["a", "\u{1F642}", "Donaudampf"]) {
+    const text = part.repeat(1e6 / part.length);
+    const start = performance.now();
+    assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
+    assert.ok(performance.now() - start < 20_000); // some 0.5 s; minutes if time grew with the square
+  }
 });

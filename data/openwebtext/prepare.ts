@@ -1,0 +1,147 @@
+// Web pages by the million in GPT-2's tokens: writes train.bin, val.bin and meta.json beside this file (or into --out).
+//   tsx data/openwebtext/prepare.ts [--input=FILE,FOLDER,...] [--out=DIR]
+// Without --input, OpenWebText is downloaded. Memory does not grow with the input; a run that was killed goes on when
+// it is started again, and the files are the same, byte for byte, whatever happened and on any number of threads.
+// Leaves out cleaning and shuffling the documents.
+
+import { availableParallelism } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { configure } from "../../configurator.ts";
+import { main, UserError } from "../../engine/errors.ts";
+import { keyOf, uniform } from "../../engine/rng.ts";
+import { startProgress } from "../../monitor/progress.ts";
+import { type InputFile, listFiles, type Piece, piecesOf } from "../documents.ts";
+import { GPT2_META } from "../meta.ts";
+import { PartialDataset, type Place, type Split } from "../partial_dataset.ts";
+import { tokenizePieces } from "../tokenize_pool.ts";
+import { downloadOpenWebText, REPOSITORY } from "./download.ts";
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+const defaults = {
+  input: [] as string[], // .txt, .jsonl and .parquet files, and folders of them; OpenWebText if empty
+  out: "", // the folder to write into; this one if empty
+  workers: 0, // threads; 0: one a core
+  val_fraction: 0.0005, // the share of the documents that goes into val.bin
+  seed: 2357, // chooses them
+  restart: false, // throw away what an interrupted run has left
+};
+
+const SAVE_INTERVAL = 500; // ms: what a kill may cost
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults);
+  const { seed, val_fraction } = config;
+  const out = config.out || here;
+
+  // 1) what to read, and where an earlier run has got to
+  const paths = config.input.length > 0 ? config.input : await downloadOpenWebText(join(here, "download"));
+  const files = listFiles(paths);
+  const dataset = new PartialDataset(out, { files, seed, val_fraction }, config.restart);
+  const place: Place = {
+    file: dataset.state.file,
+    at: dataset.state.at,
+    documents: dataset.state.documents,
+    val_documents: dataset.state.val_documents,
+  };
+  const before = tokens();
+  if (dataset.resumed) {
+    console.log(
+      `going on after ${count(place.documents)} documents, ${count(before)} tokens; --restart=true starts anew`,
+    );
+  }
+
+  // 2) tokens, in the order of the documents
+  const validation = keyOf(seed, "validation documents");
+  const splitOf = (document: number): Split => (uniform(validation, document) < val_fraction ? "val" : "train");
+  const megabytes = (bytes: number) => Math.round(bytes / 1e6);
+  const offsets = [0]; // of each file among all bytes
+  for (const { bytes } of files) offsets.push(offsets.at(-1)! + bytes);
+  const total = offsets.at(-1)!;
+  const started = performance.now();
+  const rate = () => (tokens() - before) / ((performance.now() - started) / 1000);
+  let saved = Number.NEGATIVE_INFINITY;
+  let stopped = false;
+  process.once("SIGINT", () => {
+    stopped = true; // a second Ctrl-C ends it at once
+  });
+  if (!dataset.state.complete) {
+    const progress = startProgress(megabytes(total), megabytes(offsets[place.file]!));
+    try {
+      const pieces = piecesFrom(files, place.file, place.at);
+      for await (const { piece, tokens, ends } of tokenizePieces(pieces, config.workers || availableParallelism())) {
+        let written = 0;
+        for (const end of ends) {
+          const split = splitOf(place.documents++);
+          if (split === "val") place.val_documents++;
+          dataset.append(split, tokens.subarray(written, end));
+          written = end;
+        }
+        // the start of a document that goes on in the next piece
+        if (written < tokens.length) dataset.append(splitOf(place.documents), tokens.subarray(written));
+        place.file = piece.file;
+        place.at = piece.end;
+        if (stopped || performance.now() - saved > SAVE_INTERVAL) {
+          dataset.save(place);
+          saved = performance.now();
+        }
+        progress.update(megabytes(offsets[piece.file]! + piece.bytes), `MB, ${(rate() / 1e6).toFixed(2)} M tokens/s`);
+        if (stopped) break;
+      }
+    } finally {
+      progress.stop();
+      dataset.close();
+    }
+  }
+  if (stopped) {
+    console.log(`stopped after ${count(place.documents)} documents; the same command goes on from there`);
+    process.exitCode = 130;
+    return;
+  }
+
+  // 3) the files
+  const { train_tokens, val_tokens } = dataset.state;
+  const fault = faultOf(place, val_fraction);
+  if (fault !== undefined) {
+    dataset.discard();
+    throw new UserError(fault);
+  }
+  const [first] = files;
+  const name = config.input.length === 0 ? REPOSITORY : files.length === 1 ? basename(first!.path) : "several files";
+  const source = { name, files: files.length, bytes: total, documents: place.documents, seed, val_fraction };
+  dataset.finish(place, { ...GPT2_META, source, train_tokens, val_tokens });
+  console.log(`documents:  ${count(place.documents)}, of them ${count(place.val_documents)} for validation`);
+  console.log(`train.bin:  ${count(train_tokens)} tokens`);
+  console.log(`val.bin:    ${count(val_tokens)} tokens`);
+  console.log(`speed:      ${count(Math.round(rate()))} tokens/s`);
+
+  function tokens(): number {
+    return dataset.state.train_tokens + dataset.state.val_tokens;
+  }
+});
+
+/** All pieces from a place on, with the numbers of their files. */
+async function* piecesFrom(files: InputFile[], first: number, at: number): AsyncGenerator<Piece & { file: number }> {
+  for (const [number, file] of files.entries()) {
+    if (number < first) continue;
+    for await (const piece of piecesOf(file, number === first ? at : 0)) yield { ...piece, file: number };
+  }
+}
+
+/** Why a dataset of these documents would be of no use. */
+function faultOf({ documents, val_documents }: Place, val_fraction: number): string | undefined {
+  if (documents < 2) return `${count(documents)} documents in the input, and it takes two: one for val.bin; add files`;
+  if (val_documents === 0 && val_fraction > 0) {
+    return `none of ${count(documents)} documents fell to val.bin; use a larger --val_fraction than ${val_fraction}`;
+  }
+  if (val_documents === documents) {
+    return `all of ${count(documents)} documents fell to val.bin; use a smaller --val_fraction than ${val_fraction}`;
+  }
+  return undefined;
+}
+
+function count(n: number): string {
+  return n.toLocaleString("en-US");
+}

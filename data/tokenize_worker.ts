@@ -1,0 +1,46 @@
+// A thread that turns pieces of files into GPT-2's tokens; tokenize_pool.ts starts it and describes the messages.
+
+import { parentPort } from "node:worker_threads";
+
+import { UserError } from "../engine/errors.ts";
+import { type Piece, readPiece } from "./documents.ts";
+import { END_OF_TEXT_TOKEN } from "./gpt2_tokenizer.ts";
+import { GPT2_META } from "./meta.ts";
+import type { Answer } from "./tokenize_pool.ts";
+import { createTokenizer } from "./tokenizer.ts";
+
+const { encode } = await createTokenizer(GPT2_META);
+
+parentPort?.on("message", async (piece: Piece) => {
+  try {
+    const { tokens, ends } = await tokenize(piece);
+    answer({ tokens, ends }, [tokens.buffer, ends.buffer]);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error; // a bug of ours: ends this thread, and the pool throws it
+    answer({ problem: error.message });
+  }
+});
+
+function answer(message: Answer, transfer: ArrayBuffer[] = []): void {
+  parentPort?.postMessage(message, transfer);
+}
+
+async function tokenize(piece: Piece) {
+  let tokens = new Uint16Array(1 << 19); // grown where need be
+  let length = 0;
+  const ends: number[] = [];
+  for await (const text of readPiece(piece)) {
+    const document = encode(text);
+    if (length + document.length + 1 > tokens.length) {
+      const larger = new Uint16Array(2 * (length + document.length + 1));
+      larger.set(tokens.subarray(0, length));
+      tokens = larger;
+    }
+    tokens.set(document, length);
+    length += document.length;
+    if (!piece.endsDocument) continue;
+    tokens[length++] = END_OF_TEXT_TOKEN;
+    ends.push(length);
+  }
+  return { tokens: tokens.slice(0, length), ends: Uint32Array.from(ends) };
+}
