@@ -32,7 +32,7 @@ export type Options = {
 };
 
 const ENV_PREFIX = "NANOGPT_";
-const RESERVED = ["NANOGPT_ENV"];
+const RESERVED = ["NANOGPT_ENV", "NANOGPT_PYTHON"]; // a key of none, the tests' Python
 const MODULES = [".ts", ".mts", ".js", ".mjs"];
 const DOCUMENTS = [".yaml", ".yml", ".json"];
 const NUMBER = /^[+-]?(\d(_?\d)*(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;

@@ -1,16 +1,17 @@
-// A GPT language model, whole: the layers from the smallest to the largest, how they start, how they are counted and
-// how text is drawn from them. Plain TensorFlow.js, in the shapes and with the weight names of GPT-2 (Radford et al.
-// 2019; github.com/openai/gpt-2). train.ts trains it; which machinery runs it is none of its business.
+// A GPT language model, whole: the layers from the smallest to the largest, how they start and how they are counted.
+// Plain TensorFlow.js, in the shapes and with the weight names of GPT-2 (Radford et al.
+// 2019; github.com/openai/gpt-2). train.ts trains it, decoding/ draws text from it; which machinery runs it is none of
+// its business.
 //
 // Letters of shapes: B batch, T time (positions), C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
 
 import * as tf from "@tensorflow/tfjs";
 
-import { causalAttention } from "./nn/attention.ts";
+import { activations } from "./nn/activation.ts";
+import { cacheBias, cachedAttention, causalAttention, type KeysValues, type LayerCache } from "./nn/attention.ts";
 import { crossEntropy } from "./nn/cross_entropy.ts";
 import { dropout, type MaskSource } from "./nn/dropout.ts";
 import { embedding } from "./nn/embedding.ts";
-import { gelu, geluTanh } from "./nn/activation.ts";
 import { layerNorm } from "./nn/layer_norm.ts";
 import { linear } from "./nn/linear.ts";
 import { type Init, Parameter } from "./nn/parameter.ts";
@@ -23,7 +24,8 @@ export interface GPTConfig {
   n_embd: number;
   dropout: number;
   bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and no worse
-  ffn: string; // "gelu", or "gelu_tanh" as GPT-2 has
+  ffn: string; // activation of the MLP, one of nn/activation.ts: "gelu", or "gelu_tanh" as GPT-2 has
+  tie_weights?: boolean; // the token embeddings are the output layer too, unless false
 }
 
 /** Makes a layer's weights and notes them down; `at("attn")` is the same for a layer inside, with a longer name. */
@@ -90,15 +92,15 @@ export class CausalSelfAttention {
     this.cProj = new Linear(scope.at("c_proj"), C, C, bias, residualDeviation(config));
   }
 
-  /** [B, T, C] -> [B, T, C] */
-  forward(x: tf.Tensor, mask: MaskSource | undefined): tf.Tensor {
+  /** [B, T, C] -> [B, T, C]. With a cache the positions also see those in it. */
+  forward(x: tf.Tensor, mask?: MaskSource, cache?: LayerCache): tf.Tensor {
     const { n_head: H, dropout: rate } = this.config;
     const [B, T, C] = x.shape as [number, number, number];
     const qkv = tf.reshape(this.cAttn.forward(x), [B, T, 3, H, C / H]);
     const heads = tf.reshape(tf.transpose(qkv, [2, 0, 3, 1, 4]), [3, B * H, T, C / H]);
     const [query, key, value] = tf.unstack(heads) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D]; // [B*H, T, D] each
-    const seen = tf.reshape(causalAttention(query, key, value, rate, mask), [B, H, T, C / H]);
-    const joined = tf.reshape(tf.transpose(seen, [0, 2, 1, 3]), [B, T, C]); // the heads' results side by side
+    const seen = cache ? cachedAttention(query, key, value, cache) : causalAttention(query, key, value, rate, mask);
+    const joined = tf.reshape(tf.transpose(tf.reshape(seen, [B, H, T, C / H]), [0, 2, 1, 3]), [B, T, C]); // the heads' results side by side
     return dropout(this.cProj.forward(joined), rate, mask);
   }
 }
@@ -116,8 +118,8 @@ export class MLP {
   }
 
   /** [B, T, C] -> [B, T, C] */
-  forward(x: tf.Tensor, mask: MaskSource | undefined): tf.Tensor {
-    const activation = this.config.ffn === "gelu_tanh" ? geluTanh : gelu;
+  forward(x: tf.Tensor, mask?: MaskSource): tf.Tensor {
+    const activation = activations[this.config.ffn]!;
     return dropout(this.cProj.forward(activation(this.cFc.forward(x))), this.config.dropout, mask);
   }
 }
@@ -136,8 +138,8 @@ export class Block {
   }
 
   /** [B, T, C] -> [B, T, C] */
-  forward(x: tf.Tensor, mask: MaskSource | undefined): tf.Tensor {
-    const attended = tf.add(x, this.attn.forward(this.ln1.forward(x), mask));
+  forward(x: tf.Tensor, mask?: MaskSource, cache?: LayerCache): tf.Tensor {
+    const attended = tf.add(x, this.attn.forward(this.ln1.forward(x), mask, cache));
     return tf.add(attended, this.mlp.forward(this.ln2.forward(attended), mask));
   }
 }
@@ -145,21 +147,26 @@ export class Block {
 export class GPT {
   config: GPTConfig;
   readonly parameters: Parameter[] = [];
-  readonly wte: Parameter; // [V, C]: token embeddings, and the output layer too (weight tying, Press and Wolf 2017)
+  readonly wte: Parameter; // [V, C]: token embeddings
   wpe: Parameter; // [block_size, C]: position embeddings
   readonly blocks: Block[];
   readonly lnF: LayerNorm;
+  readonly lmHead: Parameter; // [V, C]: the output layer; wte itself unless untied (Press and Wolf 2017)
 
   /** All weights at their start but the random ones, which are 0 until `initWeights` or until a checkpoint is loaded. */
   constructor(config: GPTConfig) {
     const { vocab_size: V, block_size, n_embd: C } = config;
     if (C % config.n_head !== 0) throw new Error(`n_embd ${C} can't be split among ${config.n_head} heads`);
+    if (!Object.hasOwn(activations, config.ffn)) throw new Error(`no activation ${config.ffn}`);
     this.config = { ...config };
-    const scope = new Scope(this.parameters).at("transformer");
+    const root = new Scope(this.parameters);
+    const scope = root.at("transformer");
     this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 });
     this.wpe = scope.at("wpe").parameter("weight", [block_size, C], { normal: 0.02 });
     this.blocks = Array.from({ length: config.n_layer }, (_, i) => new Block(scope.at(`h.${i}`), config));
     this.lnF = new LayerNorm(scope.at("ln_f"), C, config.bias);
+    const tied = config.tie_weights ?? true;
+    this.lmHead = tied ? this.wte : root.at("lm_head").parameter("weight", [V, C], { normal: 0.02 });
   }
 
   /** Draw the random weights. `fillNormal(array, name, deviation)` fills one, by the weight's name. */
@@ -172,28 +179,50 @@ export class GPT {
   /** Token ids [B, T] -> what the last layer makes of each position [B, T, C]. */
   forward(ids: tf.Tensor, mask?: MaskSource): tf.Tensor {
     const T = ids.shape[1]!;
-    const { block_size, dropout: rate } = this.config;
+    const { block_size } = this.config;
     if (T > block_size) throw new Error(`${T} tokens don't fit into block_size ${block_size}`);
     const positions = T === block_size ? this.wpe.value : tf.slice(this.wpe.value, [0, 0], [T, -1]);
-    let x = dropout(tf.add(embedding(this.wte.value, ids), positions), rate, mask);
-    for (const block of this.blocks) x = block.forward(x, mask);
+    return this.layers(ids, positions, mask);
+  }
+
+  /** Token ids [B, T] and the embeddings of their positions [T, C] -> [B, T, C]. */
+  private layers(ids: tf.Tensor, positions: tf.Tensor, mask?: MaskSource, caches?: readonly LayerCache[]): tf.Tensor {
+    let x = dropout(tf.add(embedding(this.wte.value, ids), positions), this.config.dropout, mask);
+    for (const [i, block] of this.blocks.entries()) x = block.forward(x, mask, caches?.[i]);
     return this.lnF.forward(x);
   }
 
   /** Token ids [B, T] -> logits [B, T, V] of the token that follows each position. */
   logits(ids: tf.Tensor): tf.Tensor {
-    return linear(this.forward(ids), this.wte.value, undefined, true);
+    return this.head(this.forward(ids));
+  }
+
+  /** The output layer: [..., C] -> logits [..., V]. */
+  head(x: tf.Tensor): tf.Tensor {
+    return linear(x, this.lmHead.value, undefined, true);
   }
 
   /** The logits [B, V] of the token after position `at`, an int32 [1]: the output layer runs on that one alone. */
   nextLogits(ids: tf.Tensor, at: tf.Tensor): tf.Tensor {
     const last = tf.squeeze(tf.gather(this.forward(ids), at, 1), [1]); // [B, C]
-    return linear(last, this.wte.value, undefined, true);
+    return this.head(last);
+  }
+
+  /**
+   * `forward` for tokens [B, T] that stand at `positions` [T] (int32) and also see the `past` ones, layer by layer.
+   * @param hidden [S], added to the scores of the S past places: 0, or -1e30 for a place that holds nothing yet
+   * @returns x [B, T, C], and each layer's keys and values of the new positions
+   */
+  cachedForward(ids: tf.Tensor, positions: tf.Tensor, past: readonly KeysValues[], hidden: tf.Tensor) {
+    const bias = cacheBias(positions, hidden);
+    const caches: LayerCache[] = past.map((layer) => ({ ...layer, bias }));
+    const x = this.layers(ids, tf.gather(this.wpe.value, positions), undefined, caches);
+    return { x, added: caches.map(({ added }) => added!) };
   }
 
   /** Mean cross-entropy, in nats a token, of targets [B, T] given ids [B, T]. With a mask source dropout is on. */
   loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource): tf.Scalar {
-    const logits = linear(this.forward(ids, mask), this.wte.value, undefined, true);
+    const logits = this.head(this.forward(ids, mask));
     return crossEntropy(
       tf.reshape(logits, [targets.size, this.config.vocab_size]),
       tf.reshape(targets, [targets.size]),
@@ -239,53 +268,4 @@ export class GPT {
       noDecay: this.parameters.filter(({ shape }) => shape.length < 2),
     };
   }
-
-  /** The logits after a context of 1 to block_size tokens, computed plainly: what `generate` takes by default. */
-  async plainLogits(context: Int32Array): Promise<Float32Array> {
-    const logits = tf.tidy(() => {
-      const ids = tf.tensor2d(context, [1, context.length], "int32");
-      return this.nextLogits(ids, tf.tensor1d([context.length - 1], "int32"));
-    });
-    const values = (await logits.data()) as Float32Array;
-    logits.dispose();
-    return values;
-  }
-
-  /**
-   * Continue a prompt of at least one token, one token at a time; past block_size the window slides.
-   * @param options.temperature below 1 more certain, above 1 more random
-   * @param options.top_k draw among the k likeliest (0: among all; 1: always the likeliest)
-   * @param options.random gives a number in [0, 1)
-   * @param options.logits computes the logits [V] after a context; by default `plainLogits`
-   */
-  async *generate(prompt: readonly number[], maxNewTokens: number, options: GenerateOptions): AsyncGenerator<number> {
-    const { temperature = 1, top_k = 0, random, logits = (context) => this.plainLogits(context) } = options;
-    const tokens = [...prompt];
-    for (let i = 0; i < maxNewTokens; i++) {
-      const scores = await logits(Int32Array.from(tokens.slice(-this.config.block_size)));
-      const next = draw(scores, temperature, top_k, random());
-      tokens.push(next);
-      yield next;
-    }
-  }
-}
-
-export interface GenerateOptions {
-  temperature?: number;
-  top_k?: number;
-  random: () => number;
-  logits?: (context: Int32Array) => Promise<Float32Array>;
-}
-
-/** Draw from softmax(logits / temperature) over the top_k likeliest, by a uniform number: inverse transform sampling. */
-function draw(logits: Float32Array, temperature: number, top_k: number, random: number): number {
-  const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
-  const kept = top_k > 0 ? order.slice(0, top_k) : order;
-  const weights = kept.map((token) => Math.exp((logits[token]! - logits[order[0]!]!) / temperature));
-  let left = random * weights.reduce((sum, weight) => sum + weight, 0);
-  for (const [i, weight] of weights.entries()) {
-    left -= weight;
-    if (left < 0) return kept[i]!;
-  }
-  return kept[0]!; // only by rounding
 }

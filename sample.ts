@@ -1,91 +1,160 @@
-// Draws text from a trained model.
+// Draws text from a trained model, or says how well it predicts one.
 //
 //   tsx sample.ts --out_dir=out-shakespeare-char --start="O Romeo" --num_samples=3
+//   tsx sample.ts --init_from=gpt2 --interactive=true
+//   tsx sample.ts --out_dir=out-shakespeare-char --evaluate=play.txt
 //
-// Left out so far: GPT-2's published weights, a cache of keys and values.
+// stdout is for the text (or JSON) alone; everything else goes to stderr.
 
 import { readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
 
-import { checkModelArgs } from "./config/model_args.ts";
-import { configure } from "./configurator.ts";
-
-import { GPT2_META } from "./data/meta.ts";
+import { configure, sourceOf } from "./configurator.ts";
 import { createTokenizer } from "./data/tokenizer.ts";
-import { loadCheckpoint } from "./engine/checkpoint.ts";
+import { createCachedDecoder } from "./decoding/cached_decoder.ts";
+import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
+import { batchSize, generateTexts, type Sample } from "./decoding/generate.ts";
+import { promptLoop } from "./decoding/interactive.ts";
+import { jsonOutput, textOutput } from "./decoding/output.ts";
+import { createPlainDecoder } from "./decoding/plain_decoder.ts";
+import { unescapeStop } from "./decoding/stop.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
+import { openModel } from "./formats/pretrained.ts";
 import { GPT } from "./model.ts";
+import { startProgress } from "./monitor/progress.ts";
 
 const defaults = {
-  init_from: "resume", // "resume" (out_dir's checkpoint), or another run's out_dir
+  // model
+  init_from: "resume", // "resume" (out_dir's checkpoint), another run's out_dir, a Hugging Face or nanoGPT folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
   out_dir: "out", // folder of the checkpoint
-  start: "\n", // the text to continue; FILE:prompt.txt takes it from a file
+  // what to continue
+  start: "\n", // the text to continue; FILE:prompt.txt takes it from a file, - from standard input
+  interactive: false, // continue one line after the other, from the terminal or a pipe: a sample each, unless num_samples is given
   num_samples: 10,
   max_new_tokens: 500, // tokens in each sample
-  temperature: 0.8, // below 1 more certain, above 1 more random
+  stop: [] as string[], // texts, separated by commas: a sample ends before the first that comes up. \n, \t, \r, \\ and \uXXXX are understood
+  // how to choose each token, in this order
+  repetition_penalty: 1, // above 1 tokens that were there, in the prompt too, become less likely
+  temperature: 0.8, // below 1 more certain, above 1 more random; 0 always takes the likeliest
   top_k: 200, // draw among the k likeliest tokens; 0 for all of them, 1 for always the likeliest
+  top_p: 1, // draw among the likeliest that together have this probability; 1 for all of them
+  min_p: 0, // draw among those that are at least this share as likely as the likeliest; 0 for all of them
   seed: 1337, // the same seed gives the same text
+  json: false, // a line of JSON for each sample: sample, prompt, text, tokens, logprobs, finish (length, stop, or interrupt); with evaluate one of its figures
+  // how well the model predicts a text
+  evaluate: "", // a text file: print its perplexity and bits per byte instead of drawing
+  stride: 0, // tokens from one window to the next: each token sees block_size - stride before it, or more; 1 is exact and slow, 0 is block_size / 2
+  // system
   device: "auto", // "auto" or "cpu"
-  dtype: "float32",
-  compile: true, // trace the model into one graph; false runs it operation by operation, slowly
+  dtype: "float32", // "float32", or "int8" weights: a quarter of the memory, a little less exact
+  compile: true, // false runs the model operation by operation, and all of it for each token: slowly
   threads: 0, // 0 for one a physical core
 };
 
 await main(async () => {
   const config = await configure(import.meta.url, defaults, {
-    usage: "Draw text from a trained model.",
-    log: console.error, // stdout is for the text
+    usage: "Draw text from a trained model, or say how well it predicts a text.",
+    log: console.error,
   });
-  const { num_samples, max_new_tokens, temperature, top_k, seed } = config;
+  const stop = config.stop.map(unescapeStop);
+  if (config.interactive && sourceOf(config, "start")) {
+    throw new UserError("--interactive reads its prompts line by line from standard input; leave --start out");
+  }
+  const { interactive, evaluate: evaluated } = config;
+  const given = evaluated ? readText(evaluated, "evaluate") : interactive ? "" : await readStart(config.start);
 
-  // 1) the model, as it was saved
-  const directory = config.init_from === "resume" ? config.out_dir : config.init_from;
-  const { metadata, tensors } = loadCheckpoint(directory);
-  const model = new GPT(checkModelArgs(metadata.model_args, `the checkpoint in ${directory}`));
-  for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
-  tensors.close();
-
-  // 2) the prompt, in the tokens that the model was trained on
-  const tokenizer = await createTokenizer(metadata.tokenizer ?? GPT2_META, `the checkpoint in ${directory}`);
-  const prompt = readStart(config.start);
-  const promptIds = tokenizer.encode(prompt);
-  if (promptIds.length === 0) throw new UserError("--start is empty; give at least one character to go on from");
-
-  // 3) one program for every length: the context is padded behind, where a causal model doesn't look
-  const engine = await createEngine(config);
-  const T = model.config.block_size;
-  const next = await engine.program(({ ids, at }) => model.nextLogits(ids, at), {
-    variables: model.parameters,
-    inputs: { ids: { shape: [1, T], dtype: "int32" }, at: { shape: [1], dtype: "int32" } },
-  });
-  const ids = new Int32Array(T);
-  const logits = (context: Int32Array) => {
-    ids.set(context);
-    return next.run({ ids, at: Int32Array.of(context.length - 1) });
+  // 1) the model, and the text in the tokens that it was trained on
+  const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
+  const model = new GPT(opened.modelArgs);
+  if (!opened.tokenizerMeta) throw new UserError(`${opened.source} doesn't say what its tokens mean`);
+  const tokenizer = await createTokenizer(opened.tokenizerMeta, opened.source);
+  if (tokenizer.vocabSize > model.config.vocab_size) {
+    const sizes = `${tokenizer.vocabSize} tokens and the model ${model.config.vocab_size}`;
+    throw new UserError(`${opened.source}: its tokenizer has ${sizes}; it belongs to another model`);
+  }
+  const encodePrompt = (prompt: string) => {
+    const ids = tokenizer.encode(prompt, { special: true }); // "<|endoftext|>" is the token, as in nanoGPT
+    if (ids.length === 0) throw new UserError("--start is empty; give at least one character to go on from");
+    return ids;
   };
-
-  // 4) draw, printing each token as it comes
+  const ids = evaluated ? tokenizer.encode(given) : interactive ? [] : encodePrompt(given); // before the weights are read
+  const engine = await createEngine(config);
+  const int8 = config.dtype === "int8";
+  const place = (name: string) => opened.tensors.place(name);
+  // where the file has the weights just as they are, the compiled model maps them: nothing to read
+  if (!config.compile || int8 || !model.parameters.every(({ name }) => place(name))) opened.read(model);
+  const write = (text: string) => process.stdout.write(text);
   process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
-  for (let sample = 0; sample < num_samples; sample++) {
-    const key = keyOf(seed, "sample", sample);
-    let drawn = 0;
-    const random = () => uniform(key, drawn++);
-    const decoder = tokenizer.decoder();
-    process.stdout.write(prompt);
-    for await (const token of model.generate(promptIds, max_new_tokens, { temperature, top_k, random, logits })) {
-      process.stdout.write(decoder.push(token));
+
+  // 2) how well it predicts a text
+  if (evaluated) {
+    const { block_size } = model.config;
+    const bar = startProgress(ids.length - 1, 0, console.error);
+    const progress = (done: number) => bar.update(done, "tokens");
+    try {
+      const losses = await modelLosses(engine, model, config.compile ? { int8, place } : undefined);
+      opened.close();
+      const result = await evaluate(given, ids, losses, { block_size, stride: config.stride, progress });
+      write(config.json ? `${JSON.stringify(result)}\n` : describe(result));
+    } finally {
+      bar.stop();
     }
-    process.stdout.write(`${decoder.end()}\n---------------\n`);
+    return;
+  }
+
+  // 3) samples, side by side as many as memory allows
+  const decoder = config.compile
+    ? await createCachedDecoder(engine, model, { int8, place })
+    : createPlainDecoder(model);
+  opened.close();
+  const drawn = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
+  async function answer(prompt: string, count: number, separator?: string, interrupted = () => false) {
+    const ids = encodePrompt(prompt);
+    const random = (sample: number, step: number) => uniform(keyOf(config.seed, "sample", sample), step);
+    const numbers = Array.from({ length: count }, () => drawn.samples++);
+    const size = Math.ceil(count / Math.ceil(count / batchSize(model.config)));
+    while (numbers.length > 0 && !interrupted()) {
+      const output = config.json ? jsonOutput(prompt, write) : textOutput(prompt, write, separator);
+      const start = performance.now();
+      const options = { ...config, stop, random, interrupted, logprobs: config.json };
+      let batch: readonly Sample[] = [];
+      for await (batch of generateTexts(decoder, tokenizer, ids, numbers.splice(0, size), options)) {
+        drawn.firstMs ||= performance.now() - start;
+        output.update(batch);
+      }
+      drawn.ms += performance.now() - start;
+      for (const { tokens } of batch) drawn.tokens += tokens.length;
+    }
+  }
+  if (interactive) {
+    const count = sourceOf(config, "num_samples") ? config.num_samples : 1;
+    await promptLoop((line, interrupted) => answer(line, count, count === 1 ? "\n" : undefined, interrupted));
+  } else {
+    await answer(given, config.num_samples);
+  }
+  await decoder.dispose();
+  if (drawn.tokens > 0) {
+    const speed = ((1000 * drawn.tokens) / drawn.ms).toFixed(1);
+    const times = `in ${(drawn.ms / 1000).toFixed(2)} s, the first after ${drawn.firstMs.toFixed(0)} ms`;
+    console.error(`${drawn.tokens} tokens ${times}: ${speed} tokens/s (${engine.description})`);
   }
 });
 
-/** The prompt itself, or the text of the file after FILE:. */
-function readStart(start: string): string {
-  if (!start.startsWith("FILE:")) return start;
+/** The prompt itself, the text of the file after FILE:, or standard input for "-". */
+async function readStart(start: string): Promise<string> {
+  if (start.startsWith("FILE:")) return readText(start.slice(5), "start");
+  if (start !== "-") return start;
+  if (process.stdin.isTTY)
+    throw new UserError("--start=- reads a pipe or a file, and standard input is a terminal; see --interactive");
+  return text(process.stdin);
+}
+
+function readText(path: string, key: string): string {
   try {
-    return readFileSync(start.slice(5), "utf8");
+    return readFileSync(path, "utf8");
   } catch (error) {
-    throw explain(error, `can't read --start=${start}`);
+    throw explain(error, `can't read --${key}`);
   }
 }

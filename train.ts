@@ -8,18 +8,18 @@
 import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { checkModelArgs } from "./config/model_args.ts";
 import { configure, sourceOf } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
-import { readMeta } from "./data/meta.ts";
+import { GPT2_META, readMeta } from "./data/meta.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "./data/token_file.ts";
-import { loadCheckpoint, saveCheckpoint } from "./engine/checkpoint.ts";
+import { saveCheckpoint } from "./engine/checkpoint.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
 import { AdamW } from "./engine/optimizer.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
 import { fillNormal, keyOf, uniform } from "./engine/rng.ts";
+import { openModel } from "./formats/pretrained.ts";
 import { GPT, type GPTConfig } from "./model.ts";
 import { startProgress } from "./monitor/progress.ts";
 
@@ -32,7 +32,7 @@ const defaults = {
   eval_iters: 200, // batches in an evaluation, for each split
   eval_only: false, // stop after the first evaluation
   always_save_checkpoint: true, // save at every evaluation, not only when the validation loss is the best so far
-  init_from: "scratch", // "scratch", "resume" (out_dir's checkpoint), or another run's out_dir: its weights
+  init_from: "scratch", // or "resume" (out_dir's checkpoint), "gpt2" to "gpt2-xl", or the folder of a model
   // logging with Weights & Biases
   wandb_log: false, // not available yet
   wandb_project: "owt",
@@ -82,26 +82,27 @@ await main(async () => {
   const splits = { train: new TokenFile(join(folder, "train.bin")), val: new TokenFile(join(folder, "val.bin")) };
   if (meta) console.log(`found vocab_size = ${meta.vocab_size} (inside ${shownPath(join(folder, "meta.json"))})`);
 
-  // 2) model: new, or from a checkpoint, whose shape then counts
-  const source =
-    config.init_from === "scratch" ? undefined : config.init_from === "resume" ? out_dir : config.init_from;
-  const checkpoint = source === undefined ? undefined : loadCheckpoint(source);
-  const resumed = config.init_from === "resume" ? checkpoint?.metadata : undefined;
+  // 2) model: new, or from other weights, whose shape then counts
+  const opened = config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir);
+  const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
   const { n_layer, n_head, n_embd, block_size, bias, ffn, dropout } = config;
   const vocab_size = meta?.vocab_size ?? 50_304; // GPT-2's 50,257, rounded up to a multiple of 64
-  const modelArgs: GPTConfig = { n_layer, n_head, n_embd, block_size, bias, vocab_size, ffn, dropout };
-  if (checkpoint) {
+  const shape = { n_layer, n_head, n_embd, block_size, vocab_size };
+  const modelArgs: GPTConfig = { ...shape, bias, ffn, tie_weights: true, dropout };
+  let crop = false;
+  if (opened) {
+    const { source, modelArgs: saved } = opened;
     console.log(`${resumed ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
-    const saved = checkModelArgs(checkpoint.metadata.model_args, `the checkpoint in ${source}`);
+    crop = !resumed && block_size < saved.block_size && sourceOf(config, "block_size") !== undefined;
     for (const key of ["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const) {
-      if (saved[key] !== config[key] && sourceOf(config, key)) {
-        console.log(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
-      }
+      if (saved[key] === config[key] || !sourceOf(config, key) || (crop && key === "block_size")) continue;
+      console.log(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
     }
     Object.assign(modelArgs, saved, { dropout });
-    if (modelArgs.vocab_size < vocab_size) {
+    const tokens = (meta ?? GPT2_META).vocab_size;
+    if (modelArgs.vocab_size < tokens) {
       throw new UserError(
-        `the model in ${source} knows ${modelArgs.vocab_size} tokens, dataset ${config.dataset} has ${vocab_size}; ` +
+        `the model in ${source} knows ${modelArgs.vocab_size} tokens, dataset ${config.dataset} has ${tokens}; ` +
           "take the dataset that it was trained on, or --init_from=scratch",
       );
     }
@@ -110,9 +111,9 @@ await main(async () => {
     if (!meta) console.log(`no meta.json in ${shownPath(folder)}: vocab_size is ${vocab_size}, for GPT-2's tokens`);
   }
   const model = new GPT(modelArgs);
-  if (!checkpoint) model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
-  for (const { name, shape, data } of checkpoint ? model.parameters : []) checkpoint!.tensors.read(name, shape, data);
-  if (checkpoint && !resumed && block_size < model.config.block_size) model.cropBlockSize(block_size);
+  if (opened) opened.read(model);
+  else model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
+  if (crop) model.cropBlockSize(block_size);
   const T = model.config.block_size;
   for (const split of Object.values(splits)) checkBlockSize(split, T);
   console.log(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
@@ -121,10 +122,10 @@ await main(async () => {
   // 3) optimizer
   const optimizer = new AdamW(model.decayGroups(), config);
   if (resumed) {
-    for (const { name, shape, data } of optimizer.tensors()) checkpoint!.tensors.read(name, shape, data);
+    for (const { name, shape, data } of optimizer.tensors()) opened!.tensors.read(name, shape, data);
     optimizer.steps = resumed.optimizer_steps;
   }
-  checkpoint?.tensors.close();
+  opened?.close();
 
   // 4) the two programs: the loss alone for evaluation, and with its gradients
   const engine = await createEngine(config);

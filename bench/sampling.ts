@@ -1,39 +1,42 @@
-// How fast text is drawn: sample.ts' compiled program with random weights, always the likeliest token. There is no
-// cache of keys and values, so every token costs a forward pass over the whole context, whatever its length.
+// How fast text is drawn: sample.ts' decoder with random weights, always the likeliest token, one sample. A text begins
+// anew with a short prompt when it is as long as block_size: beyond, every token costs a pass over the whole context,
+// which is the price of the prompt's, not of a token's.
 
+import { createCachedDecoder } from "../decoding/cached_decoder.ts";
+import { generate } from "../decoding/generate.ts";
+import { createPlainDecoder } from "../decoding/plain_decoder.ts";
 import { createEngine } from "../engine/program.ts";
 import { type Benchmark, count, describeModel, metric, randomModel, rate } from "./benchmark.ts";
+
+const PROMPT = 8; // tokens
 
 export const sampling: Benchmark = async (settings, progress) => {
   const model = randomModel(settings);
   const engine = await createEngine(settings);
-  const T = model.config.block_size;
+  const { block_size, vocab_size } = model.config;
+  const prompt = Array.from({ length: Math.min(PROMPT, Math.ceil(block_size / 2)) }, (_, i) => i % vocab_size);
+  // of a text two tokens aren't counted: the first is the prompt's, the second may still allocate
+  const most = Math.max(1, block_size - prompt.length - 1);
   const firstTimes: number[] = []; // ms from the weights to the first token, compiling included
   const tokenTimes: number[] = []; // ms of each later one
   for (let round = 0; round <= settings.rounds; round++) {
     const start = performance.now();
-    const next = await engine.program(({ ids, at }) => model.nextLogits(ids, at), {
-      variables: model.parameters,
-      inputs: { ids: { shape: [1, T], dtype: "int32" }, at: { shape: [1], dtype: "int32" } },
-    });
-    const ids = new Int32Array(T);
-    const logits = (context: Int32Array) => {
-      ids.set(context);
-      return next.run({ ids, at: Int32Array.of(context.length - 1) });
-    };
-    let last = start;
-    // two more than are counted: the first is timed apart, the second may still allocate
-    const tokens = model.generate([0], settings.max_new_tokens + 2, { top_k: 1, random: () => 0, logits });
-    let index = 0;
+    const decoder = settings.compile ? await createCachedDecoder(engine, model) : createPlainDecoder(model);
     const counts = round > 0; // the first round warms up: what it runs is not yet compiled by V8
-    for await (const _ of tokens) {
-      const now = performance.now();
-      if (counts && index === 0) firstTimes.push(now - start);
-      if (counts && index > 1) tokenTimes.push(now - last);
-      last = now;
-      index++;
+    for (let done = 0; done < settings.max_new_tokens; done += most) {
+      const max_new_tokens = 2 + Math.min(most, settings.max_new_tokens - done);
+      let index = 0;
+      let last = start;
+      const options = { max_new_tokens, top_k: 1, logprobs: false, random: () => 0 };
+      for await (const _ of generate(decoder, prompt, new Set([0]), options)) {
+        const now = performance.now();
+        if (counts && index === 0 && done === 0) firstTimes.push(now - start);
+        if (counts && index > 1) tokenTimes.push(now - last);
+        last = now;
+        index++;
+      }
     }
-    await next.dispose();
+    await decoder.dispose();
     progress(`sampling ${round}/${settings.rounds}: ${settings.max_new_tokens} tokens`);
   }
 

@@ -46,6 +46,9 @@ export const BENCHMARKS = [
 export type BenchmarkName = (typeof BENCHMARKS)[number];
 
 const FACTORS = "a list of numbers above 0";
+const UP_TO_ONE = "a number above 0, up to 1";
+const ZERO_TO_ONE = "a number from 0 to 1";
+const TEXTS = "a list of texts that are not empty";
 
 export const rules = {
   // I/O
@@ -61,7 +64,9 @@ export const rules = {
   wandb_run_name: text,
   // data
   dataset: name,
-  input: name,
+  input: name, // a list of them where the script takes several
+  workers: integer(0),
+  val_fraction: fraction,
   gradient_accumulation_steps: integer(1),
   batch_size: integer(1),
   micro_batch_size: integer(0),
@@ -72,7 +77,7 @@ export const rules = {
   n_embd: integer(1),
   dropout: fraction,
   bias: flag,
-  ffn: oneOf("gelu", "gelu_tanh"),
+  ffn: oneOf("gelu", "gelu_tanh", "relu", "silu"),
   vocab_size: integer(1, 65536), // token files are uint16
   // optimizer
   learning_rate: amount,
@@ -88,7 +93,7 @@ export const rules = {
   // system
   backend: oneOf("mpi"),
   device: oneOf("auto", "cpu"),
-  dtype: oneOf("float32"),
+  dtype: oneOf("float32", "int8"),
   compile: flag,
   seed: integer(0, 2 ** 32 - 1),
   threads: integer(0),
@@ -96,8 +101,15 @@ export const rules = {
   start: text,
   num_samples: integer(1),
   max_new_tokens: integer(1),
-  temperature: positive,
+  temperature: amount,
   top_k: integer(0),
+  top_p: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
+  min_p: z.number(ZERO_TO_ONE).check(z.gte(0, ZERO_TO_ONE), z.lte(1, ZERO_TO_ONE)),
+  repetition_penalty: positive,
+  stop: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
+  interactive: flag,
+  evaluate: text,
+  stride: integer(0),
   // benchmark
   steps: integer(1),
   warmup: integer(0),
@@ -107,6 +119,10 @@ export const rules = {
   rounds: integer(0),
   data_mb: positive,
   factors: z.array(z.number(FACTORS).check(z.gt(0, FACTORS)), FACTORS).check(z.minLength(1, FACTORS)),
+  // tools
+  to: name,
+  format: oneOf("hf", "nanogpt", "onnx"),
+  port: integer(0, 65535),
 } satisfies Record<string, Rule>;
 
 type Values = { [K in keyof typeof rules]: z.infer<(typeof rules)[K]> };
@@ -126,6 +142,18 @@ const combinations = [
     if (!decay_lr || warmup_iters <= lr_decay_iters) return undefined;
     return `warmup_iters ${warmup_iters} is beyond lr_decay_iters ${lr_decay_iters}; lower it, or set decay_lr to false`;
   }),
+  together(["dtype", "gradient_accumulation_steps"], ({ dtype }) => {
+    if (dtype === "float32") return undefined;
+    return `dtype ${dtype} is for sample.ts; training computes in float32`;
+  }),
+  together(["dtype", "compile"], ({ dtype, compile }) => {
+    if (dtype === "float32" || compile) return undefined;
+    return `dtype ${dtype} needs compile true; the uncompiled model computes in float32`;
+  }),
+  together(["interactive", "evaluate"], ({ interactive, evaluate }) => {
+    if (!interactive || evaluate === "") return undefined;
+    return "interactive and evaluate exclude each other; give one of them";
+  }),
   together(["wandb_log"], ({ wandb_log }) => {
     if (!wandb_log) return undefined;
     return "wandb_log true is not available in this version; leave it false";
@@ -135,6 +163,7 @@ const combinations = [
 /** The rule of `key`, or where the table has none, the type of its default. */
 export function ruleFor(key: string, fallback: Value): Rule {
   const known: Record<string, Rule> = rules;
+  if (key === "input" && typeof fallback === "object") return z.array(name, "a list of texts");
   if (Object.hasOwn(known, key) && known[key]) return known[key];
   if (typeof fallback === "boolean") return flag;
   if (typeof fallback === "string") return text;

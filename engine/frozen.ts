@@ -3,13 +3,13 @@
 // in training, a product with a single row takes twice as long. One session serves every size, so whatever a prompt and
 // a single token share is there once.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import type * as tf from "@tensorflow/tfjs";
 
-import { explain } from "./errors.ts";
+import { explain, UserError } from "./errors.ts";
 import { int8Form, quantize, type StoredWeight } from "./int8.ts";
 import { type LowerOptions, lower } from "./lower.ts";
 import type { Place } from "./onnx.ts";
@@ -48,9 +48,13 @@ export class FrozenProgram {
     if (folders.size === 1 && !folders.has(undefined) && !options.int8) {
       for (const [i, { name }] of options.weights.entries()) stored.set(name, places[i]!);
       const [folder] = folders as Set<string>;
-      return new FrozenProgram(
-        await Session.create(lowerFrozen(traces, { weights: stored }), { threads, folder: folder! }),
-      );
+      const model = lowerFrozen(traces, { weights: stored });
+      try {
+        return new FrozenProgram(await Session.create(model, { threads, folder: folder! }));
+      } catch (error) {
+        const gone = places.find((place) => !existsSync(place!.path));
+        throw gone ? new UserError(`${gone.path} was replaced or removed meanwhile; start again`) : error;
+      }
     }
     const temporary = new TemporaryFolder();
     try {

@@ -69,8 +69,9 @@ export function int8Matrix(g: OnnxBuilder, stored: StoredInt8, shape: readonly n
 }
 
 /**
- * Whether a weight can be an 8-bit matrix for every kernel that reads it, and how it then lies: every use is as a
- * product's second factor or as a table that is looked up, and all want the same orientation.
+ * Whether a weight can be an 8-bit matrix for every kernel that reads it, and how it then lies: it is the second factor of
+ * products, perhaps also a table that is looked up, and all want the same orientation. (A table that is only looked up
+ * gains no speed, and GPT-2's position embeddings are where 8 bits cost most.)
  */
 export function int8Form(graph: Graph, weight: Value): { transposed: boolean } | undefined {
   if (weight.shape.length !== 2) return undefined;
@@ -83,7 +84,8 @@ export function int8Form(graph: Graph, weight: Value): { transposed: boolean } |
     else wanted.add(first!.shape.length === 2 ? !attrs.transposeB : undefined);
   }
   const [transposed] = wanted;
-  return wanted.size === 1 && transposed !== undefined ? { transposed } : undefined;
+  const multiplied = graph.nodes.some(({ kernel, inputs }) => kernel === "BatchMatMul" && inputs[1] === weight);
+  return multiplied && wanted.size === 1 && transposed !== undefined ? { transposed } : undefined;
 }
 
 /** The kernel's result, its weights being `matrix`. */

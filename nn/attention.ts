@@ -54,6 +54,45 @@ export function causalAttention(
   });
 }
 
+/** What a layer remembers of some positions: key and value are [N, S, D] each; N counts batch and heads. */
+export interface KeysValues {
+  key: tf.Tensor;
+  value: tf.Tensor;
+}
+
+/** What a layer takes and leaves while text is drawn. */
+export interface LayerCache extends KeysValues {
+  bias: tf.Tensor; // [T, S + T], of `cacheBias`
+  added?: KeysValues; // set by the layer: those of the T new positions
+}
+
+/** What is added to the scores of T new positions (int32 [T], ascending): `hidden` [S] to those of the cache, and
+ * -1e30 to those of new positions that come later. [T, S + T] */
+export function cacheBias(positions: tf.Tensor, hidden: tf.Tensor): tf.Tensor {
+  const [T, S] = [positions.size, hidden.size];
+  const later = tf.greater(tf.reshape(positions, [1, T]), tf.reshape(positions, [T, 1]));
+  const old = tf.broadcastTo(tf.reshape(hidden, [1, S]), [T, S]);
+  return tf.concat([old, tf.mul(tf.cast(later, "float32"), -1e30)], 1);
+}
+
+/**
+ * Attention of T new positions to the S in the cache and, causally, to themselves. The cache is read where it stands:
+ * joining old and new would copy it at every token. Without a gradient of its own.
+ * @param query [N, T, D], as key and value
+ * @returns [N, T, D]
+ */
+export function cachedAttention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, cache: LayerCache): tf.Tensor {
+  const [S, T, D] = [cache.key.shape[1]!, query.shape[1]!, query.shape[2]!];
+  cache.added = { key, value };
+  const scaled = tf.mul(query, 1 / Math.sqrt(D));
+  const old = tf.matMul(scaled, cache.key, false, true); // [N, T, S]
+  const own = tf.matMul(scaled, key, false, true); // [N, T, T]
+  const scores = tf.concat([old, own], 2);
+  const weights = tf.softmax(tf.add(scores, cache.bias));
+  const [ofOld, ofOwn] = tf.split(weights, [S, T], 2) as [tf.Tensor, tf.Tensor];
+  return tf.add(tf.matMul(ofOld, cache.value), tf.matMul(ofOwn, value));
+}
+
 /** How much each query looks at each key: softmax(q k^T + mask), [N, block, end], for the block that starts at `from`. */
 function weightsOf(queries: tf.Tensor, keys: tf.Tensor, from: number): tf.Tensor {
   return tf.softmax(tf.add(tf.matMul(queries, keys, false, true), causalMask(from, keys.shape[1]!)));

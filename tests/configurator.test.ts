@@ -345,6 +345,17 @@ test("combinations that cannot work name their values and sources", async () => 
   await assert.rejects(check("--lr_decay_iters=99"), /warmup_iters 100 .*lr_decay_iters 99.*--lr_decay_iters\)$/);
 });
 
+test("int8 is for drawing text, compiled; one run does one thing", async () => {
+  const check = (defaults: Record<string, string | number | boolean>, ...argv: string[]) =>
+    configure(import.meta.url, defaults, { env: {}, log: () => {}, argv });
+  const sample = { dtype: "float32", compile: true, interactive: false, evaluate: "" };
+  await check(sample, "--dtype=int8", "--interactive");
+  await assert.rejects(check(sample, "--dtype=int8", "--no-compile"), /dtype int8 needs compile true/);
+  await assert.rejects(check(sample, "--interactive", "--evaluate=x"), /interactive and evaluate exclude each other/);
+  const train = { dtype: "float32", compile: true, gradient_accumulation_steps: 1 };
+  await assert.rejects(check(train, "--dtype=int8"), /dtype int8 is for sample\.ts/);
+});
+
 test("wandb_log is refused, and a flag can switch a config file's off", async () => {
   const file = write(".json", '{ "wandb_log": true }');
   const check = (...argv: string[]) =>
@@ -361,17 +372,24 @@ test("the rules' limits", () => {
     eval_interval: { good: [1], bad: [0] },
     dropout: { good: [0, 0.999], bad: [1, -0.1] },
     beta2: { good: [0, 0.99], bad: [1] },
-    ffn: { good: ["gelu", "gelu_tanh"], bad: ["relu", ""] },
+    ffn: { good: ["gelu", "gelu_tanh", "relu", "silu"], bad: ["tanh", ""] },
     max_iters: { good: [0], bad: [-1, 0.5] },
     learning_rate: { good: [0], bad: [-1e-9] },
     backend: { good: ["mpi"], bad: ["nccl"] },
     device: { good: ["auto", "cpu"], bad: ["cuda"] },
-    dtype: { good: ["float32"], bad: ["bfloat16"] },
+    dtype: { good: ["float32", "int8"], bad: ["bfloat16"] },
     seed: { good: [0, 2 ** 32 - 1], bad: [-1, 2 ** 32, 0.5] },
     threads: { good: [0, 8], bad: [-1] },
     vocab_size: { good: [1, 65536], bad: [0, 65537] },
-    temperature: { good: [1e-9], bad: [0] },
+    temperature: { good: [0, 1e-9], bad: [-1e-9] },
     top_k: { good: [0], bad: [-1] },
+    top_p: { good: [1e-9, 1], bad: [0, 1.001] },
+    min_p: { good: [0, 1], bad: [-0.1, 1.001] },
+    repetition_penalty: { good: [0.5, 1, 1.2], bad: [0, -1] },
+    stop: { good: [[], ["a", "\\n"]], bad: ["a", [""], ["a", ""], [1]] },
+    interactive: { good: [true], bad: ["yes"] },
+    evaluate: { good: ["", "text.txt"], bad: [true] },
+    stride: { good: [0, 1], bad: [-1, 0.5] },
     start: { good: [""], bad: [1] },
     dataset: { good: ["x"], bad: [""] },
   };

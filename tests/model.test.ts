@@ -1,25 +1,13 @@
-// The whole model: compiled against eager, GPT-2's names and counts, how it starts, how it draws.
+// The whole model: compiled against eager, GPT-2's names and counts, how it starts.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import { fillNormal, keyOf, uniform } from "../engine/rng.ts";
+import { fillNormal, keyOf } from "../engine/rng.ts";
 import { GPT, type GPTConfig } from "../model.ts";
-import { assertClose, compiled, eager, lossProgram, randomBatch, randomVariable, sizeOf, smallGPT } from "./support.ts";
-
-/** Every weight random, also those that start at 0 or 1: there a wrong gradient of a bias or a scale hardly shows. */
-function shaken(changes: Partial<GPTConfig>): GPT {
-  const model = smallGPT(changes);
-  for (const { name, shape, data } of model.parameters) {
-    const noise = randomVariable(name, shape, -0.4, 0.4).data;
-    noise.forEach((number, i) => {
-      data[i]! += number;
-    });
-  }
-  return model;
-}
+import { assertClose, compiled, eager, lossProgram, randomBatch, shaken, sizeOf, smallGPT } from "./support.ts";
 
 const CONFIGS: Partial<GPTConfig>[] = [
   {},
@@ -223,118 +211,6 @@ test("nextLogits is the row of logits at that position, whatever stands behind i
     }
     await next.dispose();
   }
-  assertClose(await model.plainLogits(Int32Array.of(3, 1)), all.subarray(11, 22), { atol: 1e-5, label: "plainLogits" });
-});
-
-// ---- generate ----------------------------------------------------------------------------------------------------
-
-const random = (seed: number) => {
-  let count = 0;
-  return () => uniform(keyOf("generate", seed), count++);
-};
-
-async function collect(tokens: AsyncGenerator<number>): Promise<number[]> {
-  const all: number[] = [];
-  for await (const token of tokens) all.push(token);
-  return all;
-}
-
-test("greedy: each token is the likeliest after those before; the window slides past block_size", async () => {
-  const model = shaken({});
-  const expected: number[] = [3, 7];
-  for (let i = 0; i < 10; i++) {
-    const last = logitsOf(model, expected.slice(-6)).slice(-11);
-    expected.push(last.indexOf(Math.max(...last)));
-  }
-  const greedy = { random: random(1), top_k: 1 };
-  assert.deepEqual(await collect(model.generate([3, 7], 10, greedy)), expected.slice(2));
-  const cold = { random: random(2), temperature: 1e-9 };
-  assert.deepEqual(await collect(model.generate([3, 7], 10, cold)), expected.slice(2), "temperature near 0");
-  const long = [0, 1, 2, 3, 4, 5, 6, 7, 8];
-  assert.deepEqual(
-    await collect(model.generate(long, 3, greedy)),
-    await collect(model.generate(long.slice(-6), 3, greedy)),
-    "only the last block_size tokens of a prompt count",
-  );
-});
-
-test("the window slides: each token is drawn after the last block_size tokens", async () => {
-  const contexts: number[][] = [];
-  const logits = async (context: Int32Array) => {
-    contexts.push([...context]);
-    return Float32Array.from({ length: 11 }, (_, token) => (token === contexts.length ? 1 : 0)); // 1, then 2, then 3
-  };
-  assert.deepEqual(
-    await collect(smallGPT().generate([7, 8, 9, 10], 4, { random: random(1), top_k: 1, logits })),
-    [1, 2, 3, 4],
-  );
-  assert.deepEqual(contexts, [
-    [7, 8, 9, 10],
-    [7, 8, 9, 10, 1],
-    [7, 8, 9, 10, 1, 2],
-    [8, 9, 10, 1, 2, 3],
-  ]);
-});
-
-test("no tensors are left by generating", async () => {
-  const model = shaken({});
-  const { numTensors } = tf.memory();
-  await collect(model.generate([1], 8, { random: random(1) }));
-  assert.equal(tf.memory().numTensors, numTensors);
-});
-
-test("the same random numbers give the same tokens, others give others", async () => {
-  const model = shaken({});
-  const run = (seed: number) => collect(model.generate([1, 2], 12, { random: random(seed) }));
-  assert.deepEqual(await run(1), await run(1));
-  assert.notDeepEqual(await run(1), await run(2));
-  assert.deepEqual(await collect(model.generate([1], 0, { random: random(1) })), []);
-});
-
-/** The share of each token in draws from fixed logits, by evenly spaced numbers instead of random ones. */
-async function shares(logits: number[], options: { temperature?: number; top_k?: number }): Promise<number[]> {
-  const count = 4000;
-  let draws = 0;
-  const tokens = smallGPT().generate([0], count, {
-    ...options,
-    random: () => (draws++ + 0.5) / count,
-    logits: async () => Float32Array.from(logits),
-  });
-  const found = new Array<number>(logits.length).fill(0);
-  for await (const token of tokens) found[token]! += 1 / count;
-  return found;
-}
-
-function softmax(scores: number[]): number[] {
-  const weights = scores.map(Math.exp);
-  const sum = weights.reduce((sum, weight) => sum + weight, 0);
-  return weights.map((weight) => weight / sum);
-}
-
-test("draws follow softmax(logits / temperature) over the top_k", async () => {
-  const logits = [0.3, 2, -1, 1.2, 0, -3];
-  const close = async (options: { temperature?: number; top_k?: number }, expected: number[]) =>
-    // evenly spaced numbers hit each share to within one draw of 4000
-    assertClose(await shares(logits, options), expected, { atol: 1.01 / 4000, label: JSON.stringify(options) });
-  await close({}, softmax(logits));
-  for (const temperature of [0.5, 3]) {
-    await close({ temperature }, softmax(logits.map((score) => score / temperature)));
-  }
-  await close(
-    { temperature: 1e9 },
-    [1, 1, 1, 1, 1, 1].map((one) => one / 6),
-  );
-  await close({ temperature: 1e-6 }, [0, 1, 0, 0, 0, 0]);
-  const top3 = softmax([0.3, 2, 1.2]);
-  await close({ top_k: 3 }, [top3[0]!, top3[1]!, 0, top3[2]!, 0, 0]);
-  await close({ top_k: 1, temperature: 5 }, [0, 1, 0, 0, 0, 0]);
-  await close({ top_k: 100 }, softmax(logits));
-});
-
-test("logits in the thousands, or all alike, don't break the draw", async () => {
-  assertClose(await shares([-5000, 5000, 0], {}), [0, 1, 0], { atol: 0.001, label: "far apart" });
-  assertClose(await shares([7, 7], {}), [0.5, 0.5], { atol: 0.001, label: "alike" });
-  assertClose(await shares([7, 7], { top_k: 1 }), [1, 0], { atol: 0.001, label: "the first of equals" });
 });
 
 test("normal weights are drawn by name and deviation alone", () => {

@@ -193,6 +193,18 @@ export function smallGPT(changes: Partial<GPTConfig> = {}): GPT {
   return model;
 }
 
+/** Every weight random, also those that start at 0 or 1: there a wrong gradient of a bias or a scale hardly shows. */
+export function shaken(changes: Partial<GPTConfig>): GPT {
+  const model = smallGPT(changes);
+  for (const { name, shape, data } of model.parameters) {
+    const noise = randomVariable(name, shape, -0.4, 0.4).data;
+    noise.forEach((number, i) => {
+      data[i]! += number;
+    });
+  }
+  return model;
+}
+
 /** Tokens and targets for a model. */
 export function randomBatch(model: GPT, B: number, name = "batch"): { x: Int32Array; y: Int32Array } {
   const { block_size: T, vocab_size: V } = model.config;

@@ -146,6 +146,27 @@ test("init_from another run takes its weights, crops the block, and starts the o
   }
 });
 
+const foreign = (name: string) => join(ROOT, "tests", "fixtures", "formats", name);
+
+test("init_from the folder of another program's model: its loss, finetuned on the dataset's tokens", async () => {
+  const steps = { max_iters: 1, eval_interval: 1, block_size: 16, learning_rate: 1e-3 };
+  for (const name of ["hf_gelu_new", "nanogpt"]) {
+    const stdout = await train(`from_${name}`, { ...steps, init_from: foreign(name), n_head: 4 });
+    assert.match(stdout, new RegExp(`^Initializing with the weights of .*${name}$`, "m"));
+    assert.match(stdout, /^n_head is 2, as in the checkpoint \(4 by --n_head\)$/m);
+    const { metadata } = stateOf(`from_${name}`);
+    const { vocab_size, dropout, ffn } = metadata.model_args;
+    assert.deepEqual([vocab_size, dropout, ffn], [61, 0.2, name === "nanogpt" ? "gelu" : "gelu_tanh"]);
+    assert.equal(metadata.tokenizer?.vocab_size, 21);
+    // the run goes on from its own checkpoint
+    const resumed = await train(`from_${name}`, { ...steps, init_from: "resume", max_iters: 2 });
+    assert.match(resumed, /^iter 2: loss /m);
+  }
+  const cropped = await train("cropped", { ...steps, init_from: foreign("hf_gelu_new"), block_size: 8 });
+  assert.doesNotMatch(cropped, /^block_size is/m);
+  assert.equal(stateOf("cropped").metadata.model_args.block_size, 8);
+});
+
 test("the checkpoint's shape counts when a run is resumed, and the flags that differ are named", async () => {
   cpSync(outDir("whole1"), outDir("reshaped"), { recursive: true });
   const stdout = await train("reshaped", { init_from: "resume", n_embd: 64, block_size: 8, max_iters: 21 });

@@ -41,7 +41,7 @@ test("every number is within half a step of its block's scale, in both orientati
 const FORMS: [string, (w: tf.Tensor, x: tf.Tensor, ids: tf.Tensor) => tf.Tensor, boolean | undefined][] = [
   ["a product", (w, x) => tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D), true],
   ["a product with the transpose", (w, x) => tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D, false, true), false],
-  ["a look-up", (w, _, ids) => tf.gather(w, ids as tf.Tensor1D), false],
+  ["a look-up", (w, _, ids) => tf.gather(w, ids as tf.Tensor1D), undefined],
   [
     "a look-up and a product with the transpose",
     (w, x, ids) =>

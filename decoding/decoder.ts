@@ -1,0 +1,13 @@
+// What continues a sequence: given tokens, the logits of the next one. Two of them, which must agree token for token:
+// the cached one, compiled, and the plain one, which runs the whole model again for every token.
+
+/** Continues several sequences of the same length at once, one token a step. */
+export interface Decoder {
+  readonly vocabSize: number;
+  /** Forget what was, and take `copies` sequences that all begin with `prompt` (at least one token).
+   * @returns the logits of the token that follows each, [copies * V]; valid until the next call */
+  start(prompt: readonly number[], copies: number): Promise<Float32Array>;
+  /** One more token for each sequence -> logits, as `start`. Past block_size the window slides, as nanoGPT's crop does. */
+  next(tokens: readonly number[]): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}

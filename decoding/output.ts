@@ -1,0 +1,43 @@
+// What sample.ts writes of the samples that are drawn side by side: as text, each one after the one before it, or as a
+// line of JSON each.
+
+import type { Sample } from "./generate.ts";
+
+/** Writes the samples of one prompt, in their order. */
+export interface Output {
+  /** Called after each step, with what there is by then. */
+  update(samples: readonly Sample[]): void;
+}
+
+const SEPARATOR = "\n---------------\n";
+
+/** The first sample as it grows; the others when those before them are complete. */
+export function textOutput(prompt: string, write: (text: string) => void, separator = SEPARATOR): Output {
+  let current = 0;
+  let written = -1; // characters of the current sample; -1: not begun
+  return {
+    update(samples) {
+      for (; current < samples.length; current++, written = -1) {
+        const { text, finish } = samples[current]!;
+        if (written < 0) write(prompt);
+        if (text.length > written) write(text.slice(Math.max(0, written)));
+        written = text.length;
+        if (finish === undefined) return;
+        write(separator);
+      }
+    },
+  };
+}
+
+/** One JSON object a line, when a sample is complete: {sample, prompt, text, tokens, logprobs, finish}. */
+export function jsonOutput(prompt: string, write: (text: string) => void): Output {
+  let current = 0;
+  return {
+    update(samples) {
+      for (; samples[current]?.finish !== undefined; current++) {
+        const { sample, text, tokens, logprobs, finish } = samples[current]!;
+        write(`${JSON.stringify({ sample, prompt, text, tokens, logprobs, finish })}\n`);
+      }
+    },
+  };
+}

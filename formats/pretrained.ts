@@ -1,0 +1,101 @@
+// A model by what --init_from says: this run's checkpoint, another run's, GPT-2 from the hub, or a folder that Hugging
+// Face's transformers or nanoGPT's checkpoint was written to. train.ts, sample.ts and tools/export.ts begin with it.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { checkModelArgs } from "../config/model_args.ts";
+import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
+import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
+import { UserError } from "../engine/errors.ts";
+import type { GPT, GPTConfig } from "../model.ts";
+import type { Foreign, Weights } from "./weights.ts";
+
+/** GPT-2's sizes, by the names under which OpenAI's weights are known. */
+export const GPT2_NAMES = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+
+export interface OpenedModel {
+  /** What it came from, for messages: a folder or a name. */
+  source: string;
+  modelArgs: GPTConfig;
+  /** What its tokens mean; undefined where no file says it and they can't be GPT-2's. */
+  tokenizerMeta: Meta | undefined;
+  /** The state of the run, where it is a checkpoint of ours. */
+  metadata: Metadata | undefined;
+  /** The weights, by the names of model.ts; a checkpoint of ours also holds the optimizer's. */
+  tensors: Weights;
+  /** Fill the weights of a model that was made with `modelArgs`. */
+  read(model: GPT): void;
+  close(): void;
+}
+
+/**
+ * Open a model and check all that can be checked without reading its weights; the caller closes it.
+ * @param initFrom "resume" for the checkpoint in `outDir`, a name of GPT-2, or a folder
+ * @throws UserError where there is none, or it is one that can't be used
+ */
+export async function openModel(
+  initFrom: string,
+  outDir: string,
+  { log = console.log }: { log?: (line: string) => void } = {},
+): Promise<OpenedModel> {
+  const source = initFrom === "resume" ? outDir : initFrom;
+  const { metadata, modelArgs, tokenizerMeta, tensors } = await open(initFrom, source, log);
+  return {
+    source,
+    modelArgs,
+    tokenizerMeta,
+    metadata,
+    tensors,
+    read(model) {
+      for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
+    },
+    close: () => tensors.close(),
+  };
+}
+
+async function open(
+  initFrom: string,
+  source: string,
+  log: (line: string) => void,
+): Promise<Foreign & { metadata?: Metadata }> {
+  const has = (name: string) => existsSync(join(source, name));
+  if (GPT2_NAMES.includes(initFrom)) {
+    const { hubFile } = await import("../data/hub.ts");
+    const { openHuggingFace } = await import("./huggingface.ts");
+    const repo = `openai-community/${initFrom}`;
+    const [config, weights] = [await hubFile(repo, "config.json"), await hubFile(repo, "model.safetensors")];
+    return openHuggingFace(config, weights, log);
+  }
+  if (initFrom === "resume" || has("ckpt.json")) return openCheckpoint(source);
+  if (has("config.json")) {
+    const { openHuggingFace } = await import("./huggingface.ts");
+    return openHuggingFace(join(source, "config.json"), source, log);
+  }
+  if (has("model_args.json")) {
+    const { openNanoGPT } = await import("./nanogpt.ts");
+    return openNanoGPT(source);
+  }
+  if (/\.(pt|bin|safetensors)$/.test(source) && existsSync(source)) {
+    throw new UserError(`--init_from=${source} is a file; give a folder, see docs/formats.md for how to make it`);
+  }
+  throw new UserError(
+    `no checkpoint in ${source} (no ckpt.json there), nor another program's model (config.json or model_args.json); ` +
+      `--init_from may be resume, ${GPT2_NAMES.join(", ")}, or a folder that has one of these files`,
+  );
+}
+
+/** A checkpoint of ours. */
+function openCheckpoint(directory: string): Foreign & { metadata: Metadata } {
+  const { metadata, tensors } = loadCheckpoint(directory);
+  try {
+    const where = `the checkpoint in ${directory}`;
+    const modelArgs = checkModelArgs(metadata.model_args, where);
+    const advice = "use a checkpoint that was written by these scripts";
+    const tokenizerMeta = metadata.tokenizer === null ? GPT2_META : checkMeta(metadata.tokenizer, where, advice);
+    return { metadata, modelArgs, tokenizerMeta, tensors };
+  } catch (error) {
+    tensors.close();
+    throw error;
+  }
+}

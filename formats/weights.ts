@@ -1,0 +1,158 @@
+// What the readers of other programs' weights share: which weights a model has, whether a file has just these, and the
+// JSON beside it. Everything is checked before a model is made: a wrong file costs no memory, and nobody's time.
+
+import { existsSync, readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+
+import type * as z from "zod/mini";
+
+import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
+import { explain, hasCode, UserError } from "../engine/errors.ts";
+import type { Place, Tensors } from "../engine/safetensors.ts";
+import type { GPTConfig } from "../model.ts";
+
+/** The weights of a model in a file, by the names of model.ts, whatever the file calls them. */
+export interface Weights {
+  /** Read a weight into an array of its length. */
+  read(name: string, shape: readonly number[], into: Float32Array): void;
+  /** Where the weight lies as it is, float32 in our orientation; undefined where it must be converted. */
+  place(name: string): Place | undefined;
+  close(): void;
+}
+
+/** An opened model of another program. */
+export interface Foreign {
+  modelArgs: GPTConfig;
+  /** What its tokens mean; undefined where no file says it and they can't be GPT-2's. */
+  tokenizerMeta: Meta | undefined;
+  tensors: Weights;
+}
+
+export type NamedShape = readonly [name: string, shape: readonly number[]];
+
+/** Every weight that `new GPT(config)` has, in its order, without the memory for it. */
+export function* parameterShapes(config: GPTConfig): Generator<NamedShape> {
+  const { vocab_size: V, block_size: T, n_layer, n_embd: C, bias, tie_weights } = config;
+  function* layer(name: string, shape: number[]): Generator<NamedShape> {
+    yield [`transformer.${name}.weight`, shape];
+    if (bias) yield [`transformer.${name}.bias`, shape.slice(-1)];
+  }
+  yield ["transformer.wte.weight", [V, C]];
+  yield ["transformer.wpe.weight", [T, C]];
+  for (let i = 0; i < n_layer; i++) {
+    yield* layer(`h.${i}.ln_1`, [C]);
+    yield* layer(`h.${i}.attn.c_attn`, [C, 3 * C]);
+    yield* layer(`h.${i}.attn.c_proj`, [C, C]);
+    yield* layer(`h.${i}.ln_2`, [C]);
+    yield* layer(`h.${i}.mlp.c_fc`, [C, 4 * C]);
+    yield* layer(`h.${i}.mlp.c_proj`, [4 * C, C]);
+  }
+  yield* layer("ln_f", [C]);
+  if (tie_weights === false) yield ["lm_head.weight", [V, C]];
+}
+
+/** Is this the matrix of a linear layer, which some keep as [in, out] and others as [out, in]? */
+export const isLinear = (name: string) => /\.c_\w+\.weight$/.test(name);
+
+/** The biases of layers that `config` makes without. */
+export function* missingBiases(config: GPTConfig): Generator<NamedShape> {
+  if (config.bias) return;
+  for (const tensor of parameterShapes({ ...config, bias: true })) if (tensor[0].endsWith(".bias")) yield tensor;
+}
+
+/**
+ * The file has each of the `wanted` tensors, in floats and in the right shape, perhaps the `optional` ones, and no others
+ * than those whose name is `ignored`.
+ * @throws UserError that names the first one that is missing, too much or misshapen
+ */
+export function checkTensors(
+  tensors: Tensors,
+  settings: string, // the file that the shapes are from
+  {
+    wanted,
+    optional = [],
+    ignored,
+  }: { wanted: Iterable<NamedShape>; optional?: Iterable<NamedShape>; ignored: RegExp },
+): void {
+  const known = new Set<string>();
+  const check = ([name, shape]: NamedShape, required: boolean) => {
+    known.add(name);
+    const entry = tensors.entries.get(name);
+    if (!entry && required) throw new UserError(`${tensors.path} has no tensor ${name}, which ${settings} asks for`);
+    if (!entry) return;
+    const found = `${tensors.path} has ${name} as ${entry.dtype} [${entry.shape}]`;
+    if (!["F32", "F16", "BF16", "F64"].includes(entry.dtype)) throw new UserError(`${found}, not as floats`);
+    if (String(entry.shape) !== String(shape)) throw new UserError(`${found}; ${settings} asks for [${shape}]`);
+  };
+  for (const tensor of wanted) check(tensor, true); // a generator: ends at the first that is missing, however many follow
+  for (const tensor of optional) check(tensor, false);
+  for (const name of tensors.entries.keys()) {
+    if (known.has(name) || ignored.test(name)) continue;
+    throw new UserError(`${tensors.path} has a tensor ${JSON.stringify(name)}, for which ${settings} has no place`);
+  }
+}
+
+/** Are two tensors of this file the same numbers? */
+export function sameNumbers(tensors: Tensors, a: string, b: string, shape: readonly number[]): boolean {
+  const [first, second] = [a, b].map((name) => {
+    const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+    tensors.read(name, shape, data);
+    return Buffer.from(data.buffer);
+  });
+  return first!.equals(second!);
+}
+
+/** A JSON file, checked; a UserError says which key must be what. The schema's messages complete "must be ...". */
+export function readSettings<T extends z.ZodMiniType>(path: string, schema: T): z.infer<T> {
+  const json = readJson(path);
+  const { error, data } = schema.safeParse(json);
+  const [issue] = error?.issues ?? [];
+  if (!issue) return data as z.infer<T>;
+  const [key] = issue.path;
+  if (key === undefined) throw new UserError(`${path} must hold an object of settings`);
+  const value = JSON.stringify((json as Record<PropertyKey, unknown>)[key])?.slice(0, 80) ?? "nothing";
+  throw new UserError(`${path}: ${String(key)} must be ${issue.message}, got ${value}`);
+}
+
+function readJson(path: string): unknown {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) throw new UserError(`no ${basename(path)} in ${dirname(path)}`);
+    throw explain(error, `can't read ${path}`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UserError(`${path} is not JSON`);
+  }
+}
+
+/** What a model's tokens mean: what meta.json in its folder says; without one GPT-2's, where the vocabulary has room for
+ * them and no tokenizer of another program there has others. */
+export function tokenizerMetaOf(folder: string, vocab_size: number): Meta | undefined {
+  const path = join(folder, "meta.json");
+  let meta: Meta;
+  try {
+    meta = checkMeta(readJson(path), path, "mend it or take it away");
+  } catch (error) {
+    if (!(error instanceof UserError) || !error.message.startsWith("no meta.json in")) throw error;
+    return vocab_size >= GPT2_META.vocab_size && !hasOtherTokens(folder) ? GPT2_META : undefined;
+  }
+  if (meta.vocab_size > vocab_size) {
+    throw new UserError(`${path} has ${meta.vocab_size} tokens, but the model in its folder ${vocab_size}`);
+  }
+  return meta;
+}
+
+/** Does a tokenizer of Hugging Face's lie in this folder that is not GPT-2's? Asked for a few tokens only. */
+function hasOtherTokens(folder: string): boolean {
+  return ["vocab.json", "tokenizer.json"].some((name) => {
+    const path = join(folder, name);
+    if (!existsSync(path)) return false;
+    const json = readJson(path) as { model?: { vocab?: unknown } } | null;
+    const vocab = (name === "vocab.json" ? json : json?.model?.vocab) as Record<string, unknown> | null | undefined;
+    return vocab?.Ġt !== 256 || vocab.Ġthe !== 262 || vocab.Ġgazed !== 50_255;
+  });
+}

@@ -1,0 +1,148 @@
+// formats/pretrained.ts: which model --init_from means, and one line where it means none.
+
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+
+import { GPT2_META } from "../../data/meta.ts";
+import { saveCheckpoint } from "../../engine/checkpoint.ts";
+import { GPT2_NAMES, type OpenedModel, openModel } from "../../formats/pretrained.ts";
+import { GPT } from "../../model.ts";
+import { serve, userError } from "../data/support.ts";
+import { temporaryFolder } from "../scripts.ts";
+import { assertSameModel, fixture, placedNames, shakenGPT } from "./support.ts";
+
+const FOLDER = temporaryFolder();
+let folders = 0;
+const newFolder = () => join(FOLDER, `folder${folders++}`);
+
+function checkpoint(model: GPT, tokenizer: Record<string, unknown> | null = null): string {
+  const folder = newFolder();
+  const state = {
+    model_args: { ...model.config },
+    config: {},
+    iter_num: 7,
+    best_val_loss: 1.5,
+    rng: { seed: 1, iteration: 7 },
+    optimizer_steps: 7,
+    tokenizer,
+  };
+  saveCheckpoint(folder, state, model.parameters);
+  return folder;
+}
+
+function readModel(opened: OpenedModel): GPT {
+  const model = new GPT(opened.modelArgs);
+  opened.read(model);
+  opened.close();
+  return model;
+}
+
+test("resume is the checkpoint of out_dir, another folder that folder's; both with the state of the run", async () => {
+  const model = shakenGPT({ bias: false });
+  const folder = checkpoint(model);
+  for (const [initFrom, outDir] of [
+    ["resume", folder],
+    [folder, "elsewhere"],
+  ] as const) {
+    const opened = await openModel(initFrom, outDir);
+    assert.equal(opened.source, folder);
+    assert.equal(opened.metadata?.iter_num, 7);
+    assert.deepEqual(opened.tokenizerMeta, GPT2_META);
+    assert.equal(placedNames(opened).length, model.parameters.length);
+    assertSameModel(readModel(opened), model);
+  }
+});
+
+test("a folder's files decide whose model it is; ckpt.json before the others", async () => {
+  for (const [name, ffn] of [
+    ["hf_gelu_new", "gelu_tanh"],
+    ["nanogpt", "gelu"],
+  ] as const) {
+    const opened = await openModel(fixture(name), "elsewhere");
+    assert.equal(opened.metadata, undefined);
+    assert.equal(opened.tokenizerMeta, undefined);
+    assert.equal(opened.source, fixture(name));
+    const model = readModel(opened);
+    assert.equal(model.config.ffn, ffn);
+    assert.ok(model.parameters.every(({ data }) => data.some((number) => number !== 0)));
+  }
+  const folder = checkpoint(shakenGPT());
+  cpSync(fixture("hf_gelu_new"), folder, { recursive: true });
+  assertSameModel(readModel(await openModel(folder, "elsewhere")), shakenGPT());
+});
+
+/** The environment in which the hub's files can only come from `endpoint`. */
+function setEnvironment(t: TestContext, changes: Record<string, string | undefined>): void {
+  const before = Object.keys(changes).map((key) => [key, process.env[key]] as const);
+  const set = (entries: Iterable<readonly [string, string | undefined]>) => {
+    for (const [key, value] of entries) {
+      if (value === undefined) delete process.env[key];
+      else process.env[key] = value;
+    }
+  };
+  set(Object.entries(changes));
+  t.after(() => set(before));
+}
+
+for (const name of GPT2_NAMES) {
+  test(`${name} is the model of that name in the hub, fetched once`, async (t) => {
+    const asked: string[] = [];
+    const endpoint = await serve(t, (request, response) => {
+      asked.push(`${request.url}`);
+      const file = `${request.url}`.split("/").at(-1)!;
+      response.end(readFileSync(join(fixture("hf_untied"), file)));
+    });
+    setEnvironment(t, {
+      HF_HOME: newFolder(),
+      HF_HUB_CACHE: undefined,
+      HF_HUB_OFFLINE: undefined,
+      HF_ENDPOINT: endpoint,
+    });
+    const first = readModel(await openModel(name, "elsewhere"));
+    const count = asked.length;
+    assert.ok(
+      asked.every((url) => url.startsWith(`/openai-community/${name}/resolve/main/`)),
+      asked.join(" "),
+    );
+    assertSameModel(readModel(await openModel(name, "elsewhere")), first);
+    assert.equal(asked.length, count);
+  });
+}
+
+test("without a network GPT-2 is one line that says which files to bring, and where to", async (t) => {
+  setEnvironment(t, { HF_HOME: newFolder(), HF_HUB_CACHE: undefined, HF_HUB_OFFLINE: "1" });
+  await assert.rejects(
+    openModel("gpt2", "elsewhere"),
+    userError(/HF_HUB_OFFLINE.*openai-community\/gpt2's config\.json/),
+  );
+});
+
+const empty = newFolder();
+mkdirSync(empty);
+const pickle = join(empty, "ckpt.pt");
+writeFileSync(pickle, "");
+for (const [what, initFrom, outDir, message] of [
+  ["resume without a checkpoint", "resume", empty, /no checkpoint in .* \(no ckpt\.json there\); train one/],
+  ["a folder without a model", empty, "out", /no checkpoint in .*folder\d+ .*resume, gpt2, gpt2-medium, .*or a folder/],
+  [
+    "no folder",
+    "gpt3",
+    "out",
+    /no checkpoint in gpt3 .*--init_from may be resume, gpt2, gpt2-medium, gpt2-large, gpt2-xl/,
+  ],
+  ["PyTorch's own file", pickle, "out", /ckpt\.pt is a file; give a folder, see docs\/formats\.md/],
+] as const) {
+  test(`one line: ${what}`, async () => {
+    await assert.rejects(openModel(initFrom, outDir), userError(message));
+  });
+}
+
+test("a checkpoint with a broken tokenizer or impossible settings is one line", async () => {
+  const broken = checkpoint(shakenGPT(), { kind: "words" });
+  await assert.rejects(openModel("resume", broken), userError(/the checkpoint in .* has a wrong field, kind/));
+  const impossible = shakenGPT();
+  impossible.config.n_head = 3;
+  await assert.rejects(openModel("resume", checkpoint(impossible)), userError(/n_embd 8 does not divide by n_head 3/));
+});
