@@ -1,0 +1,67 @@
+// A model as one ONNX file for other programs: a decoder with a cache, for any batch and length, standard operators only.
+//
+//   input_ids int32 [batch, length]; past.0.key float32 [batch, heads, past, head size], and so on for each layer
+//     -> logits [batch, length, vocabulary]; present.0.key [batch, heads, past + length, head size], and so on
+//
+// `past` is empty at first (past = 0) and then the `present` of the call before. Leaves out masks for sequences of
+// different lengths in one batch.
+
+import { join } from "node:path";
+
+import * as tf from "@tensorflow/tfjs";
+
+import type { Meta } from "../data/meta.ts";
+import { writeFileAtomic } from "../engine/atomic.ts";
+import { type FrozenBody, lowerFrozen, traceFrozen } from "../engine/frozen.ts";
+import { WeightFile } from "../engine/weight_file.ts";
+import type { GPT } from "../model.ts";
+
+const SIZES = ["batch", "length", "past"];
+
+/**
+ * Write model.onnx, config.json (the model's settings) and meta.json (what its tokens mean) into a folder. Weights of up
+ * to `most` bytes are inside of model.onnx; larger ones beside it in model.onnx.data: protobuf ends at 2 GB.
+ */
+export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: string, most = 1.9e9): Promise<void> {
+  const traces = traceFrozen(decoderOf(model), { weights: model.parameters, sizes: SIZES });
+  const bytes = model.parameters.reduce((sum, { data }) => sum + data.byteLength, 0);
+  const options = { standard: true };
+  if (bytes <= most) {
+    const constants = new Map(model.parameters.map(({ name, data }) => [name, data]));
+    writeFileAtomic(join(directory, "model.onnx"), lowerFrozen(traces, { ...options, constants }));
+  } else {
+    const file = new WeightFile(join(directory, "model.onnx.data"));
+    const weights = new Map(model.parameters.map(({ name, data }) => [name, file.add(data)]));
+    file.close();
+    writeFileAtomic(join(directory, "model.onnx"), lowerFrozen(traces, { ...options, weights }));
+  }
+  if (meta) writeFileAtomic(join(directory, "meta.json"), `${JSON.stringify(meta)}\n`);
+  writeFileAtomic(join(directory, "config.json"), `${JSON.stringify(model.config, null, 2)}\n`); // last: now it is whole
+}
+
+/** What the file computes. */
+function decoderOf(model: GPT): FrozenBody {
+  const { n_layer, n_head: H, n_embd } = model.config;
+  const D = n_embd / H;
+  return (sizes, input) => {
+    const [B, T, S] = SIZES.map((name) => sizes[name]!) as [number, number, number];
+    const ids = input("input_ids", [B, T], "int32");
+    const layers = Array.from({ length: n_layer }, (_, i) => ({
+      key: input(`past.${i}.key`, [B, H, S, D], "float32"),
+      value: input(`past.${i}.value`, [B, H, S, D], "float32"),
+    }));
+    // no number may depend on a size, so how many positions there are is counted: by adding ones
+    const before = tf.sum(tf.ones([S], "int32"));
+    const positions = tf.add(tf.cumsum(tf.ones([T], "int32"), 0, true), before);
+    const flat = (x: tf.Tensor) => tf.reshape(x, [B * H, S, D]);
+    const past = layers.map(({ key, value }) => ({ key: flat(key), value: flat(value) }));
+    const { x, added } = model.cachedForward(ids, positions, past, tf.zeros([S]));
+    const results: Record<string, tf.Tensor> = { logits: model.head(x) };
+    for (const [i, { key, value }] of layers.entries()) {
+      const join = (old: tf.Tensor, rows: tf.Tensor) => tf.concat([old, tf.reshape(rows, [B, H, T, D])], 2);
+      results[`present.${i}.key`] = join(key, added[i]!.key);
+      results[`present.${i}.value`] = join(value, added[i]!.value);
+    }
+    return results;
+  };
+}

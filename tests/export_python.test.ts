@@ -1,0 +1,148 @@
+// What tools/export.ts writes, loaded by the programs that it is for: transformers with PyTorch where a Python has them
+// (NANOGPT_PYTHON names one), and Hugging Face's tokenizers and safetensors, which are installed if need be.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import test from "node:test";
+import { GPT2_META } from "../data/meta.ts";
+import { createTokenizer } from "../data/tokenizer.ts";
+import { writeHuggingFace } from "../formats/huggingface.ts";
+import { writeNanoGPT } from "../formats/nanogpt.ts";
+import type { GPT } from "../model.ts";
+import { randomNumbers, randomText } from "./data/support.ts";
+import { shakenGPT } from "./formats/support.ts";
+import { pythonWith, runPython } from "./python.ts";
+import { madeUpText, temporaryFolder } from "./scripts.ts";
+import { assertClose, eager, randomInts } from "./support.ts";
+
+const FOLDER = temporaryFolder();
+
+const TEXTS = [
+  "Hello world! It's 2024, isn't it?  We'll see\n\n\tindented  text   ",
+  "naïve café, Ünïcödé, 東京 🙂👩‍👩‍👧 \u00a0 \u0085 \ufeff x",
+  "The end.<|endoftext|>A new document",
+  madeUpText(2000),
+  randomText(randomNumbers(7), 500),
+];
+const tokenizer = await createTokenizer(GPT2_META);
+const ids = TEXTS.map((text) => tokenizer.encode(text, { special: true }));
+
+async function logitsOf(model: GPT, tokens: Int32Array): Promise<Float32Array> {
+  const program = await eager.program(({ x }) => model.logits(x), {
+    variables: model.parameters,
+    inputs: { x: { shape: [1, tokens.length], dtype: "int32" } },
+  });
+  const logits = (await program.run({ x: tokens })).slice();
+  await program.dispose();
+  return logits;
+}
+
+const small = pythonWith(["tokenizers", "safetensors", "numpy"]);
+test("tokenizer.json, vocab.json and merges.txt give our tokens in Python; the weights are the same numbers", {
+  skip: "missing" in small && small.missing,
+}, async () => {
+  if ("missing" in small) return;
+  const [folder, model] = [join(FOLDER, "gpt2"), shakenGPT({ vocab_size: 50_257, n_embd: 2 })];
+  await writeHuggingFace(model, GPT2_META, folder);
+  const program = `
+import json, sys
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer, AddedToken, models, pre_tokenizers
+folder, texts = sys.argv[1], json.loads(sys.argv[2])
+fast = Tokenizer.from_file(folder + "/tokenizer.json")
+slow = Tokenizer(models.BPE.from_file(folder + "/vocab.json", folder + "/merges.txt"))
+slow.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+slow.add_special_tokens([AddedToken("<|endoftext|>", normalized=False)])
+ids = [[tokenizer.encode(text).ids for text in texts] for tokenizer in (fast, slow)]
+decoded = [fast.decode(row, skip_special_tokens=False) for row in ids[0]]
+weights = load_file(folder + "/model.safetensors")
+print(json.dumps(dict(ids=ids, decoded=decoded, size=fast.get_vocab_size(),
+    sums={name: [list(w.shape), str(w.dtype), float(w.astype("float64").sum())] for name, w in weights.items()})))`;
+  const said = (await runPython(small.python, program, [folder, JSON.stringify(TEXTS)])) as Record<string, unknown>;
+  assert.deepEqual(said.ids, [ids, ids]);
+  assert.deepEqual(said.decoded, TEXTS);
+  assert.equal(said.size, 50_257);
+  const sums = model.parameters.map(({ name, shape, data }) => [
+    name,
+    [[...shape], "float32", data.reduce((sum, number) => sum + number, 0)],
+  ]);
+  const theirs = said.sums as Record<string, [number[], string, number]>;
+  assert.equal(Object.keys(theirs).length, sums.length);
+  for (const [name, [shape, dtype, sum]] of sums as [string, [number[], string, number]][]) {
+    assert.deepEqual(theirs[name]?.slice(0, 2), [shape, dtype]);
+    assertClose([theirs[name]![2]], [sum], { atol: 1e-6, label: name }); // numpy adds up in another order
+  }
+});
+
+const large = pythonWith(["torch", "transformers"]);
+const LARGE = { skip: "missing" in large && large.missing };
+
+test("transformers' GPT2LMHeadModel computes our logits, with biases or without, tied or not", LARGE, async () => {
+  if ("missing" in large) return;
+  const models = [
+    shakenGPT(),
+    shakenGPT({ bias: false, ffn: "gelu_tanh" }),
+    shakenGPT({ tie_weights: false, ffn: "relu" }),
+    shakenGPT({ ffn: "silu", bias: false, tie_weights: false, n_head: 4 }),
+  ];
+  const folders = models.map((_, i) => join(FOLDER, `model${i}`));
+  for (const [i, model] of models.entries()) await writeHuggingFace(model, undefined, folders[i]!);
+  const tokens = randomInts("ids", [6], 0, 11);
+  const program = `
+import json, sys, torch
+from transformers import AutoModelForCausalLM
+answers = []
+for folder in sys.argv[2:]:
+    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert type(model).__name__ == "GPT2LMHeadModel" and model.dtype == torch.float32
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([json.loads(sys.argv[1])])).logits[0]
+    wrong = sum(len(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    answers.append(dict(logits=logits.flatten().tolist(), wrong=wrong))
+print(json.dumps(answers))`;
+  const answers = await runPython(large.python, program, [JSON.stringify([...tokens]), ...folders]);
+  for (const [i, { logits, wrong }] of (answers as { logits: number[]; wrong: number }[]).entries()) {
+    // sums of a few dozen products of numbers up to 2, through two layers, in single precision
+    assertClose(logits, await logitsOf(models[i]!, tokens), { atol: 1e-4, label: `model ${i}` });
+    assert.equal(wrong, 0);
+  }
+  assert.equal((answers as unknown[]).length, models.length);
+});
+
+test("transformers' tokenizers of an exported folder give our tokens", LARGE, async () => {
+  if ("missing" in large) return;
+  const folder = join(FOLDER, "tokenizer");
+  await writeHuggingFace(shakenGPT({ vocab_size: 50_257, n_embd: 2 }), GPT2_META, folder);
+  const program = `
+import json, sys
+from transformers import AutoTokenizer, GPT2Tokenizer
+texts = json.loads(sys.argv[2])
+auto, gpt2 = AutoTokenizer.from_pretrained(sys.argv[1]), GPT2Tokenizer.from_pretrained(sys.argv[1])
+print(json.dumps(dict(ids=[[t(text)["input_ids"] for text in texts] for t in (auto, gpt2)], eos=auto.eos_token_id)))`;
+  const said = await runPython(large.python, program, [folder, JSON.stringify(TEXTS)]);
+  assert.deepEqual(said, { ids: [ids, ids], eos: 50_256 });
+});
+
+test("PyTorch's linear layers have nanoGPT's orientation in an exported folder", LARGE, async () => {
+  if ("missing" in large) return;
+  const [folder, model] = [join(FOLDER, "nanogpt"), shakenGPT()];
+  writeNanoGPT(model, undefined, folder);
+  const program = `
+import json, sys, torch
+from safetensors.torch import load_file
+state = load_file(sys.argv[1] + "/model.safetensors")
+layer = torch.nn.Linear(8, 24)
+layer.load_state_dict({key: state["transformer.h.1.attn.c_attn." + key] for key in ("weight", "bias")})
+with torch.no_grad():
+    print(json.dumps(dict(y=layer(torch.arange(8.0)).tolist(), tied=bool((state["lm_head.weight"] == state["transformer.wte.weight"]).all()))))`;
+  const said = (await runPython(large.python, program, [folder])) as { y: number[]; tied: boolean };
+  const find = (name: string) =>
+    model.parameters.find((parameter) => parameter.name === `transformer.h.1.attn.${name}`)!;
+  const [weight, bias] = [find("c_attn.weight").data, find("c_attn.bias").data];
+  const y = Array.from(
+    bias,
+    (b, d) => b + Array.from({ length: 8 }, (_, c) => c * weight[c * 24 + d]!).reduce((a, x) => a + x),
+  );
+  assertClose(said.y, y, { atol: 1e-5, label: "y" }); // eight products of up to 14
+  assert.ok(said.tied);
+});
