@@ -2,12 +2,14 @@
 // (NANOGPT_PYTHON names one), and Hugging Face's tokenizers and safetensors, which are installed if need be.
 
 import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { GPT2_META } from "../data/meta.ts";
 import { createTokenizer } from "../data/tokenizer.ts";
 import { writeHuggingFace } from "../formats/huggingface.ts";
 import { writeNanoGPT } from "../formats/nanogpt.ts";
+import { writeOnnx } from "../formats/onnx.ts";
 import type { GPT } from "../model.ts";
 import { randomNumbers, randomText } from "./data/support.ts";
 import { shakenGPT } from "./formats/support.ts";
@@ -145,4 +147,47 @@ with torch.no_grad():
   );
   assertClose(said.y, y, { atol: 1e-5, label: "y" }); // eight products of up to 14
   assert.ok(said.tied);
+});
+
+const onnx = pythonWith(["onnx", "onnxruntime", "numpy"]);
+test("onnx.checker takes the exported ONNX model, and Python's onnxruntime computes our logits with it", {
+  skip: "missing" in onnx && onnx.missing,
+}, async () => {
+  if ("missing" in onnx) return;
+  for (const most of [1e9, 0]) {
+    const [folder, model] = [join(FOLDER, `onnx${most}`), shakenGPT({ vocab_size: 40, n_layer: 2 })];
+    const { n_layer, n_head, n_embd } = model.config;
+    mkdirSync(folder);
+    await writeOnnx(model, undefined, folder, most); // weights inside, and beside it
+    const tokens = randomInts("onnx", [2, 6], 0, 40);
+    const program = `
+import json, sys
+import numpy as np, onnx, onnxruntime
+path, shape, rows = sys.argv[1], json.loads(sys.argv[2]), np.array(json.loads(sys.argv[3]), dtype=np.int32)
+onnx.checker.check_model(path, full_check=True)
+domains = sorted({node.domain for node in onnx.load(path, load_external_data=False).graph.node})
+session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+names = [f"{layer}.{kind}" for layer in range(shape["layers"]) for kind in ("key", "value")]
+def run(ids, past):
+    feeds = {f"past.{name}": array for name, array in past.items()}
+    results = session.run(None, {"input_ids": ids, **feeds})
+    given = dict(zip([output.name for output in session.get_outputs()], results))
+    return given["logits"], {name: given[f"present.{name}"] for name in names}
+def empty(batch):
+    return {name: np.zeros((batch, shape["heads"], 0, shape["size"]), np.float32) for name in names}
+whole, _ = run(rows, empty(len(rows)))
+past, pieces = empty(len(rows)), []
+for at in range(rows.shape[1]):
+    logits, past = run(rows[:, at : at + 1], past)
+    pieces.append(logits)
+print(json.dumps(dict(domains=domains, whole=whole.ravel().tolist(), pieces=np.concatenate(pieces, 1).ravel().tolist())))`;
+    const shape = JSON.stringify({ layers: n_layer, heads: n_head, size: n_embd / n_head });
+    const rows = JSON.stringify([[...tokens.subarray(0, 6)], [...tokens.subarray(6)]]);
+    const said = await runPython(onnx.python, program, [join(folder, "model.onnx"), shape, rows]);
+    const { domains, whole, pieces } = said as { domains: string[]; whole: number[]; pieces: number[] };
+    assert.deepEqual(domains, [""], "standard operators only");
+    const expected = [...(await logitsOf(model, tokens.slice(0, 6))), ...(await logitsOf(model, tokens.slice(6)))];
+    assertClose(whole, expected, { atol: 1e-4, label: "at once" });
+    assertClose(pieces, expected, { atol: 1e-4, label: "token by token" });
+  }
 });
