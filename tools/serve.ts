@@ -1,0 +1,79 @@
+// Opens a model on a page of this machine: the browser runs it, shows the text as it comes and, for a token that is
+// clicked, what else was likely there.
+//
+//   tsx tools/serve.ts --out_dir=out-shakespeare-char
+//
+// Only this machine can reach the page, and the page reaches nothing else. Leaves out several models at once.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { configure } from "../configurator.ts";
+import { createTokenizer } from "../data/tokenizer.ts";
+import { explain, main, UserError } from "../engine/errors.ts";
+import { writeOnnx } from "../formats/onnx.ts";
+import { openModel } from "../formats/pretrained.ts";
+import { GPT } from "../model.ts";
+import { createPageServer, listen, type ModelInfo } from "./serve/server.ts";
+
+const defaults = {
+  init_from: "resume", // "resume" (out_dir's checkpoint), "gpt2" to "gpt2-large", or the folder of a model
+  out_dir: "out", // folder of the checkpoint
+  port: 0, // of 127.0.0.1; 0 takes a free one
+  open: true, // open the page in the browser
+};
+
+const MOST_BYTES = 2 ** 32; // WebAssembly's memory
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults, { usage: "Run a model in the browser." });
+
+  // 1) a folder for the exported model, removed however this ends
+  const folder = temporaryFolder();
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(0));
+
+  // 2) the model as ONNX, and what its tokens mean
+  const opened = await openModel(config.init_from, config.out_dir);
+  const { source, tokenizerMeta: meta } = opened;
+  if (!meta) throw new UserError(`${source} doesn't say what its tokens mean`);
+  const tokenizer = await createTokenizer(meta, source);
+  const model = new GPT(opened.modelArgs);
+  const weights = model.parameters.reduce((sum, { data }) => sum + data.byteLength, 0);
+  if (weights >= MOST_BYTES) {
+    const size = `${(weights / 2 ** 30).toFixed(1)} GiB`;
+    throw new UserError(`${source} has ${size} of weights and a browser takes less than 4; sample.ts runs it`);
+  }
+  opened.read(model);
+  opened.close();
+  try {
+    await writeOnnx(model, meta, folder, 0); // the weights beside it: the browser then holds them once less
+  } catch (error) {
+    throw explain(error, `can't write the model to ${folder}`);
+  }
+
+  // 3) the page
+  const info: ModelInfo = { source, config: model.config, parameters: model.numParams() };
+  const url = await listen(await createPageServer(folder, info, tokenizer), config.port);
+  console.log(`${source} is at ${url} (Ctrl-C ends it)`);
+  if (config.open) openInBrowser(url);
+});
+
+function temporaryFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), "nanogpt-serve-"));
+  } catch (error) {
+    throw explain(error, "can't make a temporary folder");
+  }
+}
+
+/** Where there is no browser, the address that was printed has to do. */
+function openInBrowser(url: string): void {
+  const commands: Partial<Record<NodeJS.Platform, string[]>> = { darwin: ["open"], win32: ["cmd", "/c", "start", ""] };
+  const [command, ...args] = [...(commands[process.platform] ?? ["xdg-open"]), url];
+  const child = spawn(command!, args, { stdio: "ignore", detached: true });
+  child.on("error", () => {});
+  child.unref();
+}
