@@ -135,6 +135,19 @@ test("eval_only says what the checkpoint is worth", async () => {
   assert.doesNotMatch(stdout, /^iter/m);
 });
 
+test("weights in 8 bits cost less than 1 % of perplexity", async () => {
+  const evaluate = async (dtype: string) => {
+    const ended = await run("sample.ts", flags({ out_dir: OUT, evaluate: join(FOLDER, "text.txt"), json: true, dtype }));
+    assert.equal(ended.code, 0, ended.stderr);
+    return JSON.parse(ended.stdout).perplexity as number;
+  };
+  writeFileSync(join(FOLDER, "text.txt"), TEXT.slice(-20_000));
+  const [float32, int8] = [await evaluate("float32"), await evaluate("int8")];
+  assert.ok(float32 > 2 && float32 < Math.exp(bigramLoss(vocabulary)), `perplexity ${float32}`);
+  assert.notEqual(int8, float32);
+  assert.ok(Math.abs(int8 / float32 - 1) < 0.01, `perplexity ${int8}, in float32 ${float32}`);
+});
+
 const TINY = { n_layer: 2, n_head: 2, n_embd: 32, block_size: 16, batch_size: 4, gradient_accumulation_steps: 1 };
 
 test("the uncompiled model has the same losses", async () => {
