@@ -8,7 +8,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { activations } from "./nn/activation.ts";
-import { cacheBias, cachedAttention, causalAttention, type KeysValues, type LayerCache } from "./nn/attention.ts";
+import { cachedAttention, causalAttention, joinHeads, type LayerCache, splitHeads } from "./nn/attention.ts";
 import { crossEntropy } from "./nn/cross_entropy.ts";
 import { dropout, type MaskSource } from "./nn/dropout.ts";
 import { embedding } from "./nn/embedding.ts";
@@ -95,12 +95,10 @@ export class CausalSelfAttention {
   /** [B, T, C] -> [B, T, C]. With a cache the positions also see those in it. */
   forward(x: tf.Tensor, mask?: MaskSource, cache?: LayerCache): tf.Tensor {
     const { n_head: H, dropout: rate } = this.config;
-    const [B, T, C] = x.shape as [number, number, number];
-    const qkv = tf.reshape(this.cAttn.forward(x), [B, T, 3, H, C / H]);
-    const heads = tf.reshape(tf.transpose(qkv, [2, 0, 3, 1, 4]), [3, B * H, T, C / H]);
-    const [query, key, value] = tf.unstack(heads) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D]; // [B*H, T, D] each
-    const seen = cache ? cachedAttention(query, key, value, cache) : causalAttention(query, key, value, rate, mask);
-    const joined = tf.reshape(tf.transpose(tf.reshape(seen, [B, H, T, C / H]), [0, 2, 1, 3]), [B, T, C]); // the heads' results side by side
+    const qkv = this.cAttn.forward(x); // [B, T, 3C]
+    if (cache) return this.cProj.forward(cachedAttention(qkv, H, cache));
+    const [query, key, value] = splitHeads(qkv, H); // [B * H, T, D] each
+    const joined = joinHeads(causalAttention(query, key, value, rate, mask), H);
     return dropout(this.cProj.forward(joined), rate, mask);
   }
 }
@@ -208,16 +206,9 @@ export class GPT {
     return this.head(last);
   }
 
-  /**
-   * `forward` for tokens [B, T] that stand at `positions` [T] (int32) and also see the `past` ones, layer by layer.
-   * @param hidden [S], added to the scores of the S past places: 0, or -1e30 for a place that holds nothing yet
-   * @returns x [B, T, C], and each layer's keys and values of the new positions
-   */
-  cachedForward(ids: tf.Tensor, positions: tf.Tensor, past: readonly KeysValues[], hidden: tf.Tensor) {
-    const bias = cacheBias(positions, hidden);
-    const caches: LayerCache[] = past.map((layer) => ({ ...layer, bias }));
-    const x = this.layers(ids, tf.gather(this.wpe.value, positions), undefined, caches);
-    return { x, added: caches.map(({ added }) => added!) };
+  /** `forward` for tokens [B, T] at `positions` (int32 [T]) that also see those in the caches, one a layer, and join them. */
+  cachedForward(ids: tf.Tensor, positions: tf.Tensor, caches: readonly LayerCache[]): tf.Tensor {
+    return this.layers(ids, tf.gather(this.wpe.value, positions), undefined, caches);
   }
 
   /** Mean cross-entropy, in nats a token, of targets [B, T] given ids [B, T]. With a mask source dropout is on. */

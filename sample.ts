@@ -11,7 +11,7 @@ import { text } from "node:stream/consumers";
 
 import { configure, sourceOf } from "./configurator.ts";
 import { createTokenizer } from "./data/tokenizer.ts";
-import { createCachedDecoder } from "./decoding/cached_decoder.ts";
+import { type CachedDecoderOptions, createCachedDecoder } from "./decoding/cached_decoder.ts";
 import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
 import { batchSize, generateTexts, type Sample } from "./decoding/generate.ts";
 import { promptLoop } from "./decoding/interactive.ts";
@@ -81,10 +81,14 @@ await main(async () => {
   };
   const ids = evaluated ? tokenizer.encode(given) : interactive ? [] : encodePrompt(given); // before the weights are read
   const engine = await createEngine(config);
-  const int8 = config.dtype === "int8";
-  const place = (name: string) => opened.tensors.place(name);
-  // where the file has the weights just as they are, the compiled model maps them: nothing to read
-  if (!config.compile || int8 || !model.parameters.every(({ name }) => place(name))) opened.read(model);
+  const { tensors } = opened;
+  // compiled, the weights go from the file to where they are used: mapped where it has them just as they are
+  const weights: CachedDecoderOptions = {
+    int8: config.dtype === "int8",
+    place: (name) => tensors.place(name),
+    read: (name, shape, into) => tensors.read(name, shape, into),
+  };
+  if (!config.compile) opened.read(model);
   const write = (text: string) => process.stdout.write(text);
   process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
 
@@ -94,7 +98,7 @@ await main(async () => {
     const bar = startProgress(ids.length - 1, 0, console.error);
     const progress = (done: number) => bar.update(done, "tokens");
     try {
-      const losses = await modelLosses(engine, model, config.compile ? { int8, place } : undefined);
+      const losses = await modelLosses(engine, model, config.compile ? weights : undefined);
       opened.close();
       const result = await evaluate(given, ids, losses, { block_size, stride: config.stride, progress });
       write(config.json ? `${JSON.stringify(result)}\n` : describe(result));
@@ -105,9 +109,7 @@ await main(async () => {
   }
 
   // 3) samples, side by side as many as memory allows
-  const decoder = config.compile
-    ? await createCachedDecoder(engine, model, { int8, place })
-    : createPlainDecoder(model);
+  const decoder = config.compile ? await createCachedDecoder(engine, model, weights) : createPlainDecoder(model);
   opened.close();
   const drawn = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
   async function answer(prompt: string, count: number, separator?: string, interrupted = () => false) {

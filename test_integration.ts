@@ -137,7 +137,10 @@ test("eval_only says what the checkpoint is worth", async () => {
 
 test("weights in 8 bits cost less than 1 % of perplexity", async () => {
   const evaluate = async (dtype: string) => {
-    const ended = await run("sample.ts", flags({ out_dir: OUT, evaluate: join(FOLDER, "text.txt"), json: true, dtype }));
+    const ended = await run(
+      "sample.ts",
+      flags({ out_dir: OUT, evaluate: join(FOLDER, "text.txt"), json: true, dtype }),
+    );
     assert.equal(ended.code, 0, ended.stderr);
     return JSON.parse(ended.stdout).perplexity as number;
   };

@@ -3,10 +3,10 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { UserError } from "../engine/errors.ts";
-import type { FrozenOptions } from "../engine/frozen.ts";
 import type { Engine } from "../engine/program.ts";
 import { bind } from "../engine/session.ts";
 import type { GPT } from "../model.ts";
+import type { CachedDecoderOptions } from "./cached_decoder.ts";
 
 /** Tokens [T + 1] -> -ln of the probability of each but the first, given those before it in the window: [T]. */
 export type WindowLosses = (ids: Int32Array) => Promise<Float32Array>;
@@ -50,11 +50,7 @@ export async function totalLoss(
  * causal model doesn't look.
  * @param frozen how the weights are kept, as the cached decoder keeps them; without it they are fed, or not compiled at all
  */
-export async function modelLosses(
-  engine: Engine,
-  model: GPT,
-  frozen?: Pick<FrozenOptions, "int8" | "place">,
-): Promise<WindowLosses> {
+export async function modelLosses(engine: Engine, model: GPT, frozen?: CachedDecoderOptions): Promise<WindowLosses> {
   const { block_size: T, vocab_size: V } = model.config;
   const inputs = {
     ids: { data: new Int32Array(T), shape: [1, T], dtype: "int32" },

@@ -9,6 +9,8 @@ import type { Decoder } from "./decoder.ts";
 import { Drawer, type Drawn, type DrawOptions } from "./draw.ts";
 import { StopFilter } from "./stop.ts";
 
+const PAUSE = 10; // ms after which other things get their turn
+
 export interface GenerateOptions extends DrawOptions {
   max_new_tokens: number;
   /** A number in [0, 1) for a sample's token number `step`. */
@@ -34,6 +36,7 @@ export async function* generate(
   const drawer = new Drawer(V, options);
   const rows = [...samples].map((sample) => ({ sample, seen: new Set(prompt), last: 0 }));
   if (max_new_tokens === 0) return;
+  let paused = performance.now();
   let logits = await decoder.start(prompt, rows.length); // [rows * V]
   for (let step = 0; ; step++) {
     const drawn: SampleToken[] = [];
@@ -46,7 +49,10 @@ export async function* generate(
     }
     yield drawn;
     if (step + 1 === max_new_tokens || samples.size === 0) return;
-    await setImmediate(); // a step blocks the process: let signals and output through
+    if (performance.now() - paused > PAUSE) {
+      await setImmediate(); // a step blocks the process: let signals and output through
+      paused = performance.now();
+    }
     logits = await decoder.next(rows.map(({ last }) => last));
   }
 }

@@ -1,7 +1,6 @@
 // A function of inputs whose sizes vary, with weights that don't change any more: what a trained model is when it is used.
-// The weights are constants of the compiled model, which ONNX Runtime lays out for its products once: fed as inputs, as
-// in training, a product with a single row takes twice as long. One session serves every size, so whatever a prompt and
-// a single token share is there once.
+// The weights are constants of the compiled model, which ONNX Runtime maps from a file and lays out for its products once;
+// they may be in 8 bits. One session serves every size, so what a prompt and a single token share is there once.
 
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,10 +22,12 @@ import { WeightFile } from "./weight_file.ts";
 export type FrozenBody = (sizes: SizeValues, input: DeclareInput) => Record<string, tf.Tensor>;
 
 export interface FrozenOptions {
-  /** Their numbers are taken from `data` when the program is made, or from `place`. */
+  /** Their numbers are taken when the program is made, from `place`, from `read` or else from `data`. */
   weights: readonly Variable[];
-  /** Where a file has a weight's float32 numbers: if one folder's files have all of them, `data` is not looked at. */
+  /** Where a file has a weight's float32 numbers: if one folder's files have all of them, they are mapped. */
   place?: ((name: string) => Place | undefined) | undefined;
+  /** Reads a weight's numbers where there is no `place`: one after the other, so that they needn't all be in memory. */
+  read?: ((name: string, shape: readonly number[], into: Float32Array) => void) | undefined;
   sizes: readonly string[];
   int8?: boolean; // matrices in 8 bits
 }
@@ -59,7 +60,9 @@ export class FrozenProgram {
     const temporary = new TemporaryFolder();
     try {
       const file = new WeightFile(join(temporary.path, "weights.bin"));
-      for (const { name, shape, data } of options.weights) {
+      for (const { name, shape, data: own } of options.weights) {
+        const data = options.read ? new Float32Array(own.length) : own;
+        options.read?.(name, shape, data);
         const value = graph.inputs.get(name)!;
         const form = options.int8 ? int8Form(graph, value) : undefined;
         stored.set(name, form ? storeInt8(file, data, shape, form.transposed) : file.add(data));

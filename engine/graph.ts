@@ -111,15 +111,17 @@ export interface CallShapes {
  */
 export interface FusedOp {
   name: string;
+  elementwise?: boolean; // one result, of the inputs' shape, element by element: any other shape would do as well
   lower(g: OpWriter, inputs: Inputs<string>, attrs: FusedAttrs, shapes: CallShapes): string | string[];
   /** The same, added to a value of the result's shape: written in place of an Add where that is the result's only use. */
   lowerInto?(g: OpWriter, into: string, inputs: Inputs<string>, attrs: FusedAttrs, shapes: CallShapes): string;
 }
 
-/** What a lowering writes with: operators of the ONNX standard by name, and constants. */
+/** What a lowering writes with: operators of the ONNX standard by name (those of ONNX Runtime: domain "com.microsoft"), and
+ * constants. */
 export interface OpWriter {
-  emit(operator: string, inputs: string[], attributes?: OpAttributes): string;
-  emitMany(results: number, operator: string, inputs: string[], attributes?: OpAttributes): string[];
+  emit(operator: string, inputs: string[], attributes?: OpAttributes, domain?: string): string;
+  emitMany(results: number, operator: string, inputs: string[], attributes?: OpAttributes, domain?: string): string[];
   float(number: number): string;
   int(number: number): string; // int64, as sizes and axes are
   ints(numbers: readonly number[]): string;

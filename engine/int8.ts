@@ -36,13 +36,16 @@ export function quantize(data: Float32Array, rows: number, columns: number, tran
       const begin = row * ofRow + block * BLOCK * ofColumn;
       const count = Math.min(BLOCK, columns - block * BLOCK);
       let largest = 0;
-      for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(data[begin + i * ofColumn]!));
+      for (let i = 0; i < count; i++) {
+        const size = Math.abs(data[begin + i * ofColumn]!);
+        if (size > largest) largest = size;
+      }
       const scale = Math.fround(largest / 127);
       scales[row * blocks + block] = scale;
       const inverse = scale > 0 ? 1 / scale : 0;
       const out = (row * blocks + block) * BLOCK;
       for (let i = 0; i < count; i++) {
-        values[out + i] = Math.max(-127, Math.min(127, Math.round(data[begin + i * ofColumn]! * inverse))) + 128;
+        values[out + i] = data[begin + i * ofColumn]! * inverse + 128.5; // the array cuts off: to the nearest, 128 is 0
       }
     }
   }

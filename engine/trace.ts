@@ -61,7 +61,8 @@ interface Entry {
 
 class TraceBackend extends tf.KernelBackend {
   graph: Graph | undefined;
-  readonly views = new WeakMap<Value, Value>(); // what a reshaped value is a view of
+  readonly sources = new WeakMap<Value, Value>(); // what a reshaped value is a view of
+  readonly views = new WeakMap<Value, Value[]>(); // all views of a value
   readonly #entries = new tf.DataStorage<Entry>(this, tf.engine());
 
   current(): Graph {
@@ -167,6 +168,27 @@ function recordMany<K extends KernelName>(
   return outputs;
 }
 
+/** The value in another shape. A view of a view is a view of the original, and there is one view of a shape. */
+function reshape(x: Value, shape: Shape): Value {
+  const source = backend.sources.get(x) ?? x;
+  const views = backend.views.get(source) ?? [source];
+  const known = views.find((view) => sameShape(view.shape, shape));
+  if (known) return known;
+  const view = record("Reshape", {}, [source], shape, x.dtype);
+  backend.sources.set(view, source);
+  backend.views.set(source, [...views, view]);
+  return view;
+}
+
+/** Work that is done element by element on values of one shape: where one of them is a view, in the shape of what it is a
+ * view of. So a chain of layers that take rows needs no reshapes in between. */
+function elementwise(inputs: readonly Value[], make: (inputs: Value[]) => Value): Value {
+  const { shape } = inputs[0]!;
+  const source = inputs.map((value) => backend.sources.get(value)).find((found) => found);
+  if (!source || !inputs.every((value) => sameShape(value.shape, shape))) return make([...inputs]);
+  return reshape(make(inputs.map((value) => reshape(value, source.shape))), shape);
+}
+
 const sameShape = (a: Shape, b: Shape) => a.length === b.length && a.every((size, i) => size === b[i]);
 const broadcast = (a: Value, b: Value): Shape => tf.backend_util.assertAndGetBroadcastShape([...a.shape], [...b.shape]);
 const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
@@ -212,7 +234,9 @@ const UNARY: Unary[] = [
   "Relu",
 ];
 UNARY.push("Round", "Rsqrt", "Sigmoid", "Sign", "Sin", "Softplus", "Sqrt", "Square", "Tanh", "LogicalNot");
-for (const kernel of UNARY) rule(kernel, "x", ([x]) => record(kernel, {}, [x], x.shape, x.dtype));
+for (const kernel of UNARY) {
+  rule(kernel, "x", (inputs) => elementwise(inputs, ([x]) => record(kernel, {}, [x!], x!.shape, x!.dtype)));
+}
 for (const kernel of ["Softmax", "LogSoftmax"] as const) {
   rule<{ dim?: number }>(kernel, "logits", ([x], { dim = -1 }) => {
     if (axisOf(dim, x) !== x.shape.length - 1) throw new TraceError(`${kernel}: only over the last axis`);
@@ -222,7 +246,9 @@ for (const kernel of ["Softmax", "LogSoftmax"] as const) {
 
 const BINARY: Unary[] = ["Add", "Sub", "Multiply", "RealDiv", "Maximum", "Minimum", "Pow", "SquaredDifference"];
 for (const kernel of BINARY) {
-  rule(kernel, "a b", ([a, b]) => record(kernel, {}, [a, b], broadcast(a, b), a.dtype));
+  rule(kernel, "a b", (inputs) =>
+    elementwise(inputs, ([a, b]) => record(kernel, {}, [a!, b!], broadcast(a!, b!), a!.dtype)),
+  );
 }
 const COMPARE: Unary[] = [
   "Equal",
@@ -281,14 +307,6 @@ rule<{ axis: number }>("ArgMax", "x", ([x], { axis }) => {
 });
 
 // shapes
-/** A view of a view is a view of the original. */
-const reshape = (x: Value, shape: Shape): Value => {
-  const source = backend.views.get(x) ?? x;
-  if (sameShape(source.shape, shape)) return source;
-  const view = record("Reshape", {}, [source], shape, x.dtype);
-  backend.views.set(view, source);
-  return view;
-};
 rule("Identity", "x", ([x]) => x);
 rule<{ dtype: tf.DataType }>("Cast", "x", ([x], { dtype }) =>
   x.dtype === dtype ? x : record("Cast", { dtype: known(dtype) }, [x], x.shape, known(dtype)),
@@ -399,9 +417,10 @@ rule<{ numSegments: number }>("UnsortedSegmentSum", "x segmentIds", ([x, ids], {
 );
 
 // a fused kernel: nn/fused.ts says what its results look like
-rule<KernelAttrs["Fused"] & { shapes: Shape[] }>("Fused", "*", (inputs, { kernel, attrs, shapes }) =>
-  recordMany("Fused", { kernel, attrs }, inputs, shapes),
-);
+rule<KernelAttrs["Fused"] & { shapes: Shape[] }>("Fused", "*", (inputs, { kernel, attrs, shapes }) => {
+  if (!kernel.elementwise) return recordMany("Fused", { kernel, attrs }, inputs, shapes);
+  return [elementwise(inputs, (given) => record("Fused", { kernel, attrs }, given, given[0]!.shape))];
+});
 
 // every other kernel that tfjs has: say its name instead of tfjs' "not registered"
 for (const { kernelName } of tf.getKernelsForBackend("cpu")) {

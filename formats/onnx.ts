@@ -15,6 +15,7 @@ import { writeFileAtomic } from "../engine/atomic.ts";
 import { type FrozenBody, lowerFrozen, traceFrozen } from "../engine/frozen.ts";
 import { WeightFile } from "../engine/weight_file.ts";
 import type { GPT } from "../model.ts";
+import type { LayerCache } from "../nn/attention.ts";
 
 const SIZES = ["batch", "length", "past"];
 
@@ -53,14 +54,11 @@ function decoderOf(model: GPT): FrozenBody {
     // no number may depend on a size, so how many positions there are is counted: by adding ones
     const before = tf.sum(tf.ones([S], "int32"));
     const positions = tf.add(tf.cumsum(tf.ones([T], "int32"), 0, true), before);
-    const flat = (x: tf.Tensor) => tf.reshape(x, [B * H, S, D]);
-    const past = layers.map(({ key, value }) => ({ key: flat(key), value: flat(value) }));
-    const { x, added } = model.cachedForward(ids, positions, past, tf.zeros([S]));
-    const results: Record<string, tf.Tensor> = { logits: model.head(x) };
-    for (const [i, { key, value }] of layers.entries()) {
-      const join = (old: tf.Tensor, rows: tf.Tensor) => tf.concat([old, tf.reshape(rows, [B, H, T, D])], 2);
-      results[`present.${i}.key`] = join(key, added[i]!.key);
-      results[`present.${i}.value`] = join(value, added[i]!.value);
+    const caches: LayerCache[] = layers.map((layer) => ({ ...layer, positions }));
+    const results: Record<string, tf.Tensor> = { logits: model.head(model.cachedForward(ids, positions, caches)) };
+    for (const [i, { updated }] of caches.entries()) {
+      results[`present.${i}.key`] = updated!.key;
+      results[`present.${i}.value`] = updated!.value;
     }
     return results;
   };

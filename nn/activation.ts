@@ -15,6 +15,7 @@ export function gelu(x: tf.Tensor): tf.Tensor {
 
 const geluKernel: FusedKernel = {
   name: "Gelu",
+  elementwise: true,
   plain: ([x]) => [tf.mul(x!, phi(x!))],
   lower: (g, inputs) => g.emit("Gelu", inputs),
 };
@@ -22,6 +23,7 @@ const geluKernel: FusedKernel = {
 /** dy, x -> dx. The derivative of x Phi(x) is Phi(x) + x phi(x), phi(x) = exp(-x^2 / 2) / sqrt(2 pi). */
 const geluGradient: FusedKernel = {
   name: "GeluGrad",
+  elementwise: true,
   plain([dy, x]) {
     const density = tf.mul(tf.exp(tf.mul(tf.square(x!), -0.5)), 1 / Math.sqrt(2 * Math.PI));
     return [tf.mul(dy!, tf.add(phi(x!), tf.mul(x!, density)))];
@@ -54,6 +56,7 @@ const CUBIC = 0.044715;
 
 const tanhKernel: FusedKernel = {
   name: "GeluTanh",
+  elementwise: true,
   plain([x]) {
     const u = tf.mul(tf.mul(x!, tf.add(1, tf.mul(CUBIC, tf.square(x!)))), SCALE);
     return [tf.mul(tf.mul(x!, 0.5), tf.add(tf.tanh(u), 1))];
@@ -64,6 +67,7 @@ const tanhKernel: FusedKernel = {
 /** dy, x -> dx. With t = tanh u the derivative is (1 + t + x (1 - t^2) u') / 2, u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2). */
 const tanhGradient: FusedKernel = {
   name: "GeluTanhGrad",
+  elementwise: true,
   plain([dy, x]) {
     const square = tf.square(x!);
     const t = tf.tanh(tf.mul(tf.mul(x!, tf.add(1, tf.mul(CUBIC, square))), SCALE));

@@ -27,6 +27,7 @@ export function dropMasked(x: tf.Tensor, keep: tf.Tensor, scale: number): tf.Ten
 
 const kernel: FusedKernel = {
   name: "Dropout",
+  elementwise: true,
   plain: ([x, keep], { scale }) => [tf.mul(tf.mul(x!, tf.cast(keep!, "float32")), scale!)],
   lower(g, [x, keep], { scale }) {
     // the mask as 0 or scale: DequantizeLinear reads bytes at the speed of memory, Where takes six times as long

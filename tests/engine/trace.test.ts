@@ -99,11 +99,31 @@ test("a view with another shape is seen as a Reshape", () => {
   const graph = trace((input) => {
     const x = input("x", [2, 3], "float32");
     const view = tf.engine().makeTensorFromDataId(x.dataId, [6], "float32"); // what some tfjs functions do inside
-    return { y: tf.neg(view), x };
+    return { y: tf.cumsum(view), x };
   });
+  const cumsum = 'Cumsum %1 {"axis":0,"exclusive":false,"reverse":false}';
   assert.equal(
     String(graph),
-    lines("%0 f32[2,3] = input x", "%1 f32[6] = Reshape %0", "%2 f32[6] = Neg %1", "return y=%2 x=%0"),
+    lines("%0 f32[2,3] = input x", "%1 f32[6] = Reshape %0", `%2 f32[6] = ${cumsum}`, "return y=%2 x=%0"),
+  );
+});
+
+test("elementwise work on views is done on what they are views of, and a view comes back to its original", () => {
+  const graph = trace((input) => {
+    const [x, z] = [input("x", [2, 3], "float32"), input("z", [3, 2], "float32")];
+    const sum = tf.add(tf.neg(tf.reshape(x, [6])), tf.reshape(z, [6]));
+    return { y: tf.reshape(sum, [2, 3]) };
+  });
+  assert.equal(
+    String(graph).replaceAll(/%\d+/g, "%"),
+    lines(
+      "% f32[2,3] = input x",
+      "% f32[3,2] = input z",
+      "% f32[2,3] = Neg %",
+      "% f32[2,3] = Reshape %",
+      "% f32[2,3] = Add % %",
+      "return y=%",
+    ),
   );
 });
 

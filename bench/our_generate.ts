@@ -1,0 +1,49 @@
+// Our side of bench/compare_generate.ts, in a process of its own: continues a prompt greedily with the weights of a folder
+// and prints one JSON line, the same figures as rival_generate.py.
+
+import { configure } from "../configurator.ts";
+import { createCachedDecoder } from "../decoding/cached_decoder.ts";
+import { continueTokens } from "../decoding/generate.ts";
+import { main } from "../engine/errors.ts";
+import { createEngine } from "../engine/program.ts";
+import { openModel } from "../formats/pretrained.ts";
+import { GPT } from "../model.ts";
+import { peakRssMb } from "./benchmark.ts";
+import { median } from "./statistics.ts";
+
+const defaults = {
+  model: "", // the folder
+  prompt: [0], // token numbers
+  tokens: 200, // new ones in a round
+  rounds: 3,
+  dtype: "float32", // or "int8"
+  threads: 2,
+};
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults, { usage: "Time our decoder.", log: () => {} });
+  const opened = await openModel(config.model, "", { log: () => {} });
+  const model = new GPT(opened.modelArgs);
+  const { tensors } = opened;
+  const engine = await createEngine({ compile: true, threads: config.threads });
+  const decoder = await createCachedDecoder(engine, model, {
+    int8: config.dtype === "int8",
+    place: (name) => tensors.place(name),
+    read: (name, shape, into) => tensors.read(name, shape, into),
+  });
+  const generate = (max_new_tokens: number) =>
+    continueTokens(decoder, config.prompt, { max_new_tokens, temperature: 0, logprobs: false, random: () => 0 });
+  await generate(1);
+  const first_token_s = process.uptime();
+  const times: number[] = [];
+  let tokens: number[] = [];
+  for (let round = 0; round < config.rounds; round++) {
+    const start = performance.now();
+    tokens = await generate(config.tokens);
+    times.push((performance.now() - start) / 1000);
+  }
+  const figures = { tokens_per_s: config.tokens / median(times), first_token_s, peak_rss_mb: peakRssMb() };
+  console.log(JSON.stringify({ tokens, ...figures }));
+  await decoder.dispose();
+  opened.close();
+});
