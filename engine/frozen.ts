@@ -127,7 +127,9 @@ export function traceFrozen(body: FrozenBody, { weights, sizes }: Pick<FrozenOpt
 
 /** The model for all sizes. Both traces have to give it: else a number that depends on a size was written as it was. */
 export function lowerFrozen(traces: Traces, options: Omit<LowerOptions, "expressions">): Uint8Array {
-  const [model, again] = traces.map(({ graph, expressions }) => lower(graph, { ...options, expressions }));
+  const { constants, ...rest } = options; // compared without: they are the same arrays, and as large as the model
+  const [model, again] = traces.map(({ graph, expressions }) => lower(graph, { ...rest, expressions }));
   if (Buffer.compare(model!, again!) !== 0) throw new Error("internal: a number of the model depends on its sizes");
-  return model!;
+  const { graph, expressions } = traces[0]!;
+  return constants ? lower(graph, { ...options, expressions }) : model!;
 }
