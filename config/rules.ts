@@ -64,7 +64,7 @@ export const rules = {
   wandb_run_name: text,
   // data
   dataset: name,
-  input: name, // a list of them where the script takes several
+  input: name,
   workers: integer(0),
   val_fraction: fraction,
   gradient_accumulation_steps: integer(1),
@@ -160,11 +160,12 @@ const combinations = [
   }),
 ];
 
-/** The rule of `key`, or where the table has none, the type of its default. */
+/** The rule of `key`, of each item where the default is a list of them; where the table has none, the default's type. */
 export function ruleFor(key: string, fallback: Value): Rule {
   const known: Record<string, Rule> = rules;
-  if (key === "input" && typeof fallback === "object") return z.array(name, "a list of texts");
-  if (Object.hasOwn(known, key) && known[key]) return known[key];
+  const rule = Object.hasOwn(known, key) ? known[key] : undefined;
+  const takesSeveral = typeof fallback === "object" && !((rule as unknown) instanceof z.ZodMiniArray);
+  if (rule) return takesSeveral ? (z.array(rule, "a list") as Rule) : rule;
   if (typeof fallback === "boolean") return flag;
   if (typeof fallback === "string") return text;
   if (typeof fallback === "number") return z.number("a number");
