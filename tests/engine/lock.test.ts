@@ -1,0 +1,123 @@
+// engine/lock.ts: one process at a time in a folder, whatever became of the one before.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { UserError } from "../../engine/errors.ts";
+import { lock } from "../../engine/lock.ts";
+import { assertRefused, launchCommand, ROOT, TSX, temporaryFolder } from "../scripts.ts";
+
+const FOLDER = temporaryFolder();
+let count = 0;
+const fresh = () => join(FOLDER, `run${count++}`);
+const write = (folder: string, holder: object | string) => {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "lock.json"), typeof holder === "string" ? holder : JSON.stringify(holder));
+};
+
+/** A process that locks the folder and says so; it ends when its stdin does. */
+function holder(folder: string) {
+  const code = `
+    import { main } from "./engine/errors.ts";
+    import { lock } from "./engine/lock.ts";
+    await main(async () => {
+      lock(${JSON.stringify(folder)}, "testing");
+      console.log("locked");
+      await new Promise((resolve) => process.stdin.on("end", resolve).resume());
+    });`;
+  return launchCommand(process.execPath, [...TSX, "--input-type=module", "-e", code], { cwd: ROOT });
+}
+
+test("the second process is refused with the first one's id, and gets the folder once that has ended", async () => {
+  const folder = fresh();
+  const first = holder(folder);
+  await first.until(/locked/);
+  const second = await holder(folder).ended;
+  assertRefused(second, new RegExp(`run\\d+ is in use: testing in process ${first.child.pid} on ${hostname()}; `));
+  first.child.stdin!.end();
+  assert.equal((await first.ended).code, 0);
+  assert.ok(!existsSync(folder), "a folder that was made for nothing stays");
+  const third = holder(folder);
+  await third.until(/locked/);
+  third.child.stdin!.end();
+  await third.ended;
+});
+
+test("a killed process leaves no lock behind", async () => {
+  const folder = fresh();
+  const first = holder(folder);
+  await first.until(/locked/);
+  first.child.kill("SIGKILL");
+  await first.ended;
+  assert.ok(existsSync(join(folder, "lock.json")));
+  const release = lock(folder, "testing");
+  assert.equal(JSON.parse(readFileSync(join(folder, "lock.json"), "utf8")).pid, process.pid);
+  release();
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test("a process id that was given to another process since is not the holder's", {
+  skip: !existsSync("/proc/self/stat") && "no /proc here",
+}, () => {
+  const folder = fresh();
+  write(folder, { pid: process.pid, host: hostname(), began: "1", what: "testing" });
+  lock(folder, "testing")();
+});
+
+test("a holder on another machine is believed", () => {
+  const folder = fresh();
+  write(folder, { pid: 1, host: "elsewhere", began: null, what: "training" });
+  assert.throws(
+    () => lock(folder, "testing"),
+    (error) => error instanceof UserError && /training in process 1 on elsewhere/.test(error.message),
+  );
+});
+
+test("a lock that was cut while it was written is none", () => {
+  const folder = fresh();
+  write(folder, '{"pid": 12');
+  lock(folder, "testing")();
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test("of four processes that find a dead one's lock at the same time, one gets it", async () => {
+  const folder = fresh();
+  const dead = spawnSync(process.execPath, ["-e", ""]).pid;
+  write(folder, { pid: dead, host: hostname(), began: "1", what: "testing" });
+  const code = `
+    import { lock } from "./engine/lock.ts";
+    process.stdin.once("data", () => {
+      try { lock(${JSON.stringify(folder)}, "testing"); console.log("got"); } catch { console.log("refused"); }
+      setInterval(() => {}, 1000);
+    });
+    console.log("ready");`;
+  const all = Array.from({ length: 4 }, () =>
+    spawn(process.execPath, [...TSX, "--input-type=module", "-e", code], { cwd: ROOT }),
+  );
+  const said = all.map((child) => {
+    let text = "";
+    child.stdout.setEncoding("utf8").on("data", (part) => {
+      text += part;
+    });
+    return () => text;
+  });
+  const until = async (pattern: RegExp) => {
+    while (!said.every((text) => pattern.test(text()))) await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  await until(/ready/);
+  for (const child of all) child.stdin.write("go\n");
+  await until(/got|refused/);
+  assert.equal(said.filter((text) => /got/.test(text())).length, 1);
+  for (const child of all) child.kill("SIGKILL");
+});
+
+test("a folder that can't be made is one line", () => {
+  assert.throws(
+    () => lock(join(ROOT, "train.ts", "out"), "testing"),
+    (error) => error instanceof UserError && /^can't make or write the folder .*train\.ts/.test(error.message),
+  );
+});
