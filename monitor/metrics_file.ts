@@ -1,0 +1,249 @@
+// metrics.jsonl, a run's numbers in its out_dir: one line of JSON an event, only ever appended to, so that a kill costs
+// at most the line it cuts. Whoever wants to show a run reads this file: plots, the monitor, reports, pandas.
+//
+//   {"event":"start","time":1764000000000,"iter":0,"resumed":false,"name":"out-a","pid":12,"config":{...},"facts":{...}}
+//   {"event":"step","time":...,"iter":0,"loss":4.17,"lr":0.00001,"grad_norm":1.9,"step_ms":21.4,"tokens_per_s":35900}
+//   {"event":"evaluate","time":...,"iter":250,"train/loss":2.4,"val/loss":2.5}
+//   {"event":"text","time":...,"iter":250,"name":"sample","text":"..."}
+//   {"event":"checkpoint","time":...,"iter":250,"seconds":0.02}
+//   {"event":"end","time":...,"iter":2001,"reason":"finished"}
+//
+// `time` is in milliseconds since 1970. A number that JSON has no word for (NaN, infinity) is null. Steps come again where
+// a run was resumed or rolled back: the later ones count.
+
+import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { join } from "node:path";
+
+import { explain, hasCode, UserError } from "../engine/errors.ts";
+import type { Callback, Metrics } from "./callback.ts";
+
+export const METRICS_FILE = "metrics.jsonl";
+
+const DIGITS = 7; // of a number: as many as a float32 has
+
+export type MetricsEvent =
+  | {
+      event: "start";
+      time: number;
+      iter: number;
+      resumed: boolean;
+      name: string;
+      pid: number;
+      config: Record<string, unknown>;
+      facts: Record<string, string | number>;
+    }
+  | ({ event: "step" | "evaluate"; time: number; iter: number } & Record<string, unknown>)
+  | { event: "text"; time: number; iter: number; name: string; text: string }
+  | { event: "checkpoint"; time: number; iter: number; seconds: number }
+  | { event: "end"; time: number; iter: number; reason: string; why?: string };
+
+/** Writes the file. */
+export function metricsFile(): Callback {
+  let file: number | undefined;
+
+  function write(event: string, iter: number, fields: Record<string, unknown>): void {
+    const line = JSON.stringify({ event, time: Date.now(), iter, ...fields }, (_, value) =>
+      typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(DIGITS)) : value,
+    );
+    writeWhole(file!, `${line}\n`);
+  }
+
+  return {
+    name: "metrics",
+    onError: "continue",
+    onTrainStart({ outDir, name, config, facts, startIter, resumed }) {
+      file = openSync(join(outDir, METRICS_FILE), "a+");
+      const { size } = fstatSync(file);
+      const last = Buffer.alloc(1);
+      // a kill or a full disk may have cut the last line: this one must not be glued to it
+      if (size > 0 && readSync(file, last, 0, 1, size - 1) === 1 && last.toString() !== "\n") writeWhole(file, "\n");
+      write("start", startIter, { resumed, name, pid: process.pid, config, facts });
+    },
+    onStep: ({ iter, metrics }) => write("step", iter, metrics),
+    onEvaluate({ iter, metrics, texts }) {
+      write("evaluate", iter, metrics);
+      for (const [name, text] of texts) write("text", iter, { name, text });
+    },
+    onCheckpoint: ({ iter, seconds }) => write("checkpoint", iter, { seconds }),
+    onTrainEnd({ iter, reason, why }) {
+      write("end", iter, { reason, why });
+      closeSync(file!);
+    },
+  };
+}
+
+/** A line is one write: a kill between two leaves whole lines. */
+function writeWhole(file: number, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
+}
+
+/** Reads a file as it grows. */
+export class MetricsReader {
+  readonly #path: string;
+  #offset = 0;
+  #rest: Buffer = Buffer.alloc(0); // of a line that isn't whole yet
+  /** Lines so far that could not be read: cut by a kill, or no event. */
+  broken = 0;
+
+  /** @param outDir a run's folder */
+  constructor(outDir: string) {
+    this.#path = join(outDir, METRICS_FILE);
+  }
+
+  /**
+   * The events that were added since the last call. Nothing where there is no file yet.
+   * @throws UserError where it can't be read
+   */
+  read(): MetricsEvent[] {
+    const bytes = this.#readBytes();
+    const end = bytes.lastIndexOf(0x0a) + 1;
+    this.#rest = bytes.subarray(end);
+    const events: MetricsEvent[] = [];
+    for (const line of bytes.toString("utf8", 0, end).split("\n")) {
+      if (line === "") continue;
+      const event = parse(line);
+      if (event) events.push(event);
+      else this.broken++;
+    }
+    return events;
+  }
+
+  #readBytes(): Buffer {
+    let file: number | undefined;
+    try {
+      file = openSync(this.#path, "r");
+      const { size } = fstatSync(file);
+      if (size < this.#offset) [this.#offset, this.#rest] = [0, Buffer.alloc(0)]; // another file by now
+      const bytes = Buffer.alloc(this.#rest.length + size - this.#offset);
+      this.#rest.copy(bytes);
+      let filled = this.#rest.length;
+      for (let got = 1; got > 0 && filled < bytes.length; filled += got, this.#offset += got) {
+        got = readSync(file, bytes, filled, bytes.length - filled, this.#offset);
+      }
+      return bytes.subarray(0, filled);
+    } catch (error) {
+      if (hasCode(error, "ENOENT")) return this.#rest;
+      throw explain(error, `can't read ${this.#path}`);
+    } finally {
+      if (file !== undefined) closeSync(file);
+    }
+  }
+}
+
+function parse(line: string): MetricsEvent | undefined {
+  try {
+    const event = JSON.parse(line);
+    return typeof event.event === "string" && typeof event.iter === "number" ? event : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A metric over the run; `iters` ascends. */
+export interface Series {
+  iters: number[];
+  values: number[];
+}
+
+type Event<Name> = Extract<MetricsEvent, { event: Name }>;
+
+/** A run as its file tells it: what was overtaken by a resumption or a roll back is gone. */
+export class History {
+  start: Event<"start"> | undefined;
+  end: Event<"end"> | undefined; // undefined while it runs, and after a kill
+  /** By name: the metrics of steps ("loss", "lr", ...) and of evaluations ("train/loss", "val/loss", ...). */
+  readonly series = new Map<string, Series>();
+  readonly texts: Event<"text">[] = [];
+  readonly checkpoints: Event<"checkpoint">[] = [];
+  /** When the last event was, in ms since 1970. */
+  time = 0;
+  /** The step that comes next, as far as the file goes. */
+  iter = 0;
+
+  add(events: readonly MetricsEvent[]): this {
+    for (const event of events) this.#add(event);
+    return this;
+  }
+
+  #add(event: MetricsEvent): void {
+    const { iter } = event;
+    this.time = event.time;
+    if (event.event === "start") {
+      if (!event.resumed) this.#forget(0); // another run in the same folder
+      this.#forget(iter);
+      this.start = event;
+      this.end = undefined;
+      this.iter = iter;
+    } else if (event.event === "step" || event.event === "evaluate") {
+      if (iter < this.iter) this.#forget(iter); // rolled back
+      for (const [name, value] of Object.entries(event)) {
+        if (name === "event" || name === "time" || name === "iter") continue;
+        if (typeof value === "number" || value === null) this.#point(name, iter, value ?? Number.NaN);
+      }
+      this.iter = event.event === "step" ? iter + 1 : iter;
+    } else if (event.event === "text") {
+      this.texts.push(event);
+    } else if (event.event === "checkpoint") {
+      if (this.checkpoints.at(-1)?.iter === iter) this.checkpoints.pop(); // a resumed run writes its first one again
+      this.checkpoints.push(event);
+    } else if (event.event === "end") {
+      this.end = event;
+      this.iter = iter;
+    }
+  }
+
+  #point(name: string, iter: number, value: number): void {
+    const series = this.series.get(name) ?? { iters: [], values: [] };
+    this.series.set(name, series);
+    while (series.iters.length > 0 && series.iters.at(-1)! >= iter) {
+      series.iters.pop();
+      series.values.pop();
+    }
+    series.iters.push(iter);
+    series.values.push(value);
+  }
+
+  /** Drop what lies at step `from` or later. */
+  #forget(from: number): void {
+    for (const [name, { iters, values }] of this.series) {
+      while (iters.length > 0 && iters.at(-1)! >= from) {
+        iters.pop();
+        values.pop();
+      }
+      if (iters.length === 0) this.series.delete(name);
+    }
+    const { texts, checkpoints } = this;
+    while (texts.length > 0 && texts.at(-1)!.iter >= from) texts.pop();
+    while (checkpoints.length > 0 && (from === 0 || checkpoints.at(-1)!.iter > from)) checkpoints.pop(); // that of `from` stays
+  }
+
+  /** The last value of a metric. */
+  last(name: string): number | undefined {
+    return this.series.get(name)?.values.at(-1);
+  }
+}
+
+/**
+ * The run in a folder, as far as it went.
+ * @throws UserError where there is none
+ */
+export function readHistory(outDir: string): History {
+  const history = new History().add(new MetricsReader(outDir).read());
+  if (!history.start) {
+    throw new UserError(
+      `no run in ${outDir} (no ${METRICS_FILE} there, or an empty one); train one, or name another folder`,
+    );
+  }
+  return history;
+}
+
+/** All values at one step; for tests and tables. */
+export function at(history: History, iter: number): Metrics {
+  const metrics: Metrics = {};
+  for (const [name, { iters, values }] of history.series) {
+    const i = iters.lastIndexOf(iter);
+    if (i >= 0) metrics[name] = values[i]!;
+  }
+  return metrics;
+}
