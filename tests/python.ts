@@ -8,7 +8,10 @@ import { join } from "node:path";
 
 import { launchCommand, ROOT } from "./scripts.ts";
 
-const SMALL = ["numpy", "safetensors", "tokenizers", "onnx", "onnxruntime"]; // wheels of some MB each
+const SMALL = ["numpy", "safetensors", "tokenizers", "onnx", "onnxruntime", "tensorboard", "wandb"]; // wheels of some MB each
+// MLflow's server alone, without the hundreds of MB that its other parts ask for
+const MLFLOW = ["mlflow", "flask", "flask_cors", "sqlalchemy", "alembic", "gunicorn"];
+const MLFLOW_VERSION = "3.17.2";
 const PATIENCE = 180_000; // ms for an installation
 
 /** A Python that can import all `packages`, or why there is none. */
@@ -18,7 +21,7 @@ export function pythonWith(packages: readonly string[]): { python: string } | { 
   if (given)
     return imports(given, packages) ? { python: given } : { missing: `${given} (NANOGPT_PYTHON) lacks ${names}` };
   if (imports("python3", packages)) return { python: "python3" };
-  if (!packages.every((name) => SMALL.includes(name))) {
+  if (!packages.every((name) => [...SMALL, ...MLFLOW].includes(name))) {
     return { missing: `python3 lacks ${names}; set NANOGPT_PYTHON to one that has them` };
   }
   return ownPython(packages);
@@ -43,22 +46,12 @@ function ownPython(packages: readonly string[]): { python: string } | { missing:
   const failed = join(folder, `no-${packages.join("-")}`); // tried once: the next run needn't wait again
   if (existsSync(failed))
     return { missing: `pip could not install ${packages.join(", ")}; remove ${folder} to try again` };
+  const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1", "--only-binary=:all:"];
   const steps: [string, string[]][] = [
     ["python3", ["-m", "venv", folder]],
-    [
-      python,
-      [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--retries=1",
-        "--only-binary=:all:",
-        ...packages,
-      ],
-    ],
+    [python, [...pip, ...packages.map((name) => (name === "mlflow" ? `mlflow-skinny==${MLFLOW_VERSION}` : name))]],
   ];
+  if (packages.includes("mlflow")) steps.push([python, [...pip, "--no-deps", `mlflow==${MLFLOW_VERSION}`]]);
   const deadline = Date.now() + PATIENCE;
   for (const [command, args] of steps) {
     const { status, stderr, error } = spawnSync(command, args, { timeout: deadline - Date.now(), encoding: "utf8" });
