@@ -15,6 +15,7 @@ import { embedding } from "./nn/embedding.ts";
 import { layerNorm } from "./nn/layer_norm.ts";
 import { linear } from "./nn/linear.ts";
 import { type Init, Parameter } from "./nn/parameter.ts";
+import { tap } from "./nn/tap.ts";
 
 export interface GPTConfig {
   block_size: number; // the longest context, in tokens
@@ -95,7 +96,7 @@ export class CausalSelfAttention {
   /** [B, T, C] -> [B, T, C]. With a cache the positions also see those in it. */
   forward(x: tf.Tensor, mask?: MaskSource, cache?: LayerCache): tf.Tensor {
     const { n_head: H, dropout: rate } = this.config;
-    const qkv = this.cAttn.forward(x); // [B, T, 3C]
+    const qkv = tap("qkv", this.cAttn.forward(x)); // [B, T, 3C]
     if (cache) return this.cProj.forward(cachedAttention(qkv, H, cache));
     const [query, key, value] = splitHeads(qkv, H); // [B * H, T, D] each
     const joined = joinHeads(causalAttention(query, key, value, rate, mask), H);
@@ -118,7 +119,8 @@ export class MLP {
   /** [B, T, C] -> [B, T, C] */
   forward(x: tf.Tensor, mask?: MaskSource): tf.Tensor {
     const activation = activations[this.config.ffn]!;
-    return dropout(this.cProj.forward(activation(this.cFc.forward(x))), this.config.dropout, mask);
+    const hidden = tap("mlp", activation(this.cFc.forward(x))); // [B, T, 4C]
+    return dropout(this.cProj.forward(hidden), this.config.dropout, mask);
   }
 }
 
@@ -138,7 +140,7 @@ export class Block {
   /** [B, T, C] -> [B, T, C] */
   forward(x: tf.Tensor, mask?: MaskSource, cache?: LayerCache): tf.Tensor {
     const attended = tf.add(x, this.attn.forward(this.ln1.forward(x), mask, cache));
-    return tf.add(attended, this.mlp.forward(this.ln2.forward(attended), mask));
+    return tap("block", tf.add(attended, this.mlp.forward(this.ln2.forward(attended), mask)));
   }
 }
 

@@ -5,23 +5,32 @@
 // Each run keeps one checkpoint in its out_dir; `--init_from=resume` goes on from it, to the bit. Left out so far:
 // several processes, number formats other than float32.
 
-import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { configure, sourceOf } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
 import { GPT2_META, readMeta } from "./data/meta.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "./data/token_file.ts";
-import { saveCheckpoint } from "./engine/checkpoint.ts";
+import { loadCheckpoint, type Metadata, saveCheckpoint } from "./engine/checkpoint.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
+import { lock } from "./engine/lock.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
 import { AdamW } from "./engine/optimizer.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
 import { fillNormal, keyOf, uniform } from "./engine/rng.ts";
+import { learningRateAt } from "./engine/schedule.ts";
 import { openModel } from "./formats/pretrained.ts";
+import type { Weights } from "./formats/weights.ts";
 import { GPT, type GPTConfig } from "./model.ts";
+import type { EndReason, Metrics, Run } from "./monitor/callback.ts";
+import { Clock } from "./monitor/clock.ts";
+import { runName, stamp } from "./monitor/file_names.ts";
+import { listenForInterrupt, resumeArguments } from "./monitor/interrupt.ts";
+import { Log } from "./monitor/log.ts";
 import { startProgress } from "./monitor/progress.ts";
+import { CallbackError, chosenCallbacks, watchRun } from "./monitor/watch.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
 const defaults = {
@@ -33,10 +42,22 @@ const defaults = {
   eval_only: false, // stop after the first evaluation
   always_save_checkpoint: true, // save at every evaluation, not only when the validation loss is the best so far
   init_from: "scratch", // or "resume" (out_dir's checkpoint), "gpt2" to "gpt2-xl", or the folder of a model
-  // logging with Weights & Biases
-  wandb_log: false, // not available yet
-  wandb_project: "owt",
+  // watching (docs/monitoring.md); metrics.jsonl and a log are always written to out_dir
+  callbacks: [] as string[], // files of your own, separated by commas, that watch the run
+  stats_interval: 0, // steps between two looks at updates, gradients and activations, a layer each; 0 for none
+  sample_interval: 0, // evaluations between two samples; 0 for none
+  tensorboard: false, // write event files to out_dir/tensorboard
+  histogram_interval: 0, // steps between histograms of weights and gradients there; 0 for none
+  mlflow_uri: "", // an MLflow server, such as http://127.0.0.1:5000
+  wandb_log: false, // to Weights & Biases, through Python's wandb
+  wandb_project: "owt", // MLflow's experiment too
   wandb_run_name: "gpt2",
+  // reacting
+  early_stop_patience: 0, // evaluations without a better validation loss until the run ends; 0 for never
+  lr_patience: 0, // the same until the learning rate is lowered; 0 for never
+  lr_factor: 0.5, // what it is multiplied by then, and at a spike
+  spike_threshold: 0, // deviations above the last steps' median loss that are a spike; 0 for none
+  rollback: false, // at a spike, or where the loss is no number, go back to the last checkpoint
   // data
   dataset: "openwebtext", // a folder under data/, or a path
   gradient_accumulation_steps: 5 * 8, // batches in a step
@@ -72,18 +93,22 @@ const defaults = {
 };
 export type TrainConfig = typeof defaults;
 
+const log = new Log();
 await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Train a GPT." });
+  const config = await configure(import.meta.url, defaults, { usage: "Train a GPT.", log: log.line });
   const { out_dir, batch_size: B, gradient_accumulation_steps: accumulation, seed } = config;
+  const chosen = await chosenCallbacks(config);
 
   // 1) data
   const folder = datasetFolder(config.dataset);
   const meta = readMeta(folder);
   const splits = { train: new TokenFile(join(folder, "train.bin")), val: new TokenFile(join(folder, "val.bin")) };
-  if (meta) console.log(`found vocab_size = ${meta.vocab_size} (inside ${shownPath(join(folder, "meta.json"))})`);
+  if (meta) log.line(`found vocab_size = ${meta.vocab_size} (inside ${shownPath(join(folder, "meta.json"))})`);
 
   // 2) model: new, or from other weights, whose shape then counts
-  const opened = config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir);
+  if (!config.eval_only) lock(out_dir, "training"); // until this process ends
+  const opened =
+    config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir, { log: log.line });
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
   const { n_layer, n_head, n_embd, block_size, bias, ffn, dropout } = config;
   const vocab_size = meta?.vocab_size ?? 50_304; // GPT-2's 50,257, rounded up to a multiple of 64
@@ -92,11 +117,11 @@ await main(async () => {
   let crop = false;
   if (opened) {
     const { source, modelArgs: saved } = opened;
-    console.log(`${resumed ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
+    log.line(`${resumed ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
     crop = !resumed && block_size < saved.block_size && sourceOf(config, "block_size") !== undefined;
     for (const key of ["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const) {
       if (saved[key] === config[key] || !sourceOf(config, key) || (crop && key === "block_size")) continue;
-      console.log(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
+      log.line(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
     }
     Object.assign(modelArgs, saved, { dropout });
     const tokens = (meta ?? GPT2_META).vocab_size;
@@ -107,8 +132,8 @@ await main(async () => {
       );
     }
   } else {
-    console.log("Initializing a new model from scratch");
-    if (!meta) console.log(`no meta.json in ${shownPath(folder)}: vocab_size is ${vocab_size}, for GPT-2's tokens`);
+    log.line("Initializing a new model from scratch");
+    if (!meta) log.line(`no meta.json in ${shownPath(folder)}: vocab_size is ${vocab_size}, for GPT-2's tokens`);
   }
   const model = new GPT(modelArgs);
   if (opened) opened.read(model);
@@ -116,40 +141,42 @@ await main(async () => {
   if (crop) model.cropBlockSize(block_size);
   const T = model.config.block_size;
   for (const split of Object.values(splits)) checkBlockSize(split, T);
-  console.log(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
-  console.log(`tokens per iteration will be: ${(accumulation * B * T).toLocaleString("en-US")}`);
+  log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
+  log.line(`tokens per iteration will be: ${(accumulation * B * T).toLocaleString("en-US")}`);
 
   // 3) optimizer
   const optimizer = new AdamW(model.decayGroups(), config);
-  if (resumed) {
-    for (const { name, shape, data } of optimizer.tensors()) opened!.tensors.read(name, shape, data);
-    optimizer.steps = resumed.optimizer_steps;
-  }
+  const readOptimizer = (tensors: Weights, metadata: Metadata) => {
+    for (const { name, shape, data } of optimizer.tensors()) tensors.read(name, shape, data);
+    optimizer.steps = metadata.optimizer_steps;
+  };
+  if (resumed) readOptimizer(opened!.tensors, resumed);
   opened?.close();
 
   // 4) the two programs: the loss alone for evaluation, and with its gradients
   const engine = await createEngine(config);
-  console.log(`device: ${engine.description}`);
+  log.line(`device: ${engine.description}`);
   const rows = microBatchSize(B, T, config.micro_batch_size);
   const micros = (accumulation * B) / rows; // micro-batches in a step
-  if (rows < B) console.log(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
+  if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
   const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens } };
   const forward = await engine.program(({ x, y }) => model.loss(x, y), spec);
   const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), { ...spec, gradients: true });
   const peak = await measurePeak(engine);
-  console.log(
+  log.line(
     `peak: ${Number((peak / 1e9).toPrecision(3))} GFLOP/s in a matrix product on this device; mfu is measured against it`,
   );
 
   const startIter = resumed?.iter_num ?? 0;
   let iterNum = startIter;
+  let savedIter = resumed ? startIter : undefined; // where out_dir has a checkpoint of this run
   let bestValLoss = resumed?.best_val_loss ?? Number.POSITIVE_INFINITY;
   const batch = { x: new Int32Array(rows * T), y: new Int32Array(rows * T) };
 
   /** Draw micro-batch number `index` of a purpose: the same sequences in every run with this seed. */
-  function getBatch(split: "train" | "val", purpose: string, index: number): typeof batch {
-    const key = keyOf(seed, purpose, split, iterNum);
+  function getBatch(split: "train" | "val", purpose: string, index: number, iter = iterNum): typeof batch {
+    const key = keyOf(seed, purpose, split, iter);
     sampleBatch(splits[split], { B: rows, T }, (row) => uniform(key, index * rows + row), batch.x, batch.y);
     return batch;
   }
@@ -159,7 +186,7 @@ await main(async () => {
     const losses = { train: 0, val: 0 };
     for (const split of ["train", "val"] as const) {
       const count = (config.eval_iters * B) / rows;
-      for (let k = 0; k < count && !interrupted; k++) {
+      for (let k = 0; k < count && !interrupted(); k++) {
         const [loss] = await forward.run(getBatch(split, "eval", k));
         losses[split] += loss! / count;
         progress.update(iterNum, `evaluating ${split} ${Math.round((100 * (k + 1)) / count)} %`);
@@ -168,17 +195,8 @@ await main(async () => {
     return losses;
   }
 
-  /** Linear warmup, then a cosine from learning_rate down to min_lr at lr_decay_iters. */
-  function learningRateAt(iter: number): number {
-    const { learning_rate, min_lr, warmup_iters, lr_decay_iters } = config;
-    if (!config.decay_lr) return learning_rate;
-    if (iter < warmup_iters) return (learning_rate * (iter + 1)) / (warmup_iters + 1);
-    if (iter > lr_decay_iters) return min_lr;
-    const done = (iter - warmup_iters) / Math.max(1, lr_decay_iters - warmup_iters);
-    return min_lr + 0.5 * (1 + Math.cos(Math.PI * done)) * (learning_rate - min_lr);
-  }
-
-  function save(): void {
+  async function save(): Promise<void> {
+    clock.lap("other");
     progress.log(`saving checkpoint to ${out_dir}`);
     const state = {
       model_args: { ...model.config },
@@ -187,6 +205,7 @@ await main(async () => {
       best_val_loss: Number.isFinite(bestValLoss) ? bestValLoss : null,
       rng: { seed, iteration: iterNum },
       optimizer_steps: optimizer.steps,
+      callbacks: watch.state(),
       tokenizer: meta ?? null,
     };
     try {
@@ -194,82 +213,120 @@ await main(async () => {
     } catch (error) {
       throw explain(error, `can't write the checkpoint to ${out_dir}`);
     }
+    savedIter = iterNum;
+    const seconds = clock.lap("checkpoint");
+    await watch.onCheckpoint({ iter: iterNum, path: join(out_dir, "ckpt.json"), seconds });
   }
 
-  // 5) the loop
-  if (!resumed && existsSync(join(out_dir, "ckpt.json"))) console.log(`the checkpoint in ${out_dir} will be replaced`);
-  try {
-    mkdirSync(out_dir, { recursive: true });
-    accessSync(out_dir, constants.W_OK);
-  } catch (error) {
-    throw explain(error, "can't make or write the folder of --out_dir");
+  /** Go back to where out_dir's checkpoint is. */
+  function rollBack(why: string): void {
+    const { metadata, tensors } = loadCheckpoint(out_dir);
+    for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
+    readOptimizer(tensors, metadata);
+    tensors.close();
+    iterNum = metadata.iter_num;
+    bestValLoss = metadata.best_val_loss ?? Number.POSITIVE_INFINITY;
+    progress.log(`${why}: back to the checkpoint of step ${iterNum}`);
   }
-  const progress = startProgress(config.max_iters, iterNum);
-  let interrupted: NodeJS.Signals | undefined;
-  // heard between two steps; once, so that the second Ctrl-C is the system's own and ends the process
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
-    process.once(signal, () => {
-      interrupted ??= signal;
-      progress.stop(); // now, because the second one ends the process without a chance to
-      progress.log(`${signal}: stopping after this step; once more ends at once`);
-    });
-  let runningMfu = -1;
-  let last = performance.now();
+
+  // 5) who watches, and may say what happens next
+  if (!resumed && existsSync(join(out_dir, "ckpt.json"))) log.line(`the checkpoint in ${out_dir} will be replaced`);
+  const clock = new Clock();
+  const progress = startProgress(config.max_iters, iterNum, log.line);
+  const watch = watchRun(chosen, config, progress, clock);
+  watch.restore(resumed?.callbacks ?? {});
+  const wish: { stop?: string; rollBack?: string } = {};
+  const tokensPerIter = accumulation * B * T;
+  const { description: device, threads } = engine;
+  const parameters = model.numParams();
+  const data = { dataset: config.dataset, vocab_size: model.config.vocab_size };
+  const run: Run = {
+    ...{ name: runName(out_dir), outDir: out_dir, config, model, engine, tokenizer: meta, micros, startIter },
+    facts: { device, threads, parameters, tokens_per_iter: tokensPerIter, micro_batch_size: rows, ...data },
+    parameters: model.parameters,
+    resumed: resumed !== undefined,
+    learningRateScale: 1,
+    log: progress.log,
+    validationBatch: () => getBatch("val", "watch", 0, 0),
+    stop(why) {
+      wish.stop ??= why;
+    },
+    rollBack(why) {
+      if (savedIter !== undefined) wish.rollBack ??= why;
+      return savedIter !== undefined;
+    },
+  };
+  const interrupted = listenForInterrupt((signal) => {
+    progress.stop(); // now, because a second one ends the process without a chance to
+    progress.log(`${signal}: stopping after this step; once more ends at once`);
+  });
+
+  // 6) the loop
+  let reason: EndReason = "finished";
+  let why: string | undefined;
+  let sound = false; // was there a step, and did it leave weights that are worth a checkpoint?
   try {
-    for (let localIter = 0; !interrupted; localIter++) {
+    if (!config.eval_only) log.open(join(out_dir, "logs", `train_${run.name}_${stamp()}.log`));
+    await watch.onTrainStart(run);
+    for (let localIter = 0; !interrupted(); localIter++) {
       // evaluate, and keep the best weights
       if (iterNum % config.eval_interval === 0 || config.eval_only) {
+        clock.lap("other");
         const losses = await estimateLoss();
-        if (interrupted) break;
-        progress.log(`step ${iterNum}: train loss ${losses.train.toFixed(4)}, val loss ${losses.val.toFixed(4)}`);
+        clock.lap("evaluate");
+        if (interrupted()) break;
+        const best = losses.val < bestValLoss;
+        if (best) bestValLoss = losses.val;
+        const metrics = { "train/loss": losses.train, "val/loss": losses.val };
+        await watch.onEvaluate({ iter: iterNum, metrics, best, texts: new Map() });
         if (config.eval_only) break;
-        if (losses.val < bestValLoss || config.always_save_checkpoint) {
-          bestValLoss = Math.min(bestValLoss, losses.val);
-          if (iterNum > 0) save();
-        }
+        if ((best || config.always_save_checkpoint) && iterNum > 0) await save();
+        if (wish.stop) break;
       }
 
       // forward and backward, micro-batch by micro-batch, then the update
+      const start = performance.now();
+      clock.lap("other");
       let lossSum = 0;
       for (let micro = 0; micro < micros; micro++) {
-        const options = { dropout: [seed, iterNum, micro], accumulate: micro > 0 };
-        const [loss] = await backward.run(getBatch("train", "train", micro), options);
+        const inputs = getBatch("train", "train", micro);
+        clock.lap("data");
+        const [loss] = await backward.run(inputs, { dropout: [seed, iterNum, micro], accumulate: micro > 0 });
+        clock.lap("compute");
         lossSum += loss!;
       }
-      optimizer.step(learningRateAt(iterNum), 1 / micros);
+      const lr = learningRateAt(iterNum, config) * run.learningRateScale;
+      const gradNorm = optimizer.step(lr, 1 / micros);
+      clock.lap("update");
 
-      // timing and logging
-      const now = performance.now();
-      const seconds = (now - last) / 1000;
-      last = now;
-      const loss = lossSum / micros;
-      if (iterNum % config.log_interval === 0) {
-        if (localIter >= 5) {
-          const mfu = model.estimateMfu(B * accumulation, seconds, peak);
-          runningMfu = runningMfu < 0 ? mfu : 0.9 * runningMfu + 0.1 * mfu;
-        }
-        const speed = `${Math.round((B * T * accumulation) / seconds).toLocaleString("en-US")} tokens/s`;
-        const times = `time ${(seconds * 1000).toFixed(2)}ms, mfu ${(runningMfu * 100).toFixed(2)}%, ${speed}`;
-        progress.log(`iter ${iterNum}: loss ${loss.toFixed(4)}, ${times}`);
-      }
-      progress.update(iterNum, `loss ${loss.toFixed(4)}`);
-      iterNum++;
-      if (iterNum > config.max_iters) break;
+      // tell it
+      const seconds = (performance.now() - start) / 1000;
+      const metrics: Metrics = { loss: lossSum / micros, lr, grad_norm: gradNorm, step_ms: 1000 * seconds };
+      metrics.tokens_per_s = tokensPerIter / seconds;
+      sound = Number.isFinite(lossSum) && Number.isFinite(gradNorm);
+      if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak);
+      await watch.onStep({ iter: iterNum++, metrics, histograms: new Map() });
+      if (wish.rollBack) rollBack(wish.rollBack);
+      delete wish.rollBack;
+      if (iterNum > config.max_iters || wish.stop) break;
     }
+    if (wish.stop) [reason, why] = ["stopped", wish.stop];
+    if (interrupted()) reason = "interrupted";
+    const keep = interrupted() || (wish.stop && config.always_save_checkpoint);
+    if (keep && sound && iterNum !== savedIter) await save();
+  } catch (error) {
+    [reason, why] = ["failed", error instanceof Error ? error.message : String(error)];
+    log.keep(`error: ${why}`);
+    if (error instanceof CallbackError && sound && iterNum !== savedIter) await save();
+    throw error;
   } finally {
     progress.stop(); // also before the line of an error
+    await watch.onTrainEnd({ iter: iterNum, reason, ...(why && { why }) });
   }
-  if (interrupted) {
-    if (iterNum > startIter) save(); // before that there is nothing new, and perhaps another run's checkpoint
+  if (wish.stop) log.line(`stopped before step ${iterNum}: ${wish.stop}`);
+  else if (interrupted()) {
     const goOn = `go on with: tsx train.ts ${resumeArguments(process.argv.slice(2))}`;
-    console.log(`stopped before step ${iterNum}; ${iterNum > 0 ? goOn : "there is nothing to save yet"}`);
-    process.exitCode = interrupted === "SIGINT" ? 130 : 143;
+    log.line(`stopped before step ${iterNum}; ${iterNum > 0 ? goOn : "there is nothing to save yet"}`);
+    process.exitCode = interrupted() === "SIGINT" ? 130 : 143;
   }
 });
-
-/** The command line's arguments with --init_from=resume for whatever --init_from was, to be pasted into a shell. */
-function resumeArguments(args: readonly string[]): string {
-  const others = args.filter((arg, i) => !/^--init_from(=|$)/.test(arg) && args[i - 1] !== "--init_from");
-  const quoted = (arg: string) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`);
-  return [...others, "--init_from=resume"].map(quoted).join(" ");
-}

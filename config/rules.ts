@@ -41,12 +41,14 @@ export const BENCHMARKS = [
   "data_loading",
   "checkpoint",
   "memory",
+  "watching",
   "scaling",
 ] as const;
 export type BenchmarkName = (typeof BENCHMARKS)[number];
 
 const FACTORS = "a list of numbers above 0";
 const UP_TO_ONE = "a number above 0, up to 1";
+const FACTOR = "a number above 0, below 1";
 const ZERO_TO_ONE = "a number from 0 to 1";
 const TEXTS = "a list of texts that are not empty";
 
@@ -59,6 +61,17 @@ export const rules = {
   eval_only: flag,
   always_save_checkpoint: flag,
   init_from: name,
+  callbacks: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
+  stats_interval: integer(0),
+  sample_interval: integer(0),
+  tensorboard: flag,
+  histogram_interval: integer(0),
+  mlflow_uri: text,
+  early_stop_patience: integer(0),
+  lr_patience: integer(0),
+  lr_factor: z.number(FACTOR).check(z.gt(0, FACTOR), z.lt(1, FACTOR)),
+  spike_threshold: amount,
+  rollback: flag,
   wandb_log: flag,
   wandb_project: text,
   wandb_run_name: text,
@@ -154,9 +167,9 @@ const combinations = [
     if (!interactive || evaluate === "") return undefined;
     return "interactive and evaluate exclude each other; give one of them";
   }),
-  together(["wandb_log"], ({ wandb_log }) => {
-    if (!wandb_log) return undefined;
-    return "wandb_log true is not available in this version; leave it false";
+  together(["histogram_interval", "tensorboard"], ({ histogram_interval, tensorboard }) => {
+    if (histogram_interval === 0 || tensorboard) return undefined;
+    return `histogram_interval ${histogram_interval} is for TensorBoard; set tensorboard to true`;
   }),
 ];
 

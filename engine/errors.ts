@@ -1,6 +1,8 @@
 // What a user did wrong, in one line. Scripts run inside `main`, which turns a UserError into that line and exit
 // code 1; every other error is a bug of ours and keeps its stack.
 
+import { inspect } from "node:util";
+
 /** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. */
 export class UserError extends Error {
   override name = "UserError";
@@ -16,13 +18,13 @@ export function explain(error: unknown, what: string): unknown {
   return error instanceof Error && "syscall" in error ? new UserError(`${what}: ${error.message}`) : error;
 }
 
-/** Run a script's body. A UserError becomes one line on stderr and exit code 1 (`DEBUG=1` adds its stack). */
+/** Run a script's body. A UserError becomes one line on stderr and exit code 1 (`DEBUG=1` adds its stack, and its cause's). */
 export async function main(body: () => Promise<void>): Promise<void> {
   try {
     await body();
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    console.error(process.env.DEBUG ? error.stack : `error: ${error.message}`);
+    console.error(process.env.DEBUG ? inspect(error) : `error: ${error.message}`);
     process.exitCode = 1;
   }
 }

@@ -38,15 +38,17 @@ export class AdamW {
   }
 
   /**
-   * Update every variable from its `grad` times `gradScale` (1 over the number of gradients that were added up).
+   * Update every variable from its `grad` times `gradScale` (1 over the number of gradients that were added up). A gradient
+   * that isn't finite would spoil every weight: then nothing is changed.
    * @returns the norm of the whole gradient before clipping
    */
   step(learningRate: number, gradScale = 1): number {
     const { beta1, beta2, grad_clip, epsilon } = this.#options;
-    this.steps++;
     let sum = 0;
     for (const { variable } of this.#states) sum += sumOfSquares(variable.grad!);
     const norm = Math.sqrt(sum) * gradScale;
+    if (!Number.isFinite(norm)) return norm;
+    this.steps++;
     const clip = grad_clip > 0 ? Math.min(1, grad_clip / (norm + 1e-6)) : 1; // as PyTorch's clip_grad_norm_
     const rate = learningRate / (1 - beta1 ** this.steps);
     const correction = 1 / Math.sqrt(1 - beta2 ** this.steps);

@@ -356,20 +356,22 @@ test("int8 is for drawing text, compiled; one run does one thing", async () => {
   await assert.rejects(check(train, "--dtype=int8"), /dtype int8 is for sample\.ts/);
 });
 
-test("wandb_log is refused, and a flag can switch a config file's off", async () => {
-  const file = write(".json", '{ "wandb_log": true }');
-  const check = (...argv: string[]) =>
-    configure(import.meta.url, { wandb_log: false }, { env: {}, log: () => {}, argv });
+test("a flag can switch a config file's off; histograms are for TensorBoard", async () => {
+  const file = write(".json", '{ "tensorboard": true, "histogram_interval": 100 }');
+  const defaults = { tensorboard: false, histogram_interval: 0 };
+  const check = (...argv: string[]) => configure(import.meta.url, defaults, { env: {}, log: () => {}, argv });
   await assert.rejects(
-    check(file),
-    (error) => error instanceof UserError && /wandb_log.*not available/.test(error.message),
+    check(file, "--no-tensorboard"),
+    (error) => error instanceof UserError && /histogram_interval 100 is for TensorBoard/.test(error.message),
   );
-  assert.equal((await check(file, "--no-wandb_log")).wandb_log, false);
+  assert.deepEqual(await check(file, "--no-tensorboard", "--histogram_interval=0"), defaults);
 });
 
 test("the rules' limits", () => {
   const limits: Record<string, { good: unknown[]; bad: unknown[] }> = {
     eval_interval: { good: [1], bad: [0] },
+    lr_factor: { good: [0.1, 0.999], bad: [0, 1] },
+    spike_threshold: { good: [0, 8.5], bad: [-1] },
     dropout: { good: [0, 0.999], bad: [1, -0.1] },
     beta2: { good: [0, 0.99], bad: [1] },
     ffn: { good: ["gelu", "gelu_tanh", "relu", "silu"], bad: ["tanh", ""] },

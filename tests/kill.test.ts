@@ -8,6 +8,7 @@ import { test } from "node:test";
 
 import { loadCheckpoint } from "../engine/checkpoint.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
+import { readHistory } from "../monitor/metrics_file.ts";
 import { flags, launch, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 const KILLS = 20;
@@ -80,12 +81,19 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
     succeed("train.ts", args("killed", { max_iters: last, eval_interval: 1, init_from: "resume" })),
     succeed("train.ts", args("calm", { max_iters: last, eval_interval: last })),
   ]);
+  const steps = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
   const states = ["killed", "calm"].map((out) => {
     const { metadata, tensors } = loadCheckpoint(join(FOLDER, out));
     tensors.close();
     assert.equal(metadata.iter_num, last);
     assert.equal(metadata.optimizer_steps, last);
-    assert.deepEqual(readdirSync(join(FOLDER, out)).sort(), ["ckpt.json", metadata.weights.file]);
+    assert.deepEqual(readdirSync(join(FOLDER, out)).sort(), [
+      "ckpt.json",
+      "logs",
+      "metrics.jsonl",
+      metadata.weights.file,
+    ]);
+    assert.deepEqual(readHistory(join(FOLDER, out)).series.get("loss")!.iters, steps(0, last));
     return readFileSync(tensors.path);
   });
   assert.ok(states[0]!.equals(states[1]!), "other weights than without the kills");

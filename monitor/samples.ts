@@ -1,0 +1,76 @@
+// Lets the model write while it trains.
+
+import { appendFileSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import * as z from "zod/mini";
+
+import { GPT2_META } from "../data/meta.ts";
+import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { createCachedDecoder } from "../decoding/cached_decoder.ts";
+import { generateTexts } from "../decoding/generate.ts";
+import { createPlainDecoder } from "../decoding/plain_decoder.ts";
+import { UserError } from "../engine/errors.ts";
+import { keyOf, uniform } from "../engine/rng.ts";
+import type { Callback, Run } from "./callback.ts";
+import { stamp } from "./file_names.ts";
+
+const TOKENS = 200;
+
+const State = z.object({ evaluations: z.int(), last: z.int() });
+
+/** Adds the text "sample" to every `interval`th evaluation, and keeps it as samples/sample_{date}_{time}.txt. */
+export function samples({ interval }: { interval: number }): Callback {
+  let run: Run;
+  let tokenizer: Tokenizer | undefined;
+  let [evaluations, last] = [0, -1]; // how many there were, and the step of the last one: a resumed run repeats it
+  return {
+    name: "samples",
+    onError: "continue",
+    onTrainStart(started) {
+      run = started;
+    },
+    async onEvaluate({ iter, texts }) {
+      if (iter !== last) evaluations++;
+      last = iter;
+      if ((evaluations - 1) % interval !== 0) return;
+      tokenizer ??= await createTokenizer(run.tokenizer ?? GPT2_META, run.outDir);
+      const text = await draw(run, tokenizer);
+      texts.set("sample", text);
+      const folder = join(run.outDir, "samples");
+      mkdirSync(folder, { recursive: true });
+      appendFileSync(join(folder, `sample_${stamp()}.txt`), `after ${iter} steps:\n${text}\n`); // two in a second: both
+    },
+    state: () => ({ evaluations, last }),
+    restore(state) {
+      ({ evaluations, last } = State.parse(state));
+    },
+  };
+}
+
+/** The same seed each time: what differs is the model. */
+async function draw({ model, engine, config, validationBatch }: Run, tokenizer: Tokenizer): Promise<string> {
+  const prompt = newline(tokenizer) ?? [validationBatch().x[0]!];
+  const decoder = config.compile ? await createCachedDecoder(engine, model) : createPlainDecoder(model);
+  try {
+    const random = (_: number, step: number) => uniform(keyOf(Number(config.seed), "sample"), step);
+    const options = { max_new_tokens: TOKENS, temperature: 0.8, top_k: 200, random };
+    let text = "";
+    for await (const [sample] of generateTexts(decoder, tokenizer, prompt, [0], options)) {
+      text = sample!.text;
+    }
+    return text;
+  } finally {
+    await decoder.dispose();
+  }
+}
+
+/** A line's end, after which anything may come; undefined where the dataset has none. */
+function newline(tokenizer: Tokenizer): number[] | undefined {
+  try {
+    return tokenizer.encode("\n");
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
+}
