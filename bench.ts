@@ -1,4 +1,4 @@
-// How fast everything is: seven benchmarks by name, each a file under bench/.
+// How fast everything is: eight benchmarks by name, each a file under bench/.
 //
 //   tsx bench.ts                                            # all of them, the training step first: some two minutes
 //   tsx bench.ts --benchmark=training_throughput --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
@@ -17,7 +17,7 @@ import { main, UserError } from "./engine/errors.ts";
 
 const defaults = {
   // benchmark
-  benchmark: "", // training_throughput, sampling, startup, data_loading, checkpoint, memory, scaling, or all; without a name --json and --profile run training_throughput, --compare its file's, and else all run
+  benchmark: "", // training_throughput, sampling, startup, data_loading, checkpoint, memory, watching, scaling, or all; without a name --json and --profile run training_throughput, --compare its file's, and else all run
   steps: 30, // timed training steps
   warmup: 5, // steps before them
   rounds: 0, // how often whole processes and slow things are measured; 0 for 5, or 2 where all benchmarks run
@@ -70,6 +70,7 @@ const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {
   data_loading: async () => (await import("./bench/data_loading.ts")).dataLoading,
   checkpoint: async () => (await import("./bench/checkpoint.ts")).checkpoint,
   memory: async () => (await import("./bench/memory.ts")).memory,
+  watching: async () => (await import("./bench/watching.ts")).watching,
   scaling: async () => (await import("./bench/scaling.ts")).scaling,
 };
 

@@ -26,6 +26,7 @@ const FIGURES: Record<string, string[]> = {
   data_loading: ["batch_ms", "batch_tokens_per_s", "read_tokens_per_s", "encode_tokens_per_s"],
   checkpoint: ["save_mb_per_s", "load_mb_per_s", "bytes"],
   memory: ["peak_rss_mb", "runtime_mb", "weights_mb", "gradients_mb", "optimizer_mb"],
+  watching: ["step_ms", "watched_step_ms"],
   scaling: ["ms_median[base]", "ms_median[n_embd=16]", "peak_rss_mb[batch_size=8]", "mfu[block_size=16]"],
 };
 
