@@ -16,7 +16,7 @@ import { fitExponent, median, round } from "./statistics.ts";
 export const scaling: Benchmark = async (settings, progress) => {
   const { n_layer, n_head, n_embd, block_size, batch_size, rounds } = settings;
   const base: Shape = { n_layer, n_head, n_embd, block_size, batch_size };
-  if (settings.to !== "") await report.prepareScaling(settings.to);
+  if (settings.to !== "") report.prepareScaling(settings.to);
   const points = new Map<string, Point>();
   const axes = Object.fromEntries(
     AXES.map((axis) => [

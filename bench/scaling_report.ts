@@ -5,7 +5,8 @@ import { basename, dirname } from "node:path";
 
 import type { BenchSettings } from "../bench.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, UserError } from "../engine/errors.ts";
+import { explain } from "../engine/errors.ts";
+import type { Option } from "../monitor/draw.ts";
 import { count, type Metric } from "./benchmark.ts";
 import type { StepRun } from "./child.ts";
 import { machineOf, versions } from "./report.ts";
@@ -90,8 +91,7 @@ function exponent(value: number): string {
 }
 
 /** Find out whether TO.md and TO.svg can be made, before minutes of measuring. */
-export async function prepareScaling(to: string): Promise<void> {
-  await loadEcharts();
+export function prepareScaling(to: string): void {
   try {
     mkdirSync(dirname(to), { recursive: true });
   } catch (error) {
@@ -179,22 +179,9 @@ function spread(values: readonly number[]): number {
   return median(values.map((value) => Math.abs(value - middle))) / middle;
 }
 
-const COLORS: Record<Axis, string> = {
-  n_layer: "#1f6fb4",
-  n_embd: "#d1495b",
-  block_size: "#2e8b57",
-  batch_size: "#b8860b",
-};
-
-function loadEcharts() {
-  return import("echarts").catch(() => {
-    throw new UserError("--to draws with echarts, which is not installed; run: npm install --include=dev");
-  });
-}
-
 /** Three panels against the factor of the size, all axes in each: time, memory, share of the peak rate. */
 async function picture(scaling: Scaling): Promise<string> {
-  const echarts = await loadEcharts();
+  const { colorOf, drawSvg } = await import("../monitor/draw.ts");
   const legend = (axis: Axis) => {
     const of = (cost: Cost) => exponent(scaling.exponents[axis][cost].value);
     return `${axis}: time ^${of("time")}, memory ^${of("memory")}`;
@@ -209,11 +196,8 @@ async function picture(scaling: Scaling): Promise<string> {
   const [width, left, gap] = [990, 56, 60];
   const panelWidth = (width - left - 20 - 2 * gap) / 3;
   const place = (i: number) => left + i * (panelWidth + gap);
-  const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width, height: 390 });
-  chart.setOption({
-    backgroundColor: "#ffffff",
-    animation: false,
-    legend: { bottom: 6, itemGap: 22, data: AXES.map(legend) },
+  const option: Option = {
+    legend: { bottom: 6, left: "center", width: 640, itemGap: 14, data: AXES.map(legend) },
     title: panels.map(({ title }, i) => ({
       text: title,
       left: place(i) + panelWidth / 2,
@@ -221,7 +205,7 @@ async function picture(scaling: Scaling): Promise<string> {
       textAlign: "center" as const,
       textStyle: { fontSize: 14, fontWeight: "normal" as const },
     })),
-    grid: panels.map((_, i) => ({ left: place(i), width: panelWidth, top: 44, bottom: 96 })),
+    grid: panels.map((_, i) => ({ left: place(i), width: panelWidth, top: 44, bottom: 112 })),
     xAxis: panels.map((_, i) => ({
       gridIndex: i,
       type: "log" as const,
@@ -239,21 +223,19 @@ async function picture(scaling: Scaling): Promise<string> {
       return { gridIndex: i, type: "log" as const, logBase: 2, ...powersAround(all) };
     }),
     series: panels.flatMap(({ value }, i) =>
-      AXES.map((axis) => ({
+      AXES.map((axis, color) => ({
         name: legend(axis),
         type: "line" as const,
         xAxisIndex: i,
         yAxisIndex: i,
         symbolSize: 6,
-        itemStyle: { color: COLORS[axis] },
-        lineStyle: { width: 2, color: COLORS[axis] },
+        itemStyle: { color: colorOf(color) },
+        lineStyle: { width: 2, color: colorOf(color) },
         data: scaling.axes[axis].map(({ shape, runs }) => [shape[axis] / scaling.base[axis], median(runs.map(value))]),
       })),
     ),
-  });
-  const svg = chart.renderToSVGString();
-  chart.dispose();
-  return svg;
+  };
+  return drawSvg(option, { width, height: 406 });
 }
 
 /** The powers of 2 that hold all values between them: an axis' ends. */

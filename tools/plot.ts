@@ -1,0 +1,146 @@
+// Pictures of a run, or of several one over the other, from what they wrote to metrics.jsonl; for attention, from the
+// checkpoint.
+//
+//   tsx tools/plot.ts --out_dir=out-shakespeare-char                   # all that there is, as SVG and PNG
+//   tsx tools/plot.ts --out_dir=out-a,out-b --kind=training_curves --to=curves.svg
+//   tsx tools/plot.ts --out_dir=out-a --kind=attention --start="O Romeo" --layer=0
+//
+// They go to visualizations/ in the first run's folder. monitor/plots.ts says how each kind looks.
+
+import { extname } from "node:path";
+
+import { configure } from "../configurator.ts";
+import { writeFileAtomic } from "../engine/atomic.ts";
+import { explain, main, UserError } from "../engine/errors.ts";
+import type { Format } from "../monitor/draw.ts";
+import { runName } from "../monitor/file_names.ts";
+import { readHistory } from "../monitor/metrics_file.ts";
+import type { NamedRun } from "../monitor/plots.ts";
+
+const defaults = {
+  out_dir: ["out"], // a run's folder, or several, separated by commas: they are drawn one over the other
+  kind: "all", // training_curves, learning_rate, throughput, time_split, comparison (lowest validation losses), attention, or all but the last
+  formats: ["svg", "png"], // what to write
+  to: "", // a file for one picture, its ending says how; if empty they get names in the first run's visualizations/
+  // attention
+  start: "\n", // the text that the model reads
+  layer: 0, // of the model, the first being 0
+};
+type Config = Readonly<typeof defaults>;
+
+/** The kinds that are drawn from histories: what they need, and the picture. */
+const KINDS = ["training_curves", "learning_rate", "throughput", "time_split", "comparison"] as const;
+type Kind = (typeof KINDS)[number];
+const NEEDS: Record<Kind, string[]> = {
+  training_curves: ["loss", "train/loss", "val/loss"],
+  learning_rate: ["lr"],
+  throughput: ["tokens_per_s"],
+  time_split: ["time/compute"],
+  comparison: ["val/loss"],
+};
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults, { usage: "Draw pictures of runs." });
+  const { out_dir, kind, to } = config;
+  const known = [...KINDS, "attention", "all"];
+  if (!known.includes(kind)) throw new UserError(`--kind must be ${known.join(", ")}, got ${JSON.stringify(kind)}`);
+  if (out_dir.length === 0) throw new UserError("--out_dir names no run");
+  const wrong = config.formats.find((format) => !isFormat(format));
+  if (wrong !== undefined || config.formats.length === 0) {
+    throw new UserError(`--formats must be svg, png or both, got ${JSON.stringify(wrong ?? "")}`);
+  }
+  const file = to === "" ? undefined : to;
+  if (file !== undefined && !isFormat(extname(file).slice(1))) {
+    throw new UserError(`--to=${file} must end in .svg or .png`);
+  }
+  if (file !== undefined && kind === "all") throw new UserError("--to takes one picture; say which with --kind");
+
+  const pictures = kind === "attention" ? await attention(config) : await ofHistories(config);
+  const { encode, writePlot } = await import("../monitor/draw.ts");
+  const formats = config.formats as Format[];
+  const date = new Date();
+  for (const [name, svg] of pictures) {
+    if (file === undefined) {
+      for (const path of await writePlot(out_dir[0]!, name, svg, { formats, date })) console.log(`wrote ${path}`);
+      continue;
+    }
+    const bytes = await encode(svg, extname(file).slice(1) as Format);
+    try {
+      writeFileAtomic(file, bytes);
+    } catch (error) {
+      throw explain(error, `can't write --to=${file}`);
+    }
+    console.log(`wrote ${file}`);
+  }
+});
+
+function isFormat(format: string): format is Format {
+  return format === "svg" || format === "png";
+}
+
+/** All kinds that were asked for and that the runs have the numbers of, by name. */
+async function ofHistories({ out_dir, kind }: Config): Promise<[name: string, svg: string][]> {
+  const names = out_dir.map(runName);
+  const runs = out_dir.map((folder, i): NamedRun => {
+    const isUnique = names.filter((name) => name === names[i]).length === 1;
+    return { name: isUnique ? names[i]! : folder, history: readHistory(folder) };
+  });
+  const plots = await import("../monitor/plots.ts"); // half a second, after the mistakes
+  const draw: Record<Kind, () => string> = {
+    training_curves: () => plots.plotTrainingCurves(runs),
+    learning_rate: () => plots.plotLearningRate(runs),
+    throughput: () => plots.plotThroughput(runs),
+    time_split: () => plots.plotTimeSplit(runs),
+    comparison: () =>
+      plots.plotComparison(runs.map(lowest), { unit: "lowest validation loss (nats per token)", better: "lower" }),
+  };
+  const pictures: [string, string][] = [];
+  for (const name of KINDS) {
+    if (kind !== "all" && kind !== name) continue;
+    const lacking = runs.filter(({ history }) => !NEEDS[name].some((metric) => history.series.has(metric)));
+    if (lacking.length < runs.length && !(kind === "all" && name === "comparison" && runs.length === 1)) {
+      pictures.push([name, draw[name]()]);
+    } else if (kind === name) {
+      throw new UserError(`nothing to draw as ${name}: no ${NEEDS[name].join(", ")} in ${out_dir.join(", ")} yet`);
+    }
+  }
+  if (pictures.length === 0) throw new UserError(`nothing to draw: no steps in ${out_dir.join(", ")} yet`);
+  return pictures;
+}
+
+function lowest({ name, history }: NamedRun): { label: string; mean: number } {
+  const values = (history.series.get("val/loss")?.values ?? []).filter(Number.isFinite);
+  return { label: name, mean: values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY) };
+}
+
+/** What a layer of the checkpoint's model looks at while it reads a text. */
+async function attention({ out_dir, start, layer }: Config): Promise<[name: string, svg: string][]> {
+  const [folder] = out_dir;
+  if (out_dir.length > 1) throw new UserError(`attention is of one model; name one --out_dir, not ${out_dir.length}`);
+  const { openModel } = await import("../formats/pretrained.ts");
+  const opened = await openModel("resume", folder!);
+  const { n_layer, block_size } = opened.modelArgs;
+  if (!Number.isInteger(layer) || layer < 0 || layer >= n_layer) {
+    throw new UserError(`--layer must be an integer from 0 to ${n_layer - 1} (the model in ${folder}), got ${layer}`);
+  }
+  if (!opened.tokenizerMeta) throw new UserError(`${folder} doesn't say what its tokens mean`);
+  const { createTokenizer } = await import("../data/tokenizer.ts");
+  const tokenizer = await createTokenizer(opened.tokenizerMeta, folder);
+  const ids = tokenizer.encode(start, { special: true });
+  const { MOST_TOKENS, plotAttention } = await import("../monitor/plots.ts");
+  const most = Math.min(block_size, MOST_TOKENS);
+  if (ids.length === 0 || ids.length > most) {
+    const why = block_size < MOST_TOKENS ? "the model reads no more" : "a picture shows no more";
+    throw new UserError(`--start must be 1 to ${most} tokens (${why}), got ${ids.length}`);
+  }
+  const { GPT } = await import("../model.ts");
+  const { useEagerBackend } = await import("../engine/device.ts");
+  const { attentionMaps } = await import("../decoding/attention_maps.ts");
+  const model = new GPT(opened.modelArgs);
+  opened.read(model);
+  opened.close();
+  await useEagerBackend();
+  const weights = attentionMaps(model, ids)[layer]!;
+  const tokens = ids.map((id) => tokenizer.decode([id]));
+  return [["attention", plotAttention({ tokens, weights, layer })]];
+}
