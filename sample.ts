@@ -6,7 +6,8 @@
 //
 // stdout is for the text (or JSON) alone; everything else goes to stderr.
 
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 
 import { configure, sourceOf } from "./configurator.ts";
@@ -18,11 +19,13 @@ import { promptLoop } from "./decoding/interactive.ts";
 import { jsonOutput, textOutput } from "./decoding/output.ts";
 import { createPlainDecoder } from "./decoding/plain_decoder.ts";
 import { unescapeStop } from "./decoding/stop.ts";
+import { writeFileAtomic } from "./engine/atomic.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
 import { openModel } from "./formats/pretrained.ts";
 import { GPT } from "./model.ts";
+import { stamp } from "./monitor/file_names.ts";
 import { startProgress } from "./monitor/progress.ts";
 
 const defaults = {
@@ -43,6 +46,7 @@ const defaults = {
   min_p: 0, // draw among those that are at least this share as likely as the likeliest; 0 for all of them
   seed: 1337, // the same seed gives the same text
   json: false, // a line of JSON for each sample: sample, prompt, text, tokens, logprobs, finish (length, stop, or interrupt); with evaluate one of its figures
+  save: false, // keep the samples in out_dir too, as samples/sample_{date}_{time}.txt
   // how well the model predicts a text
   evaluate: "", // a text file: print its perplexity and bits per byte instead of drawing
   stride: 0, // tokens from one window to the next: each token sees block_size - stride before it, or more; 1 is exact and slow, 0 is block_size / 2
@@ -89,7 +93,11 @@ await main(async () => {
     read: (name, shape, into) => tensors.read(name, shape, into),
   };
   if (!config.compile) opened.read(model);
-  const write = (text: string) => process.stdout.write(text);
+  const written: string[] = []; // to be saved
+  const write = (text: string) => {
+    if (config.save) written.push(text);
+    process.stdout.write(text);
+  };
   process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
 
   // 2) how well it predicts a text
@@ -142,7 +150,20 @@ await main(async () => {
     const times = `in ${(drawn.ms / 1000).toFixed(2)} s, the first after ${drawn.firstMs.toFixed(0)} ms`;
     console.error(`${drawn.tokens} tokens ${times}: ${speed} tokens/s (${engine.description})`);
   }
+  if (config.save) console.error(`saved ${saveSamples(config.out_dir, written.join(""))}`);
 });
+
+/** Write samples into a run's folder; gives the file's path. */
+function saveSamples(outDir: string, samples: string): string {
+  const path = join(outDir, "samples", `sample_${stamp()}.txt`);
+  try {
+    mkdirSync(join(outDir, "samples"), { recursive: true });
+    writeFileAtomic(path, samples);
+  } catch (error) {
+    throw explain(error, "can't save the samples");
+  }
+  return path;
+}
 
 /** The prompt itself, the text of the file after FILE:, or standard input for "-". */
 async function readStart(start: string): Promise<string> {

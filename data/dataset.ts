@@ -15,9 +15,13 @@ export function datasetFolder(dataset: string): string {
   const places = isName ? [join(DATA, dataset), resolve(dataset)] : [resolve(dataset)];
   const found = places.find((place) => statSync(place, { throwIfNoEntry: false })?.isDirectory());
   if (found !== undefined && dataset !== "") return found;
-  const known = readdirSync(DATA).filter((name) => existsSync(join(DATA, name, "prepare.ts")));
-  const commands = known.map((name) => `${name} (${prepareCommand(join(DATA, name))})`);
+  const commands = knownDatasets().map((name) => `${name} (${prepareCommand(join(DATA, name))})`);
   throw new UserError(`no dataset "${dataset}"; there are: ${commands.join(", ")}; or give the path of a folder`);
+}
+
+/** The names of the datasets that can be prepared: the folders of data/ that have a prepare.ts. */
+export function knownDatasets(): string[] {
+  return readdirSync(DATA).filter((name) => existsSync(join(DATA, name, "prepare.ts")));
 }
 
 /** The command that makes the files of a dataset's folder. */

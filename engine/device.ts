@@ -15,7 +15,7 @@ export function defaultThreads(): number {
 }
 
 /** Cores of the whole machine, or undefined where the system doesn't tell. */
-function physicalCores(): number | undefined {
+export function physicalCores(): number | undefined {
   try {
     if (process.platform === "darwin") {
       return Number(execFileSync("sysctl", ["-n", "hw.physicalcpu"], { encoding: "utf8" })) || undefined;

@@ -2,7 +2,7 @@
 // tests of its own, under decoding/.
 
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
@@ -237,6 +237,17 @@ test("evaluate: as text and as JSON; the strides and the twin", async () => {
   }
   assert.equal(JSON.parse(plain).stride, 1);
   assert.notEqual(JSON.parse(plain).loss, loss);
+});
+
+test("--save keeps what was printed, in a file named after the time", async () => {
+  const { code, stdout, stderr } = await sample([...SMALL, "--save=true"]);
+  assert.equal(code, 0, stderr);
+  const [name, ...others] = readdirSync(join(FOLDER, "out", "samples"));
+  assert.deepEqual(others, []); // and no other test's samples were kept
+  assert.match(name!, /^sample_\d{8}_\d{6}\.txt$/);
+  const path = join("out", "samples", name!);
+  assert.ok(stderr.endsWith(`\nsaved ${path}\n`), stderr);
+  assert.equal(readFileSync(join(FOLDER, path), "utf8"), stdout);
 });
 
 // ---- mistakes ----------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ export function launch(script: string, args: readonly string[], options: LaunchO
 /** Start any program, without the settings of whoever runs the tests. */
 export function launchCommand(command: string, args: readonly string[], options: LaunchOptions = {}): Running {
   const { cwd = ROOT, env = {}, timeout = 120_000 } = options;
-  const inherited = Object.entries(process.env).filter(([key]) => !/^(NANOGPT_|NODE_|DEBUG$)/.test(key));
+  const inherited = Object.entries(process.env).filter(([key]) => !/^(NANOGPT_|NODE_(?!V8_COVERAGE)|DEBUG$)/.test(key));
   const child = spawn(command, args, { cwd, env: { ...Object.fromEntries(inherited), ...env } });
   const text = { stdout: "", stderr: "" };
   const waiting = new Set<() => void>();

@@ -1,0 +1,74 @@
+// The runner as a child, on small test files: what it counts, how it closes, how it ends.
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+
+import { assertRefused, type Ended, run, temporaryFolder } from "./scripts.ts";
+
+const FOLDER = temporaryFolder();
+
+function fixture(name: string, body: string): string {
+  const path = join(FOLDER, `${name}.test.ts`);
+  writeFileSync(path, `import { describe, test } from "node:test";\n${body}\n`);
+  return path;
+}
+
+const passing = fixture("passing", 'test("one", () => {}); describe("more", () => { test("two", () => {}); });');
+const mixed = fixture(
+  "mixed",
+  'test("good", () => {}); test("bad", () => { throw new Error("no"); }); test.skip("later", () => {}); test.todo("some day");',
+);
+const empty = fixture("empty", "export { describe, test };");
+const broken = fixture("broken", 'throw new Error("while loading");');
+
+function closes({ code, stdout, stderr }: Ended, line: string, expected: number): void {
+  assert.equal(stdout.trimEnd().split("\n").at(-1), line, stdout + stderr);
+  assert.equal(code, expected);
+}
+
+test("all passed: exit code 0, suites don't count, and every name is shown", async () => {
+  const ended = await run("tests/run.ts", [passing]);
+  closes(ended, "2 passed, 0 failed, 0 skipped", 0);
+  assert.match(ended.stdout, /✔ one /);
+});
+
+test("one failure ends with 1; skipped and to-do tests are told apart from passed ones", async () => {
+  const ended = await run("tests/run.ts", [passing, mixed]);
+  closes(ended, "3 passed, 1 failed, 2 skipped", 1);
+  assert.match(ended.stdout, /✖ bad /);
+});
+
+test("a file without a test, or one that breaks, has not passed", async () => {
+  const ended = await run("tests/run.ts", [passing, empty]);
+  closes(ended, "2 passed, 1 failed, 0 skipped", 1);
+  assert.match(ended.stderr, /^error: no test in .*empty\.test\.ts\n$/);
+  closes(await run("tests/run.ts", [broken]), "0 passed, 1 failed, 0 skipped", 1);
+});
+
+test("--test takes the tests of that name; none is no success", async () => {
+  closes(await run("tests/run.ts", [passing, mixed, "--test=^good$"]), "1 passed, 0 failed, 0 skipped", 0);
+  const none = await run("tests/run.ts", [passing, mixed, "--test=nobody"]);
+  closes(none, "0 passed, 0 failed, 0 skipped", 1);
+  assert.match(none.stderr, /^error: no test's name matches nobody\n$/);
+});
+
+test("--module and --suite run what they name", async () => {
+  const ended = await run("tests/run.ts", ["--module=data/text.ts", "--suite=unit"]);
+  closes(ended, "3 passed, 0 failed, 0 skipped", 0);
+  assert.match(ended.stdout, /✔ a byte order mark goes/);
+});
+
+test("mistakes are one line, and nothing runs", async () => {
+  const mistakes: [string[], RegExp][] = [
+    [["model.ts"], /model\.ts is not a test file/],
+    [["--suite=all"], /no suite all/],
+    [["--module=nowhere.ts", passing], /no such file/],
+  ];
+  for (const [args, message] of mistakes) {
+    const ended = await run("tests/run.ts", args);
+    assertRefused(ended, message);
+    assert.equal(ended.stdout, "");
+  }
+});

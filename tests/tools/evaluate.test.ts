@@ -1,0 +1,88 @@
+// tools/evaluate.ts as a person runs it, on a tiny checkpoint with random weights. The figures themselves are tested in
+// tests/decoding/evaluate.test.ts.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, test } from "node:test";
+
+import { readMeta } from "../../data/meta.ts";
+import { modelLosses, totalLoss } from "../../decoding/evaluate.ts";
+import { saveCheckpoint } from "../../engine/checkpoint.ts";
+import { assertRefused, contentsOf, type Ended, run, temporaryFolder, tinyDataset } from "../scripts.ts";
+import { eager, shaken } from "../support.ts";
+
+const FOLDER = temporaryFolder();
+const WORDS = tinyDataset(FOLDER, 3000); // 300 of them in val.bin
+const META = readMeta(WORDS)!;
+const model = shaken({ block_size: 16, vocab_size: META.vocab_size });
+
+const evaluateIn = (...args: string[]) => run("tools/evaluate.ts", ["--threads=1", ...args], { cwd: FOLDER });
+const results = (outDir: string) => readdirSync(join(FOLDER, outDir, "evaluation"));
+
+before(() => {
+  const state = { iter_num: 7, best_val_loss: null, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
+  const about = { model_args: { ...model.config }, config: { dataset: WORDS }, tokenizer: META };
+  saveCheckpoint(join(FOLDER, "run"), { ...state, ...about }, model.parameters);
+});
+
+/** stdout of a run that must succeed. */
+function ok({ code, stdout, stderr }: Ended): string {
+  assert.equal(code, 0, stdout + stderr);
+  return stdout;
+}
+
+test("the split that the checkpoint was trained beside: printed, and written under the run's and the dataset's name", async () => {
+  const stdout = ok(await evaluateIn("--out_dir=run"));
+  assert.match(stdout, /^val of .*words by run after 7 steps\ntokens: +300, all but the first predicted\n/);
+  const [name, ...others] = results("run");
+  assert.deepEqual(others, []);
+  assert.match(name!, /^eval_run_words_\d{8}_\d{6}\.json$/);
+  const result = JSON.parse(readFileSync(join(FOLDER, "run", "evaluation", name!), "utf8"));
+  const { loss, perplexity, bits_per_byte } = result;
+  assert.match(stdout, new RegExp(`^perplexity: +${perplexity.toFixed(4).replace(".", "\\.")}$`, "m"));
+
+  // val.bin by the uncompiled model
+  const bytes = readFileSync(join(WORDS, "val.bin"));
+  const ids = Array.from({ length: bytes.length / 2 }, (_, i) => bytes.readUInt16LE(2 * i));
+  const total = await totalLoss(ids, await modelLosses(eager, model), { block_size: 16, stride: 8 });
+  assert.ok(Math.abs(loss - total / 299) < 1e-5, `${loss}, uncompiled ${total / 299}`); // single precision
+  assert.ok(Math.abs(bits_per_byte - total / Math.LN2 / 300) < 1e-5); // a byte a character
+  const { iter_num, dataset, split, tokens, stride, model: from } = result;
+  assert.deepEqual(
+    { iter_num, dataset, split, tokens, stride, from },
+    { iter_num: 7, dataset: "words", split: "val", tokens: 300, stride: 8, from: "run" },
+  );
+});
+
+test("the other split, its first tokens; a text file, of which the file's name becomes part of a name; as JSON", async () => {
+  const train = JSON.parse(ok(await evaluateIn("--out_dir=run", "--split=train", "--max_tokens=50", "--json")));
+  assert.deepEqual([train.split, train.tokens, train.bytes], ["train", 50, 50]);
+  writeFileSync(join(FOLDER, "my text.v2.txt"), "amber candle\n");
+  const text = JSON.parse(ok(await evaluateIn("--out_dir=run", "--evaluate=my text.v2.txt", "--json", "--no-compile")));
+  assert.deepEqual([text.dataset, text.split, text.tokens], ["my-text.v2", null, 13]);
+  assert.equal(results("run").filter((name) => /^eval_run_my-text\.v2_\d{8}_\d{6}\.json$/.test(name)).length, 1);
+});
+
+test("mistakes are one line and write nothing", async () => {
+  writeFileSync(join(FOLDER, "one.txt"), "a");
+  const other = join(FOLDER, "other");
+  mkdirSync(other);
+  writeFileSync(join(other, "meta.json"), JSON.stringify({ kind: "gpt2", vocab_size: 50_257 }));
+  const before = contentsOf(FOLDER);
+  const cases: [args: string[], message: RegExp][] = [
+    [["--out_dir=nowhere"], /no checkpoint in nowhere/],
+    [["--out_dir=run", "--split=test"], /split must be train or val, got "test"/],
+    [["--out_dir=run", "--max_tokens=1"], /max_tokens must be/],
+    [["--out_dir=run", "--dataset=words", "--evaluate=one.txt"], /--dataset or --evaluate, not both/],
+    [["--out_dir=run", "--evaluate=one.txt"], /too short/],
+    [["--out_dir=run", "--evaluate=none.txt"], /can't read --evaluate.*ENOENT/],
+    [["--out_dir=run", "--dataset=./other"], /tokens of dataset \.\/other mean something else/],
+    [["--out_dir=run", "--stride=17"], /beyond the model's block_size, 16/],
+  ];
+  for (const [args, message] of cases) {
+    const ended = await evaluateIn(...args);
+    assertRefused({ ...ended, stderr: ended.stderr.replace(/^overriding with .*\n( .*\n)*/, "") }, message);
+  }
+  assert.deepEqual(contentsOf(FOLDER), before);
+});

@@ -1,0 +1,29 @@
+// Tells what this machine has for training: Node, engine, processor, memory, disk, optional programs, datasets; and what to
+// do about what is missing. Exit code 0 where training can run, else 1.
+//
+//   npm run doctor
+//   tsx tools/doctor.ts --out_dir=out-mine --json=true
+//
+// Changes nothing. Leaves out how fast training is: bench.ts.
+
+import { configure } from "../configurator.ts";
+import { main } from "../engine/errors.ts";
+import { canTrain, describeFindings, diagnose } from "./doctor/diagnose.ts";
+import { gatherFacts } from "./doctor/facts.ts";
+
+const defaults = {
+  out_dir: "out", // where runs are to be written: its disk and the right to write there are looked at
+  json: false, // the findings and the facts behind them, as JSON
+};
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults, {
+    usage: "Look what is here to train with.",
+    log: console.error,
+  });
+  const facts = await gatherFacts(config.out_dir);
+  const findings = diagnose(facts);
+  const can_train = canTrain(findings);
+  console.log(config.json ? JSON.stringify({ can_train, findings, facts }, null, 1) : describeFindings(findings));
+  if (!can_train) process.exitCode = 1;
+});

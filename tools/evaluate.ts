@@ -1,0 +1,164 @@
+// How well a model predicts a split of a dataset, or a text: every token but the first once, where train.ts draws random
+// batches. Writes OUT_DIR/evaluation/eval_{name}_{dataset}_{date}_{time}.json.
+//
+//   tsx tools/evaluate.ts --out_dir=out-shakespeare-char
+//   tsx tools/evaluate.ts --out_dir=out-shakespeare-char --evaluate=play.txt
+//
+// Leaves out other measures than loss, perplexity and bits per byte.
+
+import { mkdirSync, readFileSync } from "node:fs";
+import { basename, extname, join } from "node:path";
+
+import { configure, sourceOf } from "../configurator.ts";
+import { datasetFolder, shownPath } from "../data/dataset.ts";
+import { GPT2_META, type Meta, readMeta } from "../data/meta.ts";
+import { TokenFile } from "../data/token_file.ts";
+import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import type { CachedDecoderOptions } from "../decoding/cached_decoder.ts";
+import { describe, evaluate, modelLosses } from "../decoding/evaluate.ts";
+import { writeFileAtomic } from "../engine/atomic.ts";
+import { explain, main, UserError } from "../engine/errors.ts";
+import { createEngine } from "../engine/program.ts";
+import { type OpenedModel, openModel } from "../formats/pretrained.ts";
+import { GPT } from "../model.ts";
+import { runName, stamp } from "../monitor/file_names.ts";
+import { startProgress } from "../monitor/progress.ts";
+
+const defaults = {
+  // model
+  init_from: "resume", // "resume" (out_dir's checkpoint), another run's out_dir, a Hugging Face or nanoGPT folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
+  out_dir: "out", // folder of the checkpoint; the result goes into its folder evaluation/
+  // what to predict
+  dataset: "", // its name or folder; empty for the one that the checkpoint was trained on
+  split: "val", // "train" or "val"
+  evaluate: "", // a text file instead of a dataset
+  max_tokens: 0, // only the first so many; 0 for all of them
+  stride: 0, // tokens from one window to the next: each token sees block_size - stride before it, or more; 1 is exact and slow, 0 is block_size / 2
+  json: false, // print what is written, in one line
+  // system
+  device: "auto", // "auto" or "cpu"
+  dtype: "float32", // "float32", or "int8" weights
+  compile: true, // false runs the model operation by operation: slowly
+  threads: 0, // 0 for one a physical core
+};
+type Settings = Readonly<typeof defaults>;
+
+/** What is to be predicted. */
+interface Task {
+  dataset: string; // for the file's name
+  what: string; // for a person
+  ids: number[];
+  text: string; // that the tokens stand for
+}
+
+await main(async () => {
+  const usage = "Say how well a model predicts a dataset or a text.";
+  const config = await configure(import.meta.url, defaults, { usage, log: console.error });
+  if (!["train", "val"].includes(config.split))
+    throw new UserError(`split must be train or val, got "${config.split}"`);
+  if (config.evaluate && sourceOf(config, "dataset")) throw new UserError("give --dataset or --evaluate, not both");
+  if (!Number.isInteger(config.max_tokens) || config.max_tokens < 0 || config.max_tokens === 1) {
+    throw new UserError(`max_tokens must be 0 or an integer of at least 2, got ${config.max_tokens}`);
+  }
+
+  // 1) the model and the tokens
+  const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
+  const { source, metadata, tensors } = opened;
+  if (!opened.tokenizerMeta) throw new UserError(`${source} doesn't say what its tokens mean`);
+  const tokenizer = await createTokenizer(opened.tokenizerMeta, source);
+  const model = new GPT(opened.modelArgs);
+  const { dataset, what, ids, text } = config.evaluate
+    ? textTask(config, tokenizer)
+    : datasetTask(config, opened, tokenizer);
+  const beyond = ids.find((id) => id >= model.config.vocab_size);
+  if (beyond !== undefined) {
+    throw new UserError(`${what} has the token ${beyond}; the model of ${source} knows ${model.config.vocab_size}`);
+  }
+
+  // 2) its loss
+  const engine = await createEngine(config);
+  const weights: CachedDecoderOptions = {
+    int8: config.dtype === "int8",
+    place: (name) => tensors.place(name),
+    read: (name, shape, into) => tensors.read(name, shape, into),
+  };
+  if (!config.compile) opened.read(model);
+  const bar = startProgress(ids.length - 1, 0, console.error);
+  const progress = (done: number) => bar.update(done, "tokens");
+  const start = performance.now();
+  const { block_size } = model.config;
+  const result = await (async () => {
+    try {
+      const losses = await modelLosses(engine, model, config.compile ? weights : undefined);
+      return await evaluate(text, ids, losses, { block_size, stride: config.stride, progress });
+    } finally {
+      bar.stop();
+      opened.close();
+    }
+  })();
+  const seconds = (performance.now() - start) / 1000;
+
+  // 3) for a person, and as a file
+  const date = new Date();
+  const about = {
+    ...{ name: runName(config.out_dir), date: date.toISOString(), model: source, iter_num: metadata?.iter_num ?? null },
+    ...{ dataset, split: config.evaluate ? null : config.split },
+    ...{ dtype: config.dtype, device: engine.description, seconds },
+  };
+  const json = JSON.stringify({ ...about, ...result });
+  const path = join(config.out_dir, "evaluation", `eval_${about.name}_${dataset}_${stamp(date)}.json`);
+  try {
+    mkdirSync(join(config.out_dir, "evaluation"), { recursive: true });
+    writeFileAtomic(path, `${json}\n`);
+  } catch (error) {
+    throw explain(error, "can't write the result");
+  }
+  const steps = metadata ? ` after ${metadata.iter_num} steps` : "";
+  console.log(config.json ? json : `${what} by ${source}${steps}\n${describe(result).trimEnd()}`);
+  console.error(`wrote ${path}`);
+});
+
+function textTask({ evaluate: path, max_tokens }: Settings, tokenizer: Tokenizer): Task {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw explain(error, "can't read --evaluate");
+  }
+  let ids = tokenizer.encode(text);
+  if (max_tokens > 0 && ids.length > max_tokens) {
+    ids = ids.slice(0, max_tokens);
+    text = tokenizer.decode(ids);
+  }
+  return { dataset: fileNamePart(basename(path, extname(path))), what: path, ids, text };
+}
+
+function datasetTask({ dataset, split, max_tokens }: Settings, opened: OpenedModel, tokenizer: Tokenizer): Task {
+  const { source, metadata, tokenizerMeta } = opened;
+  const name = dataset || metadata?.config.dataset;
+  if (typeof name !== "string" || !name) {
+    throw new UserError(`${source} doesn't say what it was trained on; give --dataset=NAME or --evaluate=FILE`);
+  }
+  const folder = datasetFolder(name);
+  if (!haveSameTokens(readMeta(folder) ?? GPT2_META, tokenizerMeta!)) {
+    const advice = "take the dataset that it was trained on, or a text: --evaluate=FILE";
+    throw new UserError(`the tokens of dataset ${name} mean something else to the model of ${source}; ${advice}`);
+  }
+  const file = new TokenFile(join(folder, `${split}.bin`));
+  const tokens = new Int32Array(max_tokens > 0 ? Math.min(max_tokens, file.length) : file.length);
+  file.read(0, tokens.length, tokens);
+  file.close();
+  if (tokens.length < 2) throw new UserError(`${shownPath(file.path)} is too short; it takes two tokens or more`);
+  const ids = Array.from(tokens);
+  return { dataset: fileNamePart(basename(folder)), what: `${split} of ${name}`, ids, text: tokenizer.decode(ids) };
+}
+
+function haveSameTokens(a: Meta, b: Meta): boolean {
+  if (a.kind === "char" && b.kind === "char") return a.itos.join("\0") === b.itos.join("\0");
+  return a.kind === b.kind;
+}
+
+/** A name with nothing in it that a file's name can't have. */
+function fileNamePart(name: string): string {
+  return name.replaceAll(/[^\w.-]+/g, "-");
+}
