@@ -1,0 +1,16 @@
+// Does it pay to split attention into more heads? The width stays the same, so all trials have as many parameters.
+// A tiny model, so that a run takes some seconds.
+// Run: tsx tools/experiment.ts run config/experiments/heads.ts
+
+import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
+import small from "../train_shakespeare_char_cpu.ts";
+
+const tiny = { n_layer: 2, n_embd: 64, learning_rate: 3e-3, min_lr: 3e-4 };
+const short = { max_iters: 1000, lr_decay_iters: 1000, eval_interval: 200 };
+
+export default {
+  name: "heads",
+  base: { ...small, ...tiny, ...short, threads: 1 }, // one thread: --jobs=2 then makes two runs at a time
+  axes: { n_head: [1, 2, 4, 8] },
+  seeds: [1337, 1338, 1339],
+} satisfies ExperimentSettings;

@@ -1,0 +1,139 @@
+// The folders of an experiment, and what is where:
+//
+//   out-experiments/heads/experiment.json                  what the experiment is, complete
+//   out-experiments/heads/n_head=2/seed-1337/config.json   every setting of the run: train.ts takes it as a config file
+//                                            /environment.json, results.json, output.log, and all that train.ts leaves
+
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { loadavg } from "node:os";
+import { join } from "node:path";
+
+import { machineOf, versions } from "../bench/report.ts";
+import { shownPath } from "../data/dataset.ts";
+import { writeFileAtomic } from "../engine/atomic.ts";
+import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { differencesOf, ExperimentConfig, type ExperimentSettings, type Trial } from "./experiment_config.ts";
+import type { Settings } from "./train_settings.ts";
+
+export const EXPERIMENT_FILE = "experiment.json";
+export const CONFIG_FILE = "config.json";
+export const ENVIRONMENT_FILE = "environment.json";
+export const OUTPUT_FILE = "output.log";
+
+/** Settings that may change from one session to the next: where a run is, and what doesn't change its numbers. */
+const FREE = ["out_dir", "threads", "log_interval"];
+
+/** A trial with a seed. */
+export interface PlannedRun {
+  trial: Trial;
+  seed: number;
+  folder: string;
+  config: Settings; // complete, with seed and out_dir
+  label: string; // "n_head=2, seed 1337"
+}
+
+/** All runs of an experiment: every trial with the first seed, then with the next, so that a first look comes early. */
+export async function planRuns(experiment: ExperimentConfig, out: string): Promise<PlannedRun[]> {
+  const trials = await experiment.validate();
+  return experiment.settings.seeds.flatMap((seed) =>
+    trials.map(({ config, ...trial }) => {
+      const folder = runFolder(out, trial, seed);
+      const label = `${trial.name}, seed ${seed}`;
+      return { trial, seed, folder, label, config: { ...config, seed, out_dir: folder } };
+    }),
+  );
+}
+
+export function runFolder(out: string, trial: Trial, seed: number): string {
+  return join(out, trial.slug, `seed-${seed}`);
+}
+
+/**
+ * Refuse a folder that holds something else, or runs that began with other settings.
+ * @throws UserError that names the first difference
+ */
+export function checkFolder(out: string, experiment: ExperimentConfig, plan: readonly PlannedRun[]): void {
+  const { name } = experiment.settings;
+  if (existsSync(out)) {
+    const before = readExperimentName(out);
+    if (before !== undefined && before !== name) {
+      throw new UserError(`${out} holds the experiment ${before}, not ${name}; name another --out`);
+    }
+    const others = before === undefined ? readdirSync(out).filter((file) => file !== "lock.json") : [];
+    if (others.length > 0) throw new UserError(`${out} holds other files (${others[0]}); name another --out`);
+  }
+  for (const { folder, config, label } of plan) {
+    const before = readJson<Settings>(join(folder, CONFIG_FILE));
+    const [difference] = before ? differencesOf(before, config, FREE) : [];
+    if (difference === undefined) continue;
+    throw new UserError(`${label} was begun in ${out} with ${difference}; put that back, or name another --out`);
+  }
+}
+
+/** Write what a run is made of, before it begins. */
+export function prepareRun({ folder, config, seed }: PlannedRun): void {
+  const load = Number(loadavg()[0]!.toFixed(1));
+  const date = new Date().toISOString();
+  const environment: Environment = { date, versions: versions(), hardware: machineOf(), load, seed };
+  mkdirSync(folder, { recursive: true });
+  writeJson(join(folder, CONFIG_FILE), config);
+  writeJson(join(folder, ENVIRONMENT_FILE), environment);
+}
+
+export type Environment = {
+  date: string;
+  versions: ReturnType<typeof versions>;
+  hardware: ReturnType<typeof machineOf>;
+  load: number; // processes that wanted a core in the minute before the run; 0 on Windows, which doesn't tell
+  seed: number;
+};
+
+export function readEnvironment(folder: string): Environment | undefined {
+  return readJson<Environment>(join(folder, ENVIRONMENT_FILE));
+}
+
+export function readConfig(folder: string): Settings | undefined {
+  return readJson<Settings>(join(folder, CONFIG_FILE));
+}
+
+/**
+ * The experiment whose runs are in a folder.
+ * @throws UserError where there is none
+ */
+export function readExperiment(out: string): ExperimentConfig {
+  const settings = readJson<ExperimentSettings>(join(out, EXPERIMENT_FILE));
+  if (!settings) {
+    throw new UserError(
+      `no experiment in ${shownPath(out)} (no ${EXPERIMENT_FILE} there); see tsx tools/experiment.ts list`,
+    );
+  }
+  return new ExperimentConfig(settings, join(out, EXPERIMENT_FILE));
+}
+
+function readExperimentName(out: string): string | undefined {
+  return readJson<{ name?: string }>(join(out, EXPERIMENT_FILE))?.name;
+}
+
+export function writeJson(path: string, value: unknown): void {
+  try {
+    writeFileAtomic(path, `${JSON.stringify(value, null, 1)}\n`);
+  } catch (error) {
+    throw explain(error, `can't write ${path}`);
+  }
+}
+
+/** Undefined where there is no such file. */
+function readJson<T>(path: string): T | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return undefined;
+    throw explain(error, `can't read ${path}`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UserError(`${path} is not JSON; remove it, or name another folder`);
+  }
+}

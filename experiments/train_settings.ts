@@ -1,0 +1,77 @@
+// The settings that train.ts takes, as an experiment needs them: their defaults, and the check of some of them before
+// anything runs. train.ts trains when it is imported, so its block of defaults is read as text, as --help does it.
+
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { runInNewContext } from "node:vm";
+
+import { transformSync } from "esbuild";
+import leven from "leven";
+
+import { findConflict, ruleFor, type Value } from "../config/rules.ts";
+import { configure } from "../configurator.ts";
+import { UserError } from "../engine/errors.ts";
+
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+export type Settings = Record<string, Value>;
+
+let defaults: Settings | undefined;
+
+/** Every key of train.ts with its default. */
+export function trainDefaults(): Readonly<Settings> {
+  if (defaults) return defaults;
+  const text = readFileSync(join(ROOT, "train.ts"), "utf8");
+  const block = /^(?:export )?const defaults\b[^\n]*(\{\r?\n.*?^\})/ms.exec(text)?.[1];
+  if (!block) throw new Error("internal: no block `const defaults = {` in train.ts");
+  const { code } = transformSync(`result = ${block}`, { loader: "ts" }); // takes the types out
+  defaults = structuredClone<Settings>(runInNewContext(code));
+  return defaults;
+}
+
+/** Complete settings from a config file of train.ts. */
+export async function readBase(path: string): Promise<Settings> {
+  const script = pathToFileURL(join(ROOT, "train.ts")).href;
+  return { ...(await configure(script, { ...trainDefaults() }, { argv: [path], env: {}, log() {} })) };
+}
+
+/**
+ * Check settings one by one.
+ * @param where they come from, for the message
+ * @throws UserError for a key that train.ts doesn't have, or a value that it can't be
+ */
+export function checkSettings(settings: Readonly<Record<string, unknown>>, where: string): Settings {
+  const known = trainDefaults();
+  const checked: Settings = {};
+  for (const [key, value] of Object.entries(settings)) {
+    const fallback = Object.hasOwn(known, key) ? known[key] : undefined;
+    if (fallback === undefined) {
+      const [nearest = ""] = Object.keys(known).toSorted((a, b) => leven(key, a) - leven(key, b));
+      const near = leven(key, nearest) <= Math.max(1, key.length / 3);
+      const help = near ? `did you mean ${nearest}?` : "tsx train.ts --help lists the keys";
+      throw new UserError(`${where}: unknown key ${JSON.stringify(key)}; ${help}`);
+    }
+    const result = ruleFor(key, fallback).safeParse(value);
+    if (!result.success) {
+      const wanted = result.error.issues[0]?.message;
+      throw new UserError(`${where}: ${key} must be ${wanted}, got ${JSON.stringify(value) ?? String(value)}`);
+    }
+    checked[key] = result.data;
+  }
+  return checked;
+}
+
+/**
+ * Check complete settings as a whole: combinations that can't be trained, or would leave nothing to compare.
+ * @throws UserError
+ */
+export function checkTogether(config: Readonly<Settings>, where: string): void {
+  const conflict = findConflict({ ...config });
+  if (conflict) throw new UserError(`${where}: ${conflict.problem}`);
+  const { max_iters, eval_interval } = config;
+  if (Number(eval_interval) > Number(max_iters)) {
+    const numbers = `eval_interval ${eval_interval} is beyond max_iters ${max_iters}`;
+    throw new UserError(`${where}: ${numbers}, so that the trained model would never be evaluated; lower it`);
+  }
+}

@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import {
+  alignTable,
+  type ComparedRun,
+  compareExperiments,
+  comparisonTable,
+  formatStatistic,
+  type Group,
+} from "../../experiments/compare.ts";
+import { History } from "../../monitor/metrics_file.ts";
+
+/** Runs of a trial, one for each loss. */
+function group(n_head: number, losses: (number | null)[], more: Record<string, number> = {}): Group {
+  const runs = losses.map((loss, i): ComparedRun => {
+    const history = new History();
+    history.series.set("grad_norm", { iters: [0, 1], values: [9, 2 + i] });
+    const config = { n_head, n_layer: 2, seed: i, out_dir: `out-${n_head}-${i}` };
+    const metrics = { "val/loss": loss, ...more };
+    return { name: `n_head=${n_head}, seed ${i}`, folder: "", seed: i, config, metrics, history };
+  });
+  return { name: `n_head=${n_head}`, runs };
+}
+
+test("mean and standard deviation are those computed by hand", () => {
+  // 1.5, 1.7, 1.9: mean 1.7, squares 0.04 + 0 + 0.04, / 2 = 0.04, root 0.2
+  const { rows, differing } = compareExperiments([group(1, [1.5, 1.7, 1.9]), group(2, [2.0, 2.2])]);
+  const statistics = rows.map((row) => row.statistics["val/loss"]!);
+  assert.equal(statistics[0]!.n, 3);
+  assert.ok(Math.abs(statistics[0]!.mean - 1.7) < 1e-12);
+  assert.ok(Math.abs(statistics[0]!.sd - 0.2) < 1e-12);
+  // 2.0, 2.2: mean 2.1, squares 0.01 + 0.01, / 1, root 0.141421356
+  assert.ok(Math.abs(statistics[1]!.mean - 2.1) < 1e-12);
+  assert.ok(Math.abs(statistics[1]!.sd - 0.1414213562) < 1e-9);
+  assert.deepEqual(differing, ["n_head"]); // neither seed nor out_dir
+  assert.deepEqual(
+    rows.map(({ best }) => best),
+    [true, false],
+  );
+});
+
+test("a difference beyond the spread is told from one within it", () => {
+  // spread between the two: sqrt((0.2^2 + 0.2^2) / 2) = 0.2
+  const far = compareExperiments([group(1, [1.5, 1.7, 1.9]), group(2, [2.5, 2.7, 2.9])]).notes.join(" ");
+  assert.match(far, /^Best validation loss: n_head=1, with 1\.7000 ± 0\.2000\./);
+  assert.match(
+    far,
+    /Better by more than the spread over the seeds than n_head=2 \(by 1\.0000, 5\.0 times the spread\)/,
+  );
+  const near = compareExperiments([group(1, [1.5, 1.7, 1.9]), group(2, [1.6, 1.8, 2.0])]).notes.join(" ");
+  assert.match(near, /Within the spread, so perhaps no better than n_head=2 \(by 0\.1000, 0\.5 times the spread\)/);
+  const alone = compareExperiments([group(1, [1.5]), group(2, [1.6])]).notes.join(" ");
+  assert.match(alone, /One run each/);
+});
+
+test("the goal decides what is best: by the metric's name, or as given", () => {
+  const groups = [group(1, [2], { train_tokens_per_s: 10 }), group(2, [1], { train_tokens_per_s: 5 })];
+  const bestBy = (options: Parameters<typeof compareExperiments>[1]) =>
+    compareExperiments(groups, options).rows.find((row) => row.best)?.name;
+  assert.equal(bestBy({}), "n_head=2");
+  assert.equal(bestBy({ goal: "max" }), "n_head=1");
+  assert.equal(bestBy({ metric: "train_tokens_per_s" }), "n_head=1");
+});
+
+test("any metric of the history will do, and one that no run has is refused with those there are", () => {
+  const { rows } = compareExperiments([group(1, [1, 2])], { metric: "grad_norm" });
+  assert.equal(rows[0]!.statistics.grad_norm!.mean, 2.5); // the last values: 2 and 3
+  assert.throws(
+    () => compareExperiments([group(1, [1])], { metric: "x" }),
+    /no run has the metric x; they have: val\/loss, grad_norm/,
+  );
+});
+
+test("a run that diverged keeps its trial from being the best, and is told of", () => {
+  const { rows, notes } = compareExperiments([group(1, [0.1, null]), group(2, [3, 3])]);
+  assert.deepEqual(
+    rows.map(({ best }) => best),
+    [false, true],
+  );
+  assert.match(notes.join(" "), /n_head=1: a run has no number as its validation loss/);
+  assert.equal(formatStatistic("val/loss", rows[0]!.statistics["val/loss"]!), "not a number");
+});
+
+test("the table has the settings that differ, what decides first, and lines up", () => {
+  const comparison = compareExperiments([group(1, [1.5, 1.7], { parameters: 26816 }), group(16, [2.5, 2.5])], {});
+  const table = comparisonTable(comparison);
+  assert.deepEqual(table, [
+    ["n_head", "runs", "validation loss", "parameters"],
+    ["1", "2", "1.6000 ± 0.1414", "26,816"],
+    ["16", "2", "2.5000", "-"],
+  ]);
+  const lines = alignTable(table).split("\n");
+  assert.equal(lines[1], "1          2  1.6000 ± 0.1414      26,816");
+  assert.equal(new Set(lines.map((line) => line.length)).size, 1);
+});
