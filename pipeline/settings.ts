@@ -1,0 +1,98 @@
+// What training is told: train.ts's own settings, from a base (config/train_shakespeare_char_cpu.ts, or the user's config
+// file), what the user said, what the search found, and a schedule sized to the text. Left out: any setting's meaning.
+
+import { spawnSync } from "node:child_process";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import type { Value } from "../config/rules.ts";
+import { UserError } from "../engine/errors.ts";
+
+export type Settings = Record<string, Value>;
+
+/** Settings of train.ts that are the pipeline's to give. */
+const OWN = ["out_dir", "dataset", "init_from", "eval_only"];
+
+/** What optimize searches, each unless the user gave it. */
+export const SEARCHED = ["threads", "batch_size", "micro_batch_size", "learning_rate"] as const;
+export type Searched = (typeof SEARCHED)[number];
+export type Found = Partial<Record<Searched, number>>;
+
+const PASSES = 10; // through the text: then a model of the default size has learned what it will from a short one
+const EVALUATIONS = 8; // over the run, at least: each may leave a checkpoint
+
+/** train.ts's settings and defaults, as its own --help tells them. */
+export function trainDefaults(): Settings {
+  const script = join(dirname(dirname(fileURLToPath(import.meta.url))), "train.ts");
+  const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, script, "--help"], { encoding: "utf8" });
+  const value = String.raw`"(?:\\.|[^"\\])*"|\[[^\]]*\]|true|false|[-+\d.e]+`;
+  const found = [...stdout.matchAll(new RegExp(`^ {2}--(\\w+)=(${value})`, "gm"))];
+  if (found.length === 0) throw new Error(`internal: train.ts --help tells no settings:\n${stderr}`);
+  return Object.fromEntries(
+    found.filter(([, key = ""]) => !OWN.includes(key)).map(([, key = "", text = ""]) => [key, JSON.parse(text)]),
+  );
+}
+
+/** A setting that is a number. */
+export function numberOf(settings: Settings, key: string): number {
+  const value = settings[key];
+  if (typeof value !== "number") throw new Error(`internal: ${key} is no number, but ${value}`);
+  return value;
+}
+
+/**
+ * Training's settings in full.
+ * @param base with the user's settings in it; max_iters 0 where the text decides
+ * @param flags the keys that the user gave as flags: they stay
+ * @param tokens in train.bin; where max_iters is 0 training takes some passes through them, but no more than `most` tokens
+ */
+export function sized(
+  base: Settings,
+  flags: ReadonlySet<string>,
+  found: Found,
+  tokens: number,
+  most: number,
+): Settings {
+  const settings: Settings = { ...base, ...found };
+  const number = (key: string) => numberOf(settings, key);
+  if (number("max_iters") === 0) {
+    const step = number("batch_size") * number("gradient_accumulation_steps") * number("block_size");
+    const steps = Math.min(PASSES * tokens, most) / step;
+    settings.max_iters = Math.max(EVALUATIONS, Math.round(steps / EVALUATIONS) * EVALUATIONS);
+  }
+  const iters = number("max_iters");
+  if (!flags.has("lr_decay_iters")) settings.lr_decay_iters = iters;
+  if (!flags.has("warmup_iters")) settings.warmup_iters = Math.min(number("warmup_iters"), Math.floor(iters / 20));
+  if (!flags.has("eval_interval")) settings.eval_interval = Math.min(number("eval_interval"), intervalOf(iters));
+  if (!flags.has("min_lr") && found.learning_rate !== undefined) {
+    const ratio = numberOf(base, "min_lr") / (numberOf(base, "learning_rate") || 1);
+    settings.min_lr = Number((found.learning_rate * ratio).toPrecision(6));
+  }
+  return settings;
+}
+
+/** Steps between evaluations: some eight to a run, the last at its end where the number of steps allows it. */
+function intervalOf(iters: number): number {
+  const count = [EVALUATIONS, 10, 9, 7, 6, 5].find((count) => iters % count === 0) ?? EVALUATIONS;
+  return Math.max(1, Math.floor(iters / count));
+}
+
+/** The settings that differ from train.ts's defaults, as flags. */
+export function trainFlags(settings: Settings, defaults: Settings): string[] {
+  return flagsOf(Object.fromEntries(Object.entries(settings).filter(([key, value]) => !same(value, defaults[key]))));
+}
+
+export function flagsOf(settings: Settings): string[] {
+  return Object.entries(settings).map(([key, value]) => `--${key}=${Array.isArray(value) ? value.join(",") : value}`);
+}
+
+function same(a: Value, b: Value | undefined): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** The place of `name` among `names`; a UserError lists them. */
+export function oneOf<T extends string>(names: readonly T[], name: string, key: string): T {
+  const found = names.find((known) => known === name);
+  if (found === undefined) throw new UserError(`--${key}=${name} is none of ${names.join(", ")}`);
+  return found;
+}

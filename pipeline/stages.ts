@@ -1,0 +1,431 @@
+// The five stages: what each one reads, and what it does with the project's own scripts. They write into OUT_DIR:
+// data/, optimize.json, the checkpoint, evaluation/ and samples/. Left out: when a stage runs (pipeline.ts).
+
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { basename, join, parse } from "node:path";
+
+import * as z from "zod/mini";
+
+import { shownPath } from "../data/dataset.ts";
+import { readMeta } from "../data/meta.ts";
+import { decodeText, readInput } from "../data/text.ts";
+import { checkBlockSize, TokenFile } from "../data/token_file.ts";
+import { createTokenizer } from "../data/tokenizer.ts";
+import { writeFileAtomic } from "../engine/atomic.ts";
+import { UserError } from "../engine/errors.ts";
+import { microBatchSize } from "../engine/micro_batch.ts";
+import { runName, stamp } from "../monitor/file_names.ts";
+import { startProgress } from "../monitor/progress.ts";
+import type { Runner } from "./child.ts";
+import { search } from "./search.ts";
+import {
+  type Found,
+  flagsOf,
+  numberOf,
+  SEARCHED,
+  type Searched,
+  type Settings,
+  sized,
+  trainFlags,
+} from "./settings.ts";
+import type { StageName } from "./state.ts";
+
+/** Settings of the pipeline alone. */
+export interface Own {
+  input_file: string;
+  tokenizer: string;
+  optimize: boolean;
+  optimize_seconds: number;
+  start: string;
+  num_samples: number;
+  max_new_tokens: number;
+  temperature: number;
+  top_k: number;
+}
+
+/** What all stages know. */
+export interface Context {
+  outDir: string;
+  own: Own;
+  train: Settings; // train.ts's, before the search; max_iters 0 where the text decides
+  trainDefaults: Settings;
+  flags: ReadonlySet<string>; // keys that the user gave as flags
+  mostTokens: number; // to train on where the text decides
+}
+
+/** What a stage has while it runs. */
+export interface Work extends Context {
+  runner: Runner;
+  log: string; // file for all that its scripts print
+  resumes: boolean; // it has begun with the same inputs before
+  say(line: string): void;
+  onStart(command: string): void;
+}
+
+export interface Stage {
+  /** The settings and files that decide what comes out; files by the names that they have in messages. */
+  inputs(context: Context): { settings: Record<string, unknown>; files: Record<string, string> };
+  /** What it is about to do, or would, in a line. */
+  about(context: Context): string;
+  /** Refuse what can't work, before anything is written. */
+  check?(context: Context): void;
+  /** The script that it runs, and its arguments; optimize runs many. */
+  command?(context: Context): [script: string, args: string[]];
+  /** The paths of what it wrote, in OUT_DIR. */
+  run(work: Work): Promise<string[]>;
+}
+
+const DATA = ["train.bin", "val.bin", "meta.json"].map((name) => join("data", name));
+const VAL_TEXT = join("data", "val.txt");
+const FOUND = "optimize.json";
+const CHECKPOINT = "ckpt.json";
+
+/** Where a stage may put what nobody needs after it; the pipeline's lock is here, as train.ts locks OUT_DIR itself. */
+export const SCRATCH = "pipeline";
+
+/** Settings of training that decide how fast a step is, which bench.ts has too; and those that decide what it learns. */
+const SPEED_KEYS =
+  "batch_size micro_batch_size gradient_accumulation_steps block_size n_layer n_head n_embd dropout bias ffn learning_rate weight_decay beta1 beta2 grad_clip device compile threads seed".split(
+    " ",
+  );
+const LEARNING_KEYS = [...SPEED_KEYS, "eval_iters", "decay_lr", "warmup_iters", "min_lr"];
+
+// ---- process ----
+
+const PREPARE: Record<string, string> = {
+  characters: join("data", "shakespeare_char", "prepare.ts"), // of whatever text --input names
+  gpt2: join("data", "shakespeare", "prepare.ts"),
+};
+export const TOKENIZERS = Object.keys(PREPARE);
+
+const process_: Stage = {
+  inputs: ({ own }) => ({ settings: { tokenizer: own.tokenizer }, files: { "the text": own.input_file } }),
+  about: ({ own, outDir }) => `${shownPath(own.input_file)} -> ${shownPath(join(outDir, "data"))}, ${own.tokenizer}`,
+
+  check({ own, train }) {
+    const name = shownPath(own.input_file);
+    const bytes = readInput(own.input_file);
+    if (bytes.length === 0) throw new UserError(`${name} is empty; give a text file in UTF-8`);
+    if (bytes.includes(0)) throw new UserError(`${name} is not text: it has zero bytes; give a text file in UTF-8`);
+    const text = decodeText(bytes, name);
+    if (own.tokenizer !== "characters") return; // only the tokens can tell
+    let characters = 0;
+    for (const _ of text) characters++;
+    const val = characters - Math.floor(0.9 * characters);
+    const block = numberOf(train, "block_size");
+    if (val > block) return;
+    const sizes = `${count(characters)} characters, of which ${count(val)} are for validation`;
+    const advice = val > 8 ? `use --block_size=${val - 1} or smaller, or a longer text` : "give a longer text";
+    throw new UserError(`${name} has ${sizes}: too few for --block_size=${block}; ${advice}`);
+  },
+
+  command: ({ own, outDir }) => [
+    PREPARE[own.tokenizer]!,
+    flagsOf({ input: shownPath(own.input_file), out: join(outDir, "data") }),
+  ],
+
+  async run(work) {
+    const { outDir, runner, say } = work;
+    await runner.run(...process_.command!(work), work);
+    const folder = join(outDir, "data");
+    const meta = readMeta(folder)!;
+    const tokenizer = await createTokenizer(meta);
+    const file = new TokenFile(join(folder, "val.bin"));
+    const val = new Int32Array(file.length);
+    file.read(0, val.length, val);
+    file.close();
+    writeFileAtomic(join(outDir, VAL_TEXT), tokenizer.decode(val)); // for evaluate
+    say(
+      `vocabulary of ${count(meta.vocab_size)}; ${count(meta.train_tokens!)} tokens to train on, ${count(val.length)} for validation`,
+    );
+    return [...DATA, VAL_TEXT];
+  },
+};
+
+// ---- optimize ----
+
+const optimize: Stage = {
+  inputs(context) {
+    const { own, train, outDir } = context;
+    const keys = searchedOf(context);
+    const settings = Object.entries(train).filter(([key]) => LEARNING_KEYS.includes(key));
+    const { optimize_seconds } = own;
+    return {
+      settings:
+        keys.size === 0 ? { searched: [] } : { searched: [...keys], optimize_seconds, ...Object.fromEntries(settings) },
+      files: keys.size === 0 ? {} : dataFiles(outDir),
+    };
+  },
+  about(context) {
+    const keys = [...searchedOf(context)];
+    if (!context.own.optimize) return "nothing: --optimize=false";
+    if (keys.length === 0) return `nothing: all that it searches is given`;
+    return `${keys.join(", ")}, in ${context.own.optimize_seconds} s`;
+  },
+
+  async run(work) {
+    const { own, train, trainDefaults, outDir, runner, log, say, onStart } = work;
+    const dataset = join(outDir, "data");
+    const val = new TokenFile(join(dataset, "val.bin"));
+    try {
+      checkBlockSize(val, numberOf(train, "block_size"));
+    } finally {
+      val.close();
+    }
+    const keys = searchedOf(work);
+    const [batch, block] = [numberOf(train, "batch_size"), numberOf(train, "block_size")];
+    const trial = join(outDir, SCRATCH, "trial");
+    const bar = startProgress(own.optimize_seconds, 0, say);
+    const began = performance.now();
+    const show = (note: string) =>
+      bar.update(Math.min(own.optimize_seconds, Math.round((performance.now() - began) / 1000)), note);
+    const result = await search({
+      searched: keys,
+      start: {
+        threads: numberOf(train, "threads") || (await import("../engine/device.ts")).defaultThreads(),
+        batch_size: batch,
+        micro_batch_size: microBatchSize(batch, block, numberOf(train, "micro_batch_size")),
+        learning_rate: numberOf(train, "learning_rate"),
+      },
+      tokens: block * numberOf(train, "gradient_accumulation_steps"),
+      eval_iters: numberOf(train, "eval_iters"),
+      most_steps: Math.min(1000, numberOf(trainSettings(work, {}), "max_iters")),
+      seconds: own.optimize_seconds,
+      async stepTime(candidate, steps) {
+        show(`speed of ${shortly(candidate)}`);
+        const shape = only({ ...train, ...candidate }, SPEED_KEYS);
+        const vocab_size = readMeta(dataset)!.vocab_size;
+        const fixed = {
+          benchmark: "training_throughput",
+          json: true,
+          results: "",
+          dataset,
+          vocab_size,
+          steps,
+          warmup: 3,
+        };
+        const stdout = await runner.run("bench.ts", flagsOf({ ...fixed, ...shape }), { log, onStart });
+        return z.object({ ms_median: z.number() }).parse(JSON.parse(lastLine(stdout))).ms_median;
+      },
+      async train(candidate, steps) {
+        show(`training with ${shortly(candidate)}`);
+        rmSync(trial, { recursive: true, force: true });
+        const schedule = { max_iters: steps, eval_interval: steps, log_interval: steps, lr_decay_iters: steps };
+        const base = { ...only(train, LEARNING_KEYS), ...schedule }; // no callbacks, no tracker: it is nobody's run
+        const settings = sized(base, new Set(Object.keys(schedule)), candidate, 0, 0);
+        const args = [...flagsOf({ out_dir: trial, dataset }), ...trainFlags(settings, trainDefaults)];
+        const stdout = await runner.run("train.ts", args, { log, onStart }).catch((error) => {
+          if (error instanceof UserError && /(loss|gradient) is no number/.test(error.message)) return undefined;
+          throw error;
+        });
+        if (stdout === undefined) return Number.NaN; // too high a learning rate is a result, too
+        const losses = [...stdout.matchAll(/^step (\d+): train loss \S+, val loss (\S+)/gm)];
+        const last = losses.at(-1);
+        if (Number(last?.[1]) !== steps) throw new Error(`internal: no loss of step ${steps} in what train.ts printed`);
+        return Number(last![2]);
+      },
+      say: (line) => bar.log(line),
+    }).finally(() => {
+      bar.stop();
+      rmSync(trial, { recursive: true, force: true });
+    });
+    writeFileAtomic(join(outDir, FOUND), `${JSON.stringify(result, null, 2)}\n`);
+    const better = Object.keys(result.found).length > 0;
+    if (keys.size > 0)
+      say(better ? `found: ${inWords(result.found)}` : "the defaults are as good as anything that was tried");
+    return [FOUND];
+  },
+};
+
+function searchedOf({ own, train, flags }: Context): Set<Searched> {
+  // a number of steps means so many batches: with others it would be another training
+  const fixed = (key: Searched) => flags.has(key) || (key === "batch_size" && train.max_iters !== 0);
+  return new Set(own.optimize ? SEARCHED.filter((key) => !fixed(key)) : []);
+}
+
+function only(settings: Settings, keys: readonly string[]): Settings {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => keys.includes(key)));
+}
+
+/** Of a bar's length. */
+function shortly({ threads, batch_size, micro_batch_size, learning_rate }: Found): string {
+  return `${threads} threads, batch ${batch_size} (${micro_batch_size} at once), rate ${learning_rate}`;
+}
+
+function inWords(found: Found): string {
+  return Object.entries(found)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(", ");
+}
+
+// ---- train ----
+
+const train: Stage = {
+  inputs: (context) => ({ settings: trainSettings(context), files: dataFiles(context.outDir) }),
+  about(context) {
+    const settings = trainSettings(context);
+    const shape = `${settings.n_layer} layers, ${settings.n_head} heads, ${settings.n_embd} wide`;
+    const steps = isSized(context) ? `${settings.max_iters} steps` : "as many steps as the text asks for";
+    return `${steps} of ${settings.batch_size} x ${settings.block_size} tokens; ${shape}`;
+  },
+
+  command: (context) => [
+    "train.ts",
+    [
+      ...flagsOf({ out_dir: context.outDir, dataset: join(context.outDir, "data") }),
+      ...trainFlags(isSized(context) ? trainSettings(context) : context.train, context.trainDefaults),
+    ],
+  ],
+
+  async run(work) {
+    const { outDir, runner, resumes, say } = work;
+    const settings = trainSettings(work);
+    const checkpoint = join(outDir, CHECKPOINT);
+    const [script, args] = train.command!(work);
+    let done = 0;
+    if (resumes && existsSync(checkpoint)) {
+      done = readCheckpoint(outDir).iter_num;
+      say(`going on from ${shownPath(checkpoint)}, step ${done}`);
+      args.push("--init_from=resume");
+    } else rmSync(checkpoint, { force: true }); // of other settings or another text: a resumption must not take it up
+    const bar = startProgress(numberOf(settings, "max_iters"), done, say);
+    try {
+      await runner.run(script, args, {
+        ...work,
+        onLine(line) {
+          if (/^(step \d+: |device: |number of parameters)/.test(line)) bar.log(line);
+          const [, iter, loss] = /^iter (\d+): loss ([^,]+)/.exec(line) ?? [];
+          if (iter !== undefined) bar.update(Number(iter), `loss ${loss}, ${/[\d,]+ tokens\/s/.exec(line)?.[0] ?? ""}`);
+        },
+      });
+    } finally {
+      bar.stop();
+    }
+    if (!existsSync(checkpoint)) {
+      throw new UserError("training left no checkpoint: its loss was no number; use a smaller --learning_rate");
+    }
+    return [CHECKPOINT, readCheckpoint(outDir).weights.file];
+  },
+};
+
+/** Is it known how long to train? Not before the text has been counted. */
+function isSized({ train, outDir }: Context): boolean {
+  return train.max_iters !== 0 || existsSync(join(outDir, "data", "meta.json"));
+}
+
+/** All that train.ts is told, but for the folders. */
+function trainSettings({ train, flags, outDir, mostTokens }: Context, found = readFound(outDir)): Settings {
+  const kept = Object.entries(found).filter(([key]) => !flags.has(key));
+  const meta = readMeta(join(outDir, "data"));
+  return sized(train, flags, Object.fromEntries(kept), meta?.train_tokens ?? 0, mostTokens);
+}
+
+/** What optimize found; nothing where it hasn't run. */
+function readFound(outDir: string): Found {
+  const path = join(outDir, FOUND);
+  if (!existsSync(path)) return {};
+  try {
+    const found = z.partialRecord(z.enum(SEARCHED), z.number());
+    return z.object({ found }).parse(JSON.parse(readFileSync(path, "utf8"))).found;
+  } catch {
+    throw new UserError(`${shownPath(path)} is not what optimize writes; remove it, and --resume=true makes it again`);
+  }
+}
+
+function readCheckpoint(outDir: string) {
+  const schema = z.object({ iter_num: z.int(), weights: z.object({ file: z.string() }) });
+  return schema.parse(JSON.parse(readFileSync(join(outDir, CHECKPOINT), "utf8")));
+}
+
+// ---- evaluate ----
+
+const Figures = z.looseObject({ tokens: z.int(), loss: z.number(), perplexity: z.number(), bits_per_byte: z.number() });
+
+const evaluate: Stage = {
+  inputs: ({ outDir }) => ({
+    settings: {},
+    files: { [CHECKPOINT]: join(outDir, CHECKPOINT), [VAL_TEXT]: join(outDir, VAL_TEXT) },
+  }),
+  about: ({ outDir }) => `how well the checkpoint predicts ${shownPath(join(outDir, VAL_TEXT))}`,
+
+  command: ({ outDir, train, trainDefaults }) => [
+    "sample.ts",
+    flagsOf({ out_dir: outDir, evaluate: join(outDir, VAL_TEXT), json: true, ...system(train, trainDefaults) }),
+  ],
+
+  async run(work) {
+    const { outDir, own, runner, say } = work;
+    const figures = Figures.parse(JSON.parse(lastLine(await runner.run(...evaluate.command!(work), work))));
+    const { iter_num } = readCheckpoint(outDir);
+    const dataset = datasetName(own.input_file);
+    const name = runName(outDir);
+    const date = new Date();
+    const path = join("evaluation", `eval_${name}_${dataset}_${stamp(date)}.json`);
+    const result = { name, dataset, split: "val", date: date.toISOString(), iter_num, ...figures };
+    await mkdir(join(outDir, "evaluation"), { recursive: true });
+    writeFileAtomic(join(outDir, path), `${JSON.stringify(result, null, 2)}\n`);
+    say(
+      `${count(figures.tokens)} tokens: loss ${figures.loss.toFixed(4)}, perplexity ${figures.perplexity.toFixed(3)}, ${figures.bits_per_byte.toFixed(3)} bits per byte`,
+    );
+    say(`-> ${shownPath(join(outDir, path))}`);
+    return [path];
+  },
+};
+
+// ---- generate ----
+
+const generate: Stage = {
+  inputs: ({ own, train, outDir }) => {
+    const { start, num_samples, max_new_tokens, temperature, top_k } = own;
+    return {
+      settings: { start, num_samples, max_new_tokens, temperature, top_k, seed: train.seed },
+      files: { [CHECKPOINT]: join(outDir, CHECKPOINT) },
+    };
+  },
+  about: ({ own }) => `${own.num_samples} x ${own.max_new_tokens} tokens after ${JSON.stringify(own.start)}`,
+
+  command({ outDir, own, train, trainDefaults }) {
+    const { start, num_samples, max_new_tokens, temperature, top_k } = own;
+    const drawn = { num_samples, max_new_tokens, temperature, top_k, seed: train.seed! };
+    const prompt: Settings = start === "\n" ? {} : { start }; // a line break is sample.ts's own, and unkind to a shell
+    return ["sample.ts", flagsOf({ out_dir: outDir, ...prompt, ...drawn, ...system(train, trainDefaults) })];
+  },
+
+  async run(work) {
+    const { outDir, runner, say } = work;
+    const text = await runner.run(...generate.command!(work), work);
+    const path = join("samples", `sample_${stamp()}.txt`);
+    await mkdir(join(outDir, "samples"), { recursive: true });
+    writeFileAtomic(join(outDir, path), text);
+    const lines = (text.split(/^-{15}$/m)[0] ?? "").split("\n").filter((line) => line.trim() !== ""); // of the first one
+    for (const line of lines.slice(0, 8)) say(`| ${line.slice(0, 100)}`);
+    say(`-> ${shownPath(join(outDir, path))}`);
+    return [path];
+  },
+};
+
+export const stages: Record<StageName, Stage> = { process: process_, optimize, train, evaluate, generate };
+
+/** What sample.ts has to know of the machine, where the user said so. */
+function system({ device, threads, compile }: Settings, defaults: Settings): Settings {
+  const given = Object.entries({ device: device!, threads: threads!, compile: compile! });
+  return Object.fromEntries(given.filter(([key, value]) => value !== defaults[key]));
+}
+
+function dataFiles(outDir: string): Record<string, string> {
+  return Object.fromEntries(DATA.map((name) => [name, join(outDir, name)]));
+}
+
+/** A text's name without its ending, fit for file names. */
+export function datasetName(path: string): string {
+  return parse(basename(path)).name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-") || "text";
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split("\n").at(-1) ?? "";
+}
+
+function count(n: number): string {
+  return n.toLocaleString("en-US");
+}

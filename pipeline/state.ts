@@ -1,0 +1,130 @@
+// What a pipeline knows of itself, in OUT_DIR/pipeline.json: what it was told, and for each stage how far it got, from
+// which inputs, with which outputs. A stage that has finished stays finished while both are what they were, byte for
+// byte: checksums decide, not dates. Left out: what the stages do (stages.ts).
+
+import { createHash } from "node:crypto";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { join } from "node:path";
+
+import * as z from "zod/mini";
+
+import { writeFileAtomic } from "../engine/atomic.ts";
+import { explain, hasCode, UserError } from "../engine/errors.ts";
+
+export const STATE_FILE = "pipeline.json";
+export const STAGES = ["process", "optimize", "train", "evaluate", "generate"] as const;
+export type StageName = (typeof STAGES)[number];
+
+const Mark = z.object({ bytes: z.int(), sha256: z.string() });
+const Files = z.record(z.string(), z.nullable(Mark)); // null where there is no such file
+const Inputs = z.object({ settings: z.record(z.string(), z.unknown()), files: Files });
+const StageRecord = z.object({
+  state: z.enum(["waiting", "running", "done", "stopped", "failed"]), // running, with no process: killed
+  why: z.string(), // it ran
+  started: z.string(),
+  ended: z.nullable(z.string()),
+  seconds: z.nullable(z.number()),
+  commands: z.array(z.string()),
+  inputs: Inputs,
+  outputs: Files, // by their paths in OUT_DIR
+  error: z.nullable(z.string()),
+});
+const Given = z.object({ value: z.unknown(), from: z.enum(["flag", "file"]) });
+const State = z.object({
+  format_version: z.literal(1),
+  given: z.record(z.string(), Given), // the settings that aren't defaults
+  config_file: z.nullable(z.string()),
+  stages: z.partialRecord(z.enum(STAGES), StageRecord),
+});
+
+export type Files = z.infer<typeof Files>;
+export type Inputs = z.infer<typeof Inputs>;
+export type StageRecord = z.infer<typeof StageRecord>;
+export type State = z.infer<typeof State>;
+
+/**
+ * The state in a folder, or undefined where no pipeline has been.
+ * @throws UserError where the file is damaged
+ */
+export function readState(outDir: string): State | undefined {
+  const path = join(outDir, STATE_FILE);
+  try {
+    return State.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch (error) {
+    if (hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return undefined;
+    if (!(error instanceof SyntaxError) && !(error instanceof z.core.$ZodError))
+      throw explain(error, `can't read ${path}`);
+    const why = error instanceof SyntaxError ? error.message : z.prettifyError(error).split("\n").join(" ");
+    throw new UserError(`${path} is not a pipeline's state (${why}); give another --out_dir, or remove the file`);
+  }
+}
+
+export function writeState(outDir: string, state: State): void {
+  try {
+    writeFileAtomic(join(outDir, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
+  } catch (error) {
+    throw explain(error, `can't write ${join(outDir, STATE_FILE)}`);
+  }
+}
+
+/** Size and SHA-256 of files, by what they are called here; null for one that isn't there. */
+export function marksOf(paths: Record<string, string>): Files {
+  return Object.fromEntries(Object.entries(paths).map(([name, path]) => [name, markOf(path)]));
+}
+
+function markOf(path: string): z.infer<typeof Mark> | null {
+  let file: number;
+  try {
+    file = openSync(path, "r");
+  } catch (error) {
+    if (hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return null;
+    throw explain(error, `can't read ${path}`);
+  }
+  try {
+    const hash = createHash("sha256");
+    const part = new Uint8Array(1 << 20);
+    let bytes = 0;
+    for (let got = 1; got > 0; bytes += got) {
+      got = readSync(file, part);
+      hash.update(part.subarray(0, got));
+    }
+    return { bytes, sha256: hash.digest("hex") };
+  } catch (error) {
+    throw explain(error, `can't read ${path}`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * Why a stage has to run, in words that follow "because"; undefined where it has finished and all is as it was.
+ * @param inputs what it would run on now
+ */
+export function whyRun(record: StageRecord | undefined, inputs: Inputs, outDir: string): string | undefined {
+  if (!record || record.state === "waiting") return "it has not run yet";
+  if (record.state === "running") return "it was killed";
+  if (record.state === "stopped") return "it was stopped";
+  if (record.state === "failed") return "it failed";
+  const outputs = marksOf(Object.fromEntries(Object.keys(record.outputs).map((name) => [name, join(outDir, name)])));
+  return whyOther(record.inputs, inputs) ?? firstChange(record.outputs, outputs);
+}
+
+/** How inputs differ from earlier ones; undefined where they are the same. */
+export function whyOther(before: Inputs, now: Inputs): string | undefined {
+  const keys = [...new Set([...Object.keys(before.settings), ...Object.keys(now.settings)])];
+  const changed = keys
+    .map((key) => [key, JSON.stringify(before.settings[key]), JSON.stringify(now.settings[key])] as const)
+    .filter(([, was, is]) => was !== is)
+    .map(([key, was = "its default", is = "its default"]) => `${key} was ${was} and is ${is}`);
+  if (changed.length > 3) changed.splice(2, changed.length, `${changed.length - 2} more settings changed`);
+  return changed.length > 0 ? changed.join(", ") : firstChange(before.files, now.files);
+}
+
+function firstChange(before: Files, now: Files): string | undefined {
+  for (const name of new Set([...Object.keys(before), ...Object.keys(now)])) {
+    const [was, is] = [before[name] ?? null, now[name] ?? null];
+    if (was?.sha256 === is?.sha256) continue;
+    return `${name} ${is === null ? "is gone" : was === null ? "is new" : "has changed"}`;
+  }
+  return undefined;
+}

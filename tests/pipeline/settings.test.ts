@@ -1,0 +1,65 @@
+// The schedule that a text gets, and which settings win.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { numberOf, type Settings, sized, trainDefaults, trainFlags } from "../../pipeline/settings.ts";
+
+const BASE: Settings = {
+  batch_size: 10,
+  gradient_accumulation_steps: 1,
+  block_size: 100,
+  max_iters: 0,
+  lr_decay_iters: 2000,
+  warmup_iters: 100,
+  eval_interval: 250,
+  learning_rate: 1e-3,
+  min_lr: 1e-4,
+};
+const NONE = new Set<string>();
+
+test("a short text is passed through ten times, a long one as far as the limit", () => {
+  assert.equal(sized(BASE, NONE, {}, 16_000, 2e6).max_iters, 160);
+  assert.equal(sized(BASE, NONE, {}, 1e9, 2e6).max_iters, 2000);
+  assert.equal(sized(BASE, NONE, {}, 50, 2e6).max_iters, 8, "the least");
+});
+
+test("twice the batch, half the steps: the same number of tokens", () => {
+  assert.equal(sized(BASE, NONE, { batch_size: 20 }, 16_000, 2e6).max_iters, 80);
+});
+
+test("warm-up, decay and evaluations fit the steps, and the last evaluation is at the end", () => {
+  const settings = sized(BASE, NONE, {}, 16_000, 2e6);
+  assert.deepEqual([settings.warmup_iters, settings.lr_decay_iters, settings.eval_interval], [8, 160, 20]);
+  for (const max_iters of [1, 3, 20, 40, 90, 1000]) {
+    const eval_interval = numberOf(sized({ ...BASE, max_iters }, NONE, {}, 0, 0), "eval_interval");
+    assert.ok(eval_interval >= 1);
+    if (max_iters > 8) assert.equal(max_iters % eval_interval, 0, `${max_iters} steps, every ${eval_interval}`);
+  }
+});
+
+test("what was given as a flag stays", () => {
+  const given = { ...BASE, max_iters: 500, warmup_iters: 99, eval_interval: 400, min_lr: 0.5 };
+  const settings = sized(given, new Set(Object.keys(given)), { learning_rate: 1e-2 }, 16_000, 2e6);
+  assert.deepEqual(
+    [settings.max_iters, settings.warmup_iters, settings.eval_interval, settings.min_lr],
+    [500, 99, 400, 0.5],
+  );
+});
+
+test("the lowest learning rate keeps its ratio to one that was found", () => {
+  assert.equal(sized(BASE, NONE, { learning_rate: 4e-3 }, 16_000, 2e6).min_lr, 4e-4);
+});
+
+test("train.ts's defaults are what its --help says, and only other values become flags", () => {
+  const defaults = trainDefaults();
+  assert.equal(defaults.n_layer, 12);
+  assert.equal(defaults.bias, false);
+  assert.equal(defaults.ffn, "gelu");
+  assert.equal(defaults.learning_rate, 6e-4);
+  assert.ok(!("out_dir" in defaults) && !("dataset" in defaults), "the pipeline's own");
+  assert.deepEqual(trainFlags({ ...defaults, n_layer: 3, ffn: "gelu_tanh" }, defaults).sort(), [
+    "--ffn=gelu_tanh",
+    "--n_layer=3",
+  ]);
+});

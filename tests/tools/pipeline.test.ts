@@ -1,0 +1,207 @@
+// tools/pipeline.ts as a person runs it: from a text to samples, killed and stopped on the way, and run again in parts.
+
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { lock } from "../../engine/lock.ts";
+import { SCRATCH } from "../../pipeline/stages.ts";
+import { readState, STAGES, type StageName } from "../../pipeline/state.ts";
+import { assertRefused, contentsOf, flags, launch, madeUpText, run, succeed, temporaryFolder } from "../scripts.ts";
+
+const SCRIPT = join("tools", "pipeline.ts");
+const FOLDER = temporaryFolder();
+const TEXT = join(FOLDER, "words.txt");
+writeFileSync(TEXT, madeUpText(6000));
+
+const SMALL = { n_layer: 1, n_head: 2, n_embd: 16, block_size: 16, eval_iters: 1, threads: 1 };
+const FIXED = { batch_size: 4, micro_batch_size: 4, learning_rate: 1e-2 };
+const DRAWN = { num_samples: 2, max_new_tokens: 20 };
+const out = (name: string) => join(FOLDER, name);
+const stageOf = (name: string, stage: StageName) => readState(out(name))!.stages[stage]!;
+const startsOf = (name: string) => STAGES.map((stage) => readState(out(name))?.stages[stage]?.started);
+const heads = (text: string) => text.split("\n").filter((line) => /^\[\d\/5\]/.test(line));
+
+test("a text becomes a model, its evaluation and samples; then parts of it run again", async (t) => {
+  const name = "whole";
+  const again = (settings: Record<string, string | number | boolean>) =>
+    succeed(SCRIPT, flags({ out_dir: out(name), ...settings }));
+
+  await t.test("a dry run tells all five stages and writes nothing", async () => {
+    const before = contentsOf(FOLDER);
+    const args = flags({ input_file: TEXT, out_dir: out(name), ...SMALL, dry_run: true });
+    const text = await succeed(SCRIPT, args);
+    assert.deepEqual(contentsOf(FOLDER), before);
+    assert.equal(heads(text).filter((line) => line.endsWith("would run: it has not run yet")).length, 5, text);
+    assert.match(text, /^ {6}tsx train\.ts .*--n_embd=16/m);
+  });
+
+  await t.test("the whole of it, with a search for a learning rate", async () => {
+    const { batch_size, micro_batch_size } = FIXED;
+    const settings = { ...SMALL, batch_size, micro_batch_size, max_iters: 20, optimize_seconds: 12, ...DRAWN };
+    const text = await succeed(SCRIPT, flags({ input_file: TEXT, out_dir: out(name), ...settings }));
+    assert.equal(heads(text).length, 5, text);
+    for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
+
+    const { found, tried } = JSON.parse(readFileSync(join(out(name), "optimize.json"), "utf8"));
+    assert.ok(tried.length >= 2, "it measured");
+    for (const { key, steps, val_loss } of tried) assert.ok(key === "learning_rate" && steps === 20 && val_loss > 0);
+    const losses = tried.map(({ val_loss }: { val_loss: number }) => val_loss);
+    const best = tried[losses.indexOf(Math.min(...losses))].value;
+    const [command = ""] = stageOf(name, "train").commands;
+    // the best of those tried, unless it is better by less than 0.5 %
+    assert.ok((found.learning_rate ?? 1e-3) === best || losses[0] - Math.min(...losses) < 0.005 * losses[0], text);
+    assert.ok(command.includes(`--learning_rate=${found.learning_rate ?? 1e-3} `), command);
+
+    const [evaluation = ""] = readdirSync(join(out(name), "evaluation"));
+    assert.match(evaluation, /^eval_whole_words_\d{8}_\d{6}\.json$/);
+    const figures = JSON.parse(readFileSync(join(out(name), "evaluation", evaluation), "utf8"));
+    assert.equal(figures.tokens, 600, "the last tenth of the text");
+    assert.ok(Math.abs(figures.perplexity - Math.exp(figures.loss)) < 1e-9 * figures.perplexity);
+    assert.ok(figures.loss > 0 && figures.loss < Math.log(30), "better than chance among some 20 characters and more");
+    assert.equal(readFileSync(join(out(name), "data", "val.txt"), "utf8"), madeUpText(6000).slice(5400));
+
+    const [sample = ""] = readdirSync(join(out(name), "samples"));
+    assert.match(sample, /^sample_\d{8}_\d{6}\.txt$/);
+    assert.equal(statSync(join(out(name), "samples", sample)).size > 2 * 20, true);
+    assert.ok(!existsSync(join(out(name), "pipeline")), "no scratch and no lock is left");
+  });
+
+  await t.test("without --resume it is refused, with it nothing is done twice", async () => {
+    const before = contentsOf(out(name));
+    assertRefused(await run(SCRIPT, flags({ input_file: TEXT, out_dir: out(name) })), /--resume=true/);
+    assert.deepEqual(contentsOf(out(name)), before);
+    const text = await again({ resume: true });
+    assert.equal(heads(text).filter((line) => line.endsWith("finished, and nothing has changed")).length, 5, text);
+    assert.deepEqual(contentsOf(out(name)), before);
+  });
+
+  await t.test("a stage whose output is gone runs again, and says why", async () => {
+    const before = startsOf(name);
+    const [sample = ""] = readdirSync(join(out(name), "samples"));
+    rmSync(join(out(name), "samples", sample));
+    assert.match(await again({ resume: true }), /^\[5\/5\] generate .*\(samples\/sample_\S+ is gone\)$/m);
+    assert.deepEqual(startsOf(name).slice(0, 4), before.slice(0, 4));
+  });
+
+  await t.test("--from runs the rest, --only one stage", async () => {
+    const before = startsOf(name);
+    await again({ from: "evaluate" });
+    const between = startsOf(name);
+    assert.deepEqual(
+      between.map((start, i) => start === before[i]),
+      [true, true, true, false, false],
+    );
+    const text = await again({ only: "evaluate" });
+    assert.equal(heads(text).length, 1);
+    assert.deepEqual(
+      startsOf(name).map((start, i) => start === between[i]),
+      [true, true, true, false, true],
+    );
+  });
+
+  await t.test("another text is prepared and trained on", async () => {
+    writeFileSync(TEXT, `${madeUpText(5000)}!`);
+    const text = await succeed(SCRIPT, flags({ out_dir: out(name), resume: true, dry_run: true }));
+    assert.match(text, /\[1\/5\] process +would run: the text has changed\n/);
+    assert.match(
+      text,
+      /\[3\/5\] train +would not run: finished; runs again if process makes anything else than before\n/,
+    );
+    writeFileSync(TEXT, madeUpText(6000));
+    rmSync(join(out(name), "data", "val.txt"));
+    const only = await run(SCRIPT, flags({ out_dir: out(name), only: "train" }));
+    assertRefused(only, /--only=train needs process before it: data\/val\.txt is gone; use --from=process/);
+  });
+});
+
+test("killed in process, stopped and killed in train, killed in evaluate: each time it goes on from there", async () => {
+  const name = "killed";
+  const settings = { ...SMALL, ...FIXED, max_iters: 3000, eval_interval: 50, log_interval: 50, ...DRAWN };
+  const resume = flags({ out_dir: out(name), resume: true });
+  const kill = async (running: ReturnType<typeof launch>) => {
+    running.child.kill("SIGKILL");
+    assert.equal((await running.ended).signal, "SIGKILL");
+  };
+
+  const running = async (stage: StageName) => {
+    while (readState(out(name))?.stages[stage]?.state !== "running") await new Promise((wait) => setTimeout(wait, 5));
+  };
+
+  // 1) process
+  const first = launch(SCRIPT, flags({ input_file: TEXT, out_dir: out(name), ...settings }));
+  await first.until(/^\[1\/5\] process/m);
+  await running("process");
+  await kill(first);
+  assert.equal(stageOf(name, "process").state, "running", "it was killed too late");
+
+  // 2) train: Ctrl-C
+  const second = launch(SCRIPT, resume);
+  await second.until(/^\[1\/5\] process/m);
+  await second.until(/^ {6}step 50: /m);
+  second.child.kill("SIGINT");
+  const stopped = await second.ended;
+  assert.match(stopped.stdout, /^\[1\/5\] process .*\(it was killed\)$/m);
+  assert.match(stopped.stdout, /^stopped; go on with: tsx tools\/pipeline\.ts --out_dir=\S+ --resume=true$/m);
+  assert.deepEqual([stopped.code, stopped.stderr], [130, ""]);
+  assert.equal(stageOf(name, "train").state, "stopped");
+  const iterNum = () => JSON.parse(readFileSync(join(out(name), "ckpt.json"), "utf8")).iter_num;
+  const saved = iterNum();
+  assert.ok(saved > 50 && saved < 3000, `the checkpoint of step ${saved}`);
+  const [processed, optimized] = startsOf(name).slice(0, 2);
+
+  // 3) train: kill -9
+  const third = launch(SCRIPT, resume);
+  await third.until(/^ {6}step (\d+): (.|\n)*^ {6}step \d+: /m);
+  await kill(third);
+  assert.match(stageOf(name, "train").commands[0]!, /--init_from=resume$/);
+
+  // 4) evaluate
+  const fourth = launch(SCRIPT, resume);
+  await fourth.until(/^\[4\/5\] evaluate/m);
+  await running("evaluate");
+  await kill(fourth);
+  const { commands, started: trained, state } = stageOf(name, "train");
+  assert.equal(state, "done");
+  assert.match(commands[0]!, /--init_from=resume$/);
+  assert.equal(stageOf(name, "evaluate").state, "running", "it was killed too late");
+
+  // 5) the rest, and none of the finished stages again
+  const text = await succeed(SCRIPT, resume);
+  assert.deepEqual(startsOf(name).slice(0, 3), [processed, optimized, trained]);
+  for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
+  assert.match(text, /^\[4\/5\] evaluate .*\(it was killed\)$/m);
+  assert.ok(iterNum() >= saved);
+});
+
+test("what can't work is refused in one line, and nothing is written", async () => {
+  const cases: [Record<string, string | number>, RegExp][] = [
+    [{}, /give one with --input_file=my\.txt/],
+    [{ input_file: join(FOLDER, "none.txt") }, /no file .*none\.txt/],
+    [{ input_file: TEXT, from: "training" }, /--from=training is none of process, optimize, train, evaluate, generate/],
+    [{ input_file: TEXT, only: "train" }, /--only=train needs process before it: it has not run yet/],
+    [{ input_file: TEXT, n_layers: 3 }, /did you mean n_layer\?/],
+  ];
+  const before = contentsOf(FOLDER);
+  for (let i = 0; i < cases.length; i += 3) {
+    const refused = cases.slice(i, i + 3).map(async ([settings, message]) => {
+      const ended = await run(
+        SCRIPT,
+        flags({ ...("input_file" in settings && { out_dir: out("refused") }), ...settings }),
+      );
+      assertRefused(ended, message);
+    });
+    await Promise.all(refused);
+  }
+  assert.deepEqual(contentsOf(FOLDER), before);
+});
+
+test("while one pipeline works in a folder, another one is refused", async () => {
+  const folder = out("locked");
+  const release = lock(join(folder, SCRATCH), "a pipeline");
+  const ended = await run(SCRIPT, flags({ input_file: TEXT, out_dir: folder, ...SMALL }));
+  release();
+  assertRefused(ended, new RegExp(`locked/pipeline is in use: a pipeline in process ${process.pid} `));
+  assert.ok(!existsSync(folder));
+});

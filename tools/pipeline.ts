@@ -1,0 +1,146 @@
+// From a text to a model that writes like it: process -> optimize -> train -> evaluate -> generate, a folder for all.
+//
+//   tsx tools/pipeline.ts --input_file=my.txt                  # -> out-my/
+//   tsx tools/pipeline.ts --out_dir=out-my --resume=true       # goes on after Ctrl-C, a kill or a power cut
+//   tsx tools/pipeline.ts --out_dir=out-my --from=generate --temperature=0.5
+//
+// Any setting of train.ts can be given too, as a flag or in a config file; what is given as a flag isn't searched. Left out:
+// several texts in one pipeline, and fine-tuning.
+
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+import type { Value } from "../config/rules.ts";
+import cpu from "../config/train_shakespeare_char_cpu.ts";
+import { configure, sourceOf } from "../configurator.ts";
+import { shownPath } from "../data/dataset.ts";
+import { main, UserError } from "../engine/errors.ts";
+import { Stopped } from "../pipeline/child.ts";
+import { checkOnly, describePlan, plan, resumeCommand, runPipeline } from "../pipeline/pipeline.ts";
+import { oneOf, type Settings, trainDefaults } from "../pipeline/settings.ts";
+import { type Context, datasetName, stages, TOKENIZERS } from "../pipeline/stages.ts";
+import { readState, STAGES, type State } from "../pipeline/state.ts";
+
+const defaults = {
+  // the text
+  input_file: "", // in UTF-8
+  tokenizer: "characters", // a character a token, or "gpt2" for GPT-2's byte pairs
+  out_dir: "", // folder of all results; empty for one by the text's name: out-my for my.txt. Not taken from a config file
+  // what to run
+  resume: false, // go on in out_dir, with the settings that it was started with, where no others are given
+  from: "", // run this stage and all after it again: process, optimize, train, evaluate, generate
+  only: "", // run this stage again and no other
+  dry_run: false, // say what would run and why, and do nothing
+  // optimize: settings that are given as flags are not searched
+  optimize: true, // search threads, batch_size, micro_batch_size and learning_rate; false takes the defaults
+  optimize_seconds: 60, // for the search
+  // train: any setting of train.ts; without a config file, config/train_shakespeare_char_cpu.ts is the base
+  max_iters: 0, // steps; 0: ten passes through the text, but no more tokens than in 2,000 steps of that base
+  // generate
+  start: "\n", // the text to continue
+  num_samples: 3,
+  max_new_tokens: 500, // tokens in each sample
+  temperature: 0.8, // below 1 more certain, above 1 more random
+  top_k: 200, // draw among the k likeliest tokens; 0 for all of them
+};
+
+/** What belongs to this call and not to the pipeline. */
+const OF_THIS_CALL = ["resume", "from", "only", "dry_run", "out_dir"];
+
+await main(async () => {
+  const usage =
+    "Make a model of a text: process, optimize, train, evaluate, generate. Any setting of train.ts can be given too.";
+  if (process.argv.some((arg) => arg === "--help" || arg === "-h"))
+    await configure(import.meta.url, defaults, { usage });
+  const trains = trainDefaults();
+
+  // 1) what is asked for
+  const file = configFile(process.argv.slice(2), { ...trains, ...defaults });
+  const config: Settings & typeof defaults = await configure(import.meta.url, { ...base(trains, file), ...defaults });
+  const from = config.from === "" ? undefined : oneOf(STAGES, config.from, "from");
+  const only = config.only === "" ? undefined : oneOf(STAGES, config.only, "only");
+  if (from && only) throw new UserError("--from and --only exclude each other; give one of them");
+  const named = givenBy(config, "out_dir", file) === "flag";
+  if (!named && config.input_file === "") {
+    throw new UserError("no text; give one with --input_file=my.txt, or the --out_dir of a pipeline to go on with");
+  }
+  const outDir = named ? config.out_dir : `out-${datasetName(config.input_file)}`;
+
+  // 2) what the folder holds: its settings count where no others are given
+  const known = readState(outDir);
+  if (known && !config.resume && !from && !only) {
+    const again = `add --resume=true to go on with it, or --from=process to begin again`;
+    throw new UserError(`${outDir} has a pipeline already; ${again}, or give another --out_dir`);
+  }
+  if (!known && existsSync(join(outDir, "ckpt.json"))) {
+    throw new UserError(`${outDir} has a run that no pipeline made; give another --out_dir`);
+  }
+  const given: State["given"] = {};
+  for (const [key, setting] of Object.entries(known?.given ?? {})) {
+    if (file === null || setting.from === "flag") given[key] = setting;
+  }
+  for (const [key, value] of Object.entries(config)) {
+    const from = givenBy(config, key, file);
+    if (from && !OF_THIS_CALL.includes(key))
+      given[key] = { from, value: key === "input_file" ? resolve(`${value}`) : value };
+  }
+  const config_file = file ?? known?.config_file ?? null;
+  const values = Object.entries(given).map(([key, { value }]) => [key, value as Value]);
+  const settings: Settings & typeof defaults = {
+    ...base(trains, config_file),
+    ...defaults,
+    ...Object.fromEntries(values),
+  };
+  if (settings.input_file === "")
+    throw new UserError(`${outDir} has no pipeline yet; give a text with --input_file=my.txt`);
+  oneOf(TOKENIZERS, settings.tokenizer, "tokenizer");
+
+  const context: Context = {
+    outDir,
+    own: settings,
+    train: pick(settings, Object.keys(trains)),
+    trainDefaults: trains,
+    flags: new Set(Object.keys(given).filter((key) => given[key]?.from === "flag")),
+    mostTokens: cpu.max_iters * cpu.batch_size * cpu.block_size,
+  };
+
+  // 3) the plan, then the work
+  const state: State = known ?? { format_version: 1, given, config_file, stages: {} };
+  const wish = { from, only };
+  if (only) checkOnly(context, state, only);
+  for (const { name, runs } of plan(context, state, wish)) if (runs) stages[name].check?.(context);
+  if (config.dry_run) {
+    for (const line of describePlan(context, state, wish)) console.log(line);
+    return;
+  }
+  process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
+  try {
+    await runPipeline(context, { given, config_file }, wish, console.log);
+    console.log(`\nall of it is in ${shownPath(outDir)}; more text: tsx sample.ts --out_dir=${shownPath(outDir)}`);
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    console.log(`stopped; go on with: ${resumeCommand(outDir)}`);
+    process.exitCode = error.signal === "SIGINT" ? 130 : 143;
+  }
+});
+
+/** All settings as they are where nothing is given: without a config file the small model's. */
+function base(trains: Settings, file: string | null): Settings {
+  return { ...trains, ...(file === null ? pick(cpu, Object.keys(trains)) : {}), max_iters: 0 };
+}
+
+/** The config file among the arguments: its settings replace the small model's. */
+function configFile(argv: readonly string[], known: Settings): string | null {
+  const isValue = (before = "") =>
+    /^--[^=]+$/.test(before) && typeof known[before.slice(2)] !== "boolean" && !before.startsWith("--no-");
+  return argv.find((arg, i) => !arg.startsWith("-") && !isValue(argv[i - 1])) ?? null;
+}
+
+function givenBy(config: Settings, key: string, file: string | null): "flag" | "file" | undefined {
+  const source = sourceOf(config, key);
+  return source === undefined ? undefined : source === file ? "file" : "flag";
+}
+
+function pick(settings: Readonly<Settings>, keys: readonly string[]): Settings {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => keys.includes(key)));
+}
