@@ -39,7 +39,12 @@ test("train", async () => {
   const { metadata, tensors } = loadCheckpoint(join(FOLDER, "out"));
   tensors.close();
   assert.equal(metadata.iter_num, 3);
-  assert.deepEqual(readdirSync(join(FOLDER, "out")).sort(), ["ckpt.json", metadata.weights.file]);
+  assert.deepEqual(readdirSync(join(FOLDER, "out")).sort(), [
+    "ckpt.json",
+    "logs",
+    "metrics.jsonl",
+    metadata.weights.file,
+  ]);
   assert.ok(tensors.entries.has("transformer.h.0.attn.c_attn.weight"));
   assert.ok(tensors.entries.has("optimizer.exp_avg.transformer.wte.weight"));
 });
