@@ -18,8 +18,8 @@ import { Watch, watchRun } from "../monitor/watch.ts";
 import { type Benchmark, describeModel, metric, type Result, randomModel } from "./benchmark.ts";
 import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
 
-const BLOCK = 20; // steps of a turn
-const STATS_INTERVAL = 20; // each block has one look into the layers, at any number of rounds
+const BLOCK = 50; // steps of a turn
+const STATS_INTERVAL = 50; // each block has one look into the layers, at any number of rounds
 
 export const watching: Benchmark = (settings, progress) =>
   withTemporaryFolder((folder) => measure(settings, progress, folder));

@@ -4,6 +4,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import type { Program } from "../engine/program.ts";
+import { sumOfSquares } from "../engine/simd.ts";
 import { withTaps } from "../nn/tap.ts";
 import type { Callback, Metrics, Run } from "./callback.ts";
 
@@ -107,14 +108,13 @@ export function statistics(x: tf.Tensor): tf.Tensor {
 /** "transformer.h.0.attn.c_attn.weight" -> "h.0.attn.c_attn.weight" */
 const shortName = (name: string) => name.replace(/^transformer\./, "");
 
-function length(x: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i]! ** 2;
-  return Math.sqrt(sum);
-}
+const length = (x: Float32Array) => Math.sqrt(sumOfSquares(x));
 
 function distance(a: Float32Array, b: Float32Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2;
+  for (let i = 0; i < a.length; i++) {
+    const difference = a[i]! - b[i]!;
+    sum += difference * difference;
+  }
   return Math.sqrt(sum);
 }
