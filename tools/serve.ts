@@ -5,7 +5,6 @@
 //
 // Only this machine can reach the page, and the page reaches nothing else. Leaves out several models at once.
 
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +15,8 @@ import { explain, main, UserError } from "../engine/errors.ts";
 import { writeOnnx } from "../formats/onnx.ts";
 import { openModel } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
-import { createPageServer, listen, type ModelInfo } from "./serve/server.ts";
+import { listen, openInBrowser } from "./page_server.ts";
+import { createModelServer, type ModelInfo } from "./serve/server.ts";
 
 const defaults = {
   init_from: "resume", // "resume" (out_dir's checkpoint), "gpt2" to "gpt2-large", or the folder of a model
@@ -56,7 +56,7 @@ await main(async () => {
 
   // 3) the page
   const info: ModelInfo = { source, config: model.config, parameters: model.numParams() };
-  const url = await listen(await createPageServer(folder, info, tokenizer), config.port);
+  const url = await listen(await createModelServer(folder, info, tokenizer), config.port);
   console.log(`${source} is at ${url} (Ctrl-C ends it)`);
   if (config.open) openInBrowser(url);
 });
@@ -67,13 +67,4 @@ function temporaryFolder(): string {
   } catch (error) {
     throw explain(error, "can't make a temporary folder");
   }
-}
-
-/** Where there is no browser, the address that was printed has to do. */
-function openInBrowser(url: string): void {
-  const commands: Partial<Record<NodeJS.Platform, string[]>> = { darwin: ["open"], win32: ["cmd", "/c", "start", ""] };
-  const [command, ...args] = [...(commands[process.platform] ?? ["xdg-open"]), url];
-  const child = spawn(command!, args, { stdio: "ignore", detached: true });
-  child.on("error", () => {});
-  child.unref();
 }
