@@ -1,4 +1,4 @@
-// One typed, frozen object of settings: a script's defaults < a config file < the environment < flags.
+// One typed, frozen object of settings: a script's defaults < NANOGPT_ENV's file < a config file < NANOGPT_<KEY> < flags.
 //
 //   const defaults = {
 //     // model
@@ -8,21 +8,27 @@
 //
 //   tsx train.ts config/train_x.ts --n_layer=4 --no-bias     NANOGPT_N_LAYER=4 tsx train.ts     tsx train.ts --help
 //
-// The default decides a key's type, config/rules.ts its range. Every mistake is a UserError that names the key and where
-// it was set, thrown before anything is printed. Left out: positional arguments other than one config file.
+// The default decides a key's type, config/rules.ts its range; config/files.ts reads the files. Every mistake is a
+// UserError that names the key and where it was set, thrown before anything is printed. Left out: positional arguments
+// other than one config file.
 
-import { readFileSync, statSync } from "node:fs";
-import { extname, relative, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import leven from "leven";
 import minimist from "minimist";
 
+import { type FileSetting, readConfigFile } from "./config/files.ts";
 import { findConflict, ruleFor, rules, type Value } from "./config/rules.ts";
+import { show } from "./config/show.ts";
 import { UserError } from "./engine/errors.ts";
 
 type Settings = Record<string, Value>;
-type Setting = { key: string; value: unknown; source: string };
+/** What set a key: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
+export type SourceKind = "environment" | "file" | "variable" | "flag";
+type Source = { source: string; kind: SourceKind };
+type Setting = FileSetting & Source;
 
 export type Options = {
   usage?: string; // one line on what the script does, for --help
@@ -32,13 +38,12 @@ export type Options = {
 };
 
 const ENV_PREFIX = "NANOGPT_";
-const RESERVED = ["NANOGPT_ENV", "NANOGPT_PYTHON"]; // a key of none, the tests' Python
-const MODULES = [".ts", ".mts", ".js", ".mjs"];
-const DOCUMENTS = [".yaml", ".yml", ".json"];
+const RESERVED = ["NANOGPT_ENV", "NANOGPT_PYTHON"]; // names a file of settings, the tests' Python
+const ENVIRONMENTS = fileURLToPath(new URL("config/environments", import.meta.url));
 const NUMBER = /^[+-]?(\d(_?\d)*(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 const WIDTH = 100;
 
-const sourcesOf = new WeakMap<object, Map<string, string>>();
+const sourcesOf = new WeakMap<object, Map<string, Source>>();
 
 /**
  * Merge all sources over `defaults` and check them. `scriptUrl` is the script's import.meta.url: --help reads the
@@ -55,16 +60,21 @@ export async function configure<T extends Settings>(
   }
   const { files, flags } = readFlags(argv, defaults);
   if (files.length > 1) throw new UserError(`two config files: ${files.join(" and ")}; pass one`);
-  const fileSettings = files[0] === undefined ? [] : await readConfigFile(files[0]);
+  const settings: Setting[] = [
+    ...(await readEnvironmentFile(env.NANOGPT_ENV)),
+    ...(files[0] === undefined ? [] : await fromFile(files[0], "file")),
+    ...readEnv(env, defaults),
+    ...flags,
+  ];
 
   const config: Settings = structuredClone(defaults);
-  const sources = new Map<string, string>();
-  const unused: string[] = [];
-  for (const { key, value, source } of [...fileSettings, ...readEnv(env, defaults), ...flags]) {
+  const sources = new Map<string, Source>();
+  const unused = new Map<string, string>(); // key -> the file that says it
+  for (const { key, value, source, kind } of settings) {
     const fallback = Object.hasOwn(defaults, key) ? defaults[key] : undefined;
     if (fallback === undefined) {
       if (!Object.hasOwn(rules, key)) throw unknownKey(key, source, Object.keys({ ...defaults, ...rules }));
-      if (source === files[0]) unused.push(key); // a variable may be meant for the script that runs next
+      if (kind === "file") unused.set(key, source); // the environment may mean the script that runs next
       continue;
     }
     const checked = ruleFor(key, fallback).safeParse(value);
@@ -72,25 +82,34 @@ export async function configure<T extends Settings>(
       throw new UserError(`${key} must be ${checked.error.issues[0]?.message}, got ${show(value)} (${source})`);
     }
     config[key] = checked.data;
-    sources.set(key, source);
+    sources.delete(key); // so that they are in the order of the sources
+    sources.set(key, { source, kind });
   }
   const conflict = findConflict(config);
   if (conflict) {
-    const origins = conflict.keys.map((key) => `${key}: ${sources.get(key) ?? "default"}`);
+    const origins = conflict.keys.map((key) => `${key}: ${sources.get(key)?.source ?? "default"}`);
     throw new UserError(`${conflict.problem} (${origins.join(", ")})`);
   }
 
   for (const line of overrideLines(config, sources)) log(line);
-  if (unused.length > 0) log(wrap(`not used here, from ${files[0]}: ${unused.join(", ")}`, 2));
+  if (unused.size > 0) {
+    const extended = [...unused.values()].some((file) => file !== files[0]) ? " and what it extends" : "";
+    log(wrap(`not used here, from ${files[0]}${extended}: ${[...unused.keys()].join(", ")}`, 2));
+  }
 
   for (const value of Object.values(config)) Object.freeze(value);
   sourcesOf.set(config, sources);
   return Object.freeze(config as T);
 }
 
-/** Where the user set `key`: "--n_layer", "NANOGPT_N_LAYER" or the config file's path; undefined for a default. */
+/** Where the user set `key`: "--n_layer", "NANOGPT_N_LAYER" or the path of the file; undefined for a default. */
 export function sourceOf<T extends object>(config: T, key: keyof T & string): string | undefined {
-  return sourcesOf.get(config)?.get(key);
+  return sourcesOf.get(config)?.get(key)?.source;
+}
+
+/** Of which kind sourceOf's answer is. */
+export function sourceKind<T extends object>(config: T, key: keyof T & string): SourceKind | undefined {
+  return sourcesOf.get(config)?.get(key)?.kind;
 }
 
 // ---- the sources ----
@@ -131,7 +150,7 @@ function readFlags(argv: readonly string[], defaults: Settings): { files: string
     if (other !== undefined) {
       throw new UserError(`--${key} is given twice, as ${show(values[0])} and as ${show(other)}; pass it once`);
     }
-    return { key, value: values[0], source: `--${key}` };
+    return { key, value: values[0], source: `--${key}`, kind: "flag" as const };
   });
   return { files, flags };
 }
@@ -142,48 +161,23 @@ function readEnv(env: Record<string, string | undefined>, defaults: Settings): S
     if (!source.startsWith(ENV_PREFIX) || RESERVED.includes(source) || text === undefined) continue;
     const key = source.slice(ENV_PREFIX.length).toLowerCase();
     const like = Object.hasOwn(defaults, key) ? defaults[key] : undefined;
-    settings.push({ key, value: fromText(text, like), source });
+    settings.push({ key, value: fromText(text, like), source, kind: "variable" });
   }
   return settings;
 }
 
-async function readConfigFile(path: string): Promise<Setting[]> {
-  const full = resolve(path);
-  const extension = extname(path);
-  const stat = statSync(full, { throwIfNoEntry: false });
-  if (stat?.isDirectory()) throw new UserError(`${path} is a folder; pass one config file`);
-  if (![...MODULES, ...DOCUMENTS].includes(extension)) {
-    const known = [...MODULES, ...DOCUMENTS].join(", ");
-    throw new UserError(`${path} is no config file (${known}); settings are spelled --key=value`);
-  }
-  if (!stat) throw new UserError(`no config file ${path} (looked for ${full})`);
-
-  let found: unknown;
-  try {
-    found = MODULES.includes(extension) ? await importDefault(full) : await parseDocument(full);
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    throw new UserError(`${path}: ${message.trim().replaceAll(/\s+/g, " ")}`, { cause: error });
-  }
-  if (typeof found !== "object" || found === null || Array.isArray(found)) {
-    throw new UserError(`${path} must hold an object of settings, got ${show(found)}`);
-  }
-  return Object.entries(found).map(([key, value]) => ({ key, value, source: path }));
+async function fromFile(path: string, kind: SourceKind): Promise<Setting[]> {
+  return (await readConfigFile(path)).map((setting) => ({ ...setting, kind }));
 }
 
-async function importDefault(path: string): Promise<unknown> {
-  const module: Record<string, unknown> = await import(pathToFileURL(path).href);
-  if (Object.hasOwn(module, "default")) return module.default;
-  const names = Object.keys(module).join(", ") || "nothing";
-  throw new Error(`no default export (it exports ${names}); write: export default { ... }`);
-}
-
-async function parseDocument(path: string): Promise<unknown> {
-  const yaml = await import("yaml"); // JSON too: JSON.parse lets the last of two equal keys win in silence
-  const document = yaml.parseDocument(readFileSync(path, "utf8"));
-  const [error] = document.errors;
-  if (error) throw new Error(error.message.split(":\n")[0]); // what follows draws the place in three more lines
-  return document.toJS();
+/** The settings of config/environments/<name>.yaml; none where NANOGPT_ENV is not set or empty. */
+async function readEnvironmentFile(name = ""): Promise<Setting[]> {
+  if (name === "") return [];
+  const found = readdirSync(ENVIRONMENTS).flatMap((file) => /^(.+)\.yaml$/.exec(file)?.[1] ?? []);
+  if (!found.includes(name)) {
+    throw new UserError(`NANOGPT_ENV must be ${found.toSorted().join(", ")} or not set, got ${show(name)}`);
+  }
+  return fromFile(relative("", join(ENVIRONMENTS, `${name}.yaml`)), "environment");
 }
 
 /** A flag's or variable's text as the type of `like`; as it came where it cannot be, for the rule to refuse. */
@@ -197,35 +191,35 @@ function fromText(text: string, like: Value | undefined): unknown {
 // ---- what the user reads ----
 
 function unknownKey(key: string, source: string, known: string[]): UserError {
-  const spelled = key.toLowerCase();
-  const [nearest = ""] = known.toSorted((a, b) => leven(spelled, a) - leven(spelled, b));
-  const near = leven(spelled, nearest) <= Math.max(1, spelled.length / 3);
-  return new UserError(
-    `unknown key ${show(key)} (${source}); ${near ? `did you mean ${nearest}?` : "--help lists the keys"}`,
-  );
+  return new UserError(`unknown key ${show(key)} (${source}); ${nearestKey(key, known) ?? "--help lists the keys"}`);
 }
 
-function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(show).join(", ")}]`;
-  if (typeof value === "object" && value !== null) return "an object";
-  return typeof value === "function" ? "a function" : String(value);
+/** "did you mean n_layer?" where one of the `known` keys is near to `key`. */
+export function nearestKey(key: string, known: readonly string[]): string | undefined {
+  const spelled = key.toLowerCase();
+  const [nearest = ""] = known.toSorted((a, b) => leven(spelled, a) - leven(spelled, b));
+  return leven(spelled, nearest) <= Math.max(1, spelled.length / 3) ? `did you mean ${nearest}?` : undefined;
 }
 
 /** One line a source, with the keys that it had the last word on. */
-function overrideLines(config: Settings, sources: Map<string, string>): string[] {
+function overrideLines(config: Settings, sources: Map<string, Source>): string[] {
   const lines = new Map<string, string[]>();
-  for (const [key, source] of sources) {
-    const name = source === `--${key}` ? "flags" : source.startsWith(ENV_PREFIX) ? "the environment" : source;
+  for (const [key, { source, kind }] of sources) {
+    const name = kind === "flag" ? "flags" : kind === "variable" ? "the environment" : source;
     lines.set(name, [...(lines.get(name) ?? []), `${key}=${show(config[key])}`]);
   }
   return [...lines].map(([name, items]) => wrap(`overriding with ${name}: ${items.join(", ")}`, 2));
 }
 
+/** The text between the braces of a script's `const defaults = {...}`. */
+export function defaultsBlock(script: string): string | undefined {
+  return /^(?:export )?const defaults\b[^\n]*\{\r?\n(.*?)^\}/ms.exec(readFileSync(script, "utf8"))?.[1];
+}
+
 /** Usage, then every key as --key=default with its comment, under the headings of the script's own text. */
 function helpText(scriptUrl: string, defaults: Settings, usage: string): string {
   const script = fileURLToPath(scriptUrl);
-  const block = /^(?:export )?const defaults\b[^\n]*\{\r?\n(.*?)^\}/ms.exec(readFileSync(script, "utf8"))?.[1] ?? "";
+  const block = defaultsBlock(script) ?? "";
   const comments = new Map<string, string>();
   const headings = new Map<string, string>(); // by the first key below
   let heading = "";
@@ -247,8 +241,9 @@ function helpText(scriptUrl: string, defaults: Settings, usage: string): string 
     if (headings.get(key)) lines.push("", `${headings.get(key)}`);
     lines.push(wrap(flag.padEnd(column) + (comments.get(key) ?? ""), column));
   }
-  const order = `A flag wins over the environment (${ENV_PREFIX}<KEY>=value), that over the config file.`;
-  return [...lines, "", order].join("\n");
+  const order = `A flag wins over the environment (${ENV_PREFIX}<KEY>=value), that over the config file,`;
+  const last = "that over config/environments/<name>.yaml where NANOGPT_ENV=<name> is set (docs/configuration.md).";
+  return [...lines, "", order, last].join("\n");
 }
 
 /** Break `text` at spaces into lines of at most WIDTH columns; all but the first are indented. */

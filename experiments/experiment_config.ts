@@ -11,13 +11,13 @@
 // A trial is one choice of settings; a run is a trial with a seed.
 
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { extname, isAbsolute, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 
-import { parseDocument, stringify } from "yaml";
+import { stringify } from "yaml";
 import * as z from "zod/mini";
 
+import { readConfigFile } from "../config/files.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
@@ -33,7 +33,7 @@ export type Range<V> =
 /** An experiment's file. */
 export interface ExperimentSettings {
   name: string; // letters, digits, "-", "_" and "."; its folder is called so
-  base: string | Partial<TrainConfig>; // a config file of train.ts, or settings over train.ts' defaults
+  base: string | Partial<TrainConfig>; // a config file of train.ts and what it extends, or settings over train.ts' defaults
   changes?: Partial<TrainConfig>; // over base, for all trials
   search?: "grid" | "list" | "random"; // "grid" if not given: every combination of the axes' values
   axes?: { [K in keyof TrainConfig]?: readonly TrainConfig[K][] | Range<TrainConfig[K]> }; // of grid and random
@@ -192,15 +192,13 @@ export class ExperimentConfig {
   }
 
   /**
-   * An experiment from a .json, .yaml or .ts file.
+   * An experiment from a .json, .yaml or .ts file; it may extend others.
    * @throws UserError where there is none, or it holds no experiment
    */
   static async load(path: string): Promise<ExperimentConfig> {
-    const found = await readAny(path);
-    if (typeof found !== "object" || found === null || Array.isArray(found)) {
-      throw new UserError(`${path} must hold an object of settings; see config/experiments/ for some`);
-    }
-    return new ExperimentConfig(found as ExperimentSettings, path);
+    const kind = { what: "experiment's file", hint: "config/experiments/ has some to start from" };
+    const found = (await readConfigFile(path, kind)).map(({ key, value }) => [key, value]);
+    return new ExperimentConfig(Object.fromEntries(found) as ExperimentSettings, path);
   }
 
   #check(settings: Readonly<Record<string, unknown>>, what: string): Settings {
@@ -297,27 +295,6 @@ function slugOf(name: string): string {
   const plain = name.replaceAll(", ", ",");
   const safe = plain.replaceAll(/[^\w.,=+-]+/g, "-").slice(0, 100);
   return safe === plain ? safe : `${safe}-${createHash("sha256").update(plain).digest("hex").slice(0, 8)}`;
-}
-
-async function readAny(path: string): Promise<unknown> {
-  const known = [".ts", ".mts", ".js", ".mjs", ".json", ".yaml", ".yml"];
-  if (!known.includes(extname(path))) throw new UserError(`${path} is no experiment's file (${known.join(", ")})`);
-  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) {
-    throw new UserError(`no file ${path}; config/experiments/ has some experiments to start from`);
-  }
-  try {
-    if (/\.m?[tj]s$/.test(path)) {
-      const module: Record<string, unknown> = await import(pathToFileURL(resolve(path)).href);
-      if (!Object.hasOwn(module, "default")) throw new Error("no default export; write: export default { ... }");
-      return module.default;
-    }
-    const document = parseDocument(readFileSync(path, "utf8")); // JSON too
-    if (document.errors[0]) throw new Error(document.errors[0].message.split(":\n")[0]);
-    return document.toJS();
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    throw new UserError(`${path}: ${message.trim().replaceAll(/\s+/g, " ")}`, { cause: error });
-  }
 }
 
 /** What differs between two complete settings, in words. A key that only one of them has is of another version. */

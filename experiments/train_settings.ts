@@ -1,16 +1,15 @@
 // The settings that train.ts takes, as an experiment needs them: their defaults, and the check of some of them before
 // anything runs. train.ts trains when it is imported, so its block of defaults is read as text, as --help does it.
 
-import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { runInNewContext } from "node:vm";
 
 import { transformSync } from "esbuild";
-import leven from "leven";
 
 import { findConflict, ruleFor, type Value } from "../config/rules.ts";
-import { configure } from "../configurator.ts";
+import { show } from "../config/show.ts";
+import { configure, defaultsBlock, nearestKey } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -22,15 +21,14 @@ let defaults: Settings | undefined;
 /** Every key of train.ts with its default. */
 export function trainDefaults(): Readonly<Settings> {
   if (defaults) return defaults;
-  const text = readFileSync(join(ROOT, "train.ts"), "utf8");
-  const block = /^(?:export )?const defaults\b[^\n]*(\{\r?\n.*?^\})/ms.exec(text)?.[1];
+  const block = defaultsBlock(join(ROOT, "train.ts"));
   if (!block) throw new Error("internal: no block `const defaults = {` in train.ts");
-  const { code } = transformSync(`result = ${block}`, { loader: "ts" }); // takes the types out
+  const { code } = transformSync(`result = {\n${block}}`, { loader: "ts" }); // takes the types out
   defaults = structuredClone<Settings>(runInNewContext(code));
   return defaults;
 }
 
-/** Complete settings from a config file of train.ts. */
+/** Complete settings from a config file of train.ts and what it extends; NANOGPT_ENV has no say in an experiment. */
 export async function readBase(path: string): Promise<Settings> {
   const script = pathToFileURL(join(ROOT, "train.ts")).href;
   return { ...(await configure(script, { ...trainDefaults() }, { argv: [path], env: {}, log() {} })) };
@@ -47,15 +45,13 @@ export function checkSettings(settings: Readonly<Record<string, unknown>>, where
   for (const [key, value] of Object.entries(settings)) {
     const fallback = Object.hasOwn(known, key) ? known[key] : undefined;
     if (fallback === undefined) {
-      const [nearest = ""] = Object.keys(known).toSorted((a, b) => leven(key, a) - leven(key, b));
-      const near = leven(key, nearest) <= Math.max(1, key.length / 3);
-      const help = near ? `did you mean ${nearest}?` : "tsx train.ts --help lists the keys";
-      throw new UserError(`${where}: unknown key ${JSON.stringify(key)}; ${help}`);
+      const help = nearestKey(key, Object.keys(known)) ?? "tsx train.ts --help lists the keys";
+      throw new UserError(`${where}: unknown key ${show(key)}; ${help}`);
     }
     const result = ruleFor(key, fallback).safeParse(value);
     if (!result.success) {
       const wanted = result.error.issues[0]?.message;
-      throw new UserError(`${where}: ${key} must be ${wanted}, got ${JSON.stringify(value) ?? String(value)}`);
+      throw new UserError(`${where}: ${key} must be ${wanted}, got ${show(value)}`);
     }
     checked[key] = result.data;
   }

@@ -10,7 +10,7 @@ import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { rules } from "../config/rules.ts";
-import { configure, type Options, sourceOf } from "../configurator.ts";
+import { configure, type Options, sourceKind, sourceOf } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -126,12 +126,75 @@ test("what is overridden is printed once, by source", async () => {
 test("keys that another script knows are named from a config file and ignored in the environment", async () => {
   const file = write(".yaml", "n_layer: 2\nbatch_size: 8\nmax_iters: 5\n");
   const lines: string[] = [];
-  const env = { NANOGPT_TEMPERATURE: "0.5", NANOGPT_ENV: "anything" };
+  const env = { NANOGPT_TEMPERATURE: "0.5" };
   const config = await read([file], { env, log: (line) => lines.push(line) });
   assert.deepEqual(Object.keys(config), Object.keys(DEFAULTS));
   const said = lines.map((line) => line.replaceAll(/\n +/g, " "));
   assert.deepEqual(said.slice(1), [`not used here, from ${file}: batch_size, max_iters`]);
   await refused(["--batch_size=8"], ["unknown key", "batch_size"]);
+});
+
+test("what a file extends is printed and named by the file that says it", async () => {
+  const base = write(".yaml", "n_layer: 1\ndropout: 0.5\nbatch_size: 8\nmax_iters: 5\n");
+  const file = write(".json", JSON.stringify({ extends: base, dropout: 0.1, max_iters: 6 }));
+  const lines: string[] = [];
+  const config = await read([file], { log: (line) => lines.push(line.replaceAll(/\n +/g, " ")) });
+  assert.deepEqual(lines, [
+    `overriding with ${base}: n_layer=1`,
+    `overriding with ${file}: dropout=0.1`,
+    `not used here, from ${file} and what it extends: batch_size, max_iters`,
+  ]);
+  assert.deepEqual([sourceOf(config, "n_layer"), sourceOf(config, "dropout")], [base, file]);
+
+  const wrong = write(".yaml", "n_layer: four\n");
+  await refused([write(".json", JSON.stringify({ extends: wrong }))], ["n_layer must be", `(${wrong})`]);
+  const wide = write(".yaml", "n_embd: 100\n");
+  const parts = ["n_embd 100", `n_embd: ${wide}`, "n_head: default"];
+  await refused([write(".json", JSON.stringify({ extends: wide }))], parts);
+});
+
+// ---- NANOGPT_ENV ----
+
+const LEARNING = { eval_iters: 200, threads: 0, n_layer: 12, n_head: 12 };
+const environment = async (env: Record<string, string>, argv: string[] = [], log: Options["log"] = () => {}) =>
+  configure(import.meta.url, LEARNING, { env, argv, log });
+
+test("defaults < NANOGPT_ENV's file < config file < NANOGPT_<KEY> < flags", async () => {
+  const testing = join("config", "environments", "testing.yaml");
+  const threads = write(".yaml", "threads: 5\n");
+  const cases: [env: Record<string, string>, argv: string[], threads: number, kind: string | undefined][] = [
+    [{}, [], 0, undefined],
+    [{ NANOGPT_ENV: "" }, [], 0, undefined],
+    [{ NANOGPT_ENV: "testing" }, [], 1, "environment"],
+    [{ NANOGPT_ENV: "testing" }, [threads], 5, "file"],
+    [{ NANOGPT_ENV: "testing", NANOGPT_THREADS: "6" }, [threads], 6, "variable"],
+    [{ NANOGPT_ENV: "testing", NANOGPT_THREADS: "6" }, [threads, "--threads=7"], 7, "flag"],
+  ];
+  for (const [env, argv, expected, kind] of cases) {
+    const config = await environment(env, argv);
+    assert.equal(config.threads, expected, JSON.stringify([env, argv]));
+    assert.equal(sourceKind(config, "threads"), kind);
+  }
+  const config = await environment({ NANOGPT_ENV: "testing" });
+  assert.equal(relative(ROOT, sourceOf(config, "threads") ?? ""), testing);
+});
+
+test("NANOGPT_ENV's file is named where it overrides; keys of other scripts are passed over in silence", async () => {
+  const lines: string[] = [];
+  await configure(
+    import.meta.url,
+    { eval_iters: 200 },
+    { env: { NANOGPT_ENV: "testing" }, argv: [], log: (line) => lines.push(line) },
+  );
+  const path = relative("", join(ROOT, "config/environments/testing.yaml"));
+  assert.deepEqual(lines, [`overriding with ${path}: eval_iters=2`]); // it has threads, too
+});
+
+test("an unknown NANOGPT_ENV is refused with those that there are", async () => {
+  for (const name of ["prod", "Testing", "../models/gpt2", "testing.yaml", "__proto__"]) {
+    const parts = ["NANOGPT_ENV must be development, production, testing or not set", `got ${JSON.stringify(name)}`];
+    await refused([], parts, { env: { NANOGPT_ENV: name } });
+  }
 });
 
 // ---- spelling ----
@@ -338,7 +401,7 @@ test("combinations that cannot work name their values and sources", async () => 
   await refused(["--n_embd=4", "--n_head=9"], ["try n_head 4 ("]);
   assert.equal((await read([file, "--n_head=4"])).n_embd, 128);
 
-  const schedule = { decay_lr: true, warmup_iters: 100, lr_decay_iters: 1000 };
+  const schedule = { schedule: "cosine", decay_lr: true, warmup_iters: 100, lr_decay_iters: 1000 };
   const check = (...argv: string[]) => configure(import.meta.url, schedule, { env: {}, log: () => {}, argv });
   await check("--lr_decay_iters=100");
   await check("--lr_decay_iters=99", "--no-decay_lr");
@@ -460,7 +523,8 @@ model of the smallest size
   --batch_size=40    ${"a".repeat(39)}
                      ${"b".repeat(40)}
 
-A flag wins over the environment (NANOGPT_<KEY>=value), that over the config file.
+A flag wins over the environment (NANOGPT_<KEY>=value), that over the config file,
+that over config/environments/<name>.yaml where NANOGPT_ENV=<name> is set (docs/configuration.md).
 `;
   const [long, short] = await Promise.all([runScript("--bogus", "--help"), runScript("-h")]);
   assert.deepEqual(long, { stdout: expected, stderr: "", status: 0 });

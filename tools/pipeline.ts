@@ -12,7 +12,7 @@ import { join, resolve } from "node:path";
 
 import type { Value } from "../config/rules.ts";
 import cpu from "../config/train_shakespeare_char_cpu.ts";
-import { configure, sourceOf } from "../configurator.ts";
+import { configure, sourceKind } from "../configurator.ts";
 import { shownPath } from "../data/dataset.ts";
 import { main, UserError } from "../engine/errors.ts";
 import { Stopped } from "../pipeline/child.ts";
@@ -60,7 +60,7 @@ await main(async () => {
   const from = config.from === "" ? undefined : oneOf(STAGES, config.from, "from");
   const only = config.only === "" ? undefined : oneOf(STAGES, config.only, "only");
   if (from && only) throw new UserError("--from and --only exclude each other; give one of them");
-  const named = givenBy(config, "out_dir", file) === "flag";
+  const named = givenBy(config, "out_dir") === "flag";
   if (!named && config.input_file === "") {
     throw new UserError("no text; give one with --input_file=my.txt, or the --out_dir of a pipeline to go on with");
   }
@@ -80,7 +80,8 @@ await main(async () => {
     if (file === null || setting.from === "flag") given[key] = setting;
   }
   for (const [key, value] of Object.entries(config)) {
-    const from = givenBy(config, key, file);
+    const from = givenBy(config, key);
+    if (given[key] && sourceKind(config, key) === "environment") continue; // it is below what was given before
     if (from && !OF_THIS_CALL.includes(key))
       given[key] = { from, value: key === "input_file" ? resolve(`${value}`) : value };
   }
@@ -136,9 +137,10 @@ function configFile(argv: readonly string[], known: Settings): string | null {
   return argv.find((arg, i) => !arg.startsWith("-") && !isValue(argv[i - 1])) ?? null;
 }
 
-function givenBy(config: Settings, key: string, file: string | null): "flag" | "file" | undefined {
-  const source = sourceOf(config, key);
-  return source === undefined ? undefined : source === file ? "file" : "flag";
+function givenBy(config: Settings, key: string): "flag" | "file" | undefined {
+  const kind = sourceKind(config, key);
+  if (kind === undefined) return undefined;
+  return kind === "flag" || kind === "variable" ? "flag" : "file";
 }
 
 function pick(settings: Readonly<Settings>, keys: readonly string[]): Settings {

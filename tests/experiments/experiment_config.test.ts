@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, parse } from "node:path";
 import { test } from "node:test";
 
 import { UserError } from "../../engine/errors.ts";
@@ -10,6 +10,7 @@ import { ROOT, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const SMALL = { max_iters: 20, eval_interval: 10, warmup_iters: 0, n_embd: 32, n_head: 2 };
+const SHORT = { max_iters: 20, eval_interval: 10, warmup_iters: 0 };
 const HEADS: ExperimentSettings = { name: "heads", base: SMALL, axes: { n_head: [1, 2], n_layer: [2, 4] } };
 
 const refused = (settings: unknown, message: RegExp) =>
@@ -126,7 +127,7 @@ test("the experiments that ship are valid, and small enough to try", async () =>
   for (const file of readdirSync(folder)) {
     const experiment = await ExperimentConfig.load(join(folder, file));
     const trials = await experiment.validate();
-    assert.equal(`${experiment.settings.name}.ts`, file);
+    assert.equal(experiment.settings.name, parse(file).name);
     assert.equal(experiment.settings.seeds.length, 3);
     assert.ok(trials.every(({ config }) => Number(config.max_iters) <= 1000 && Number(config.n_embd) <= 128));
   }
@@ -166,6 +167,23 @@ test("a mistake is one line that names the place", async () => {
   await refused({ ...HEADS, base: join(FOLDER, "none.ts") }, /no config file .*none\.ts/);
 });
 
+test("the base may extend others, and so may an experiment; a relative path is the file's own", async () => {
+  writeFileSync(join(FOLDER, "base.yaml"), `extends: [${join(ROOT, "config/models/tiny.yaml")}]\nn_layer: 2\n`);
+  const first = { name: "first", base: join(FOLDER, "base.yaml"), axes: { n_head: [1, 2] }, changes: SHORT };
+  writeFileSync(join(FOLDER, "first.json"), JSON.stringify(first));
+  writeFileSync(join(FOLDER, "second.yaml"), "extends: first.json\nname: second\nseeds: [7]\n");
+  const experiment = await ExperimentConfig.load(join(FOLDER, "second.yaml"));
+  assert.deepEqual([experiment.settings.name, experiment.settings.seeds], ["second", [7]]);
+  const trials = await experiment.validate();
+  assert.deepEqual(
+    trials.map(({ config }) => [config.n_head, config.n_layer, config.n_embd, config.max_iters]),
+    [
+      [1, 2, 128, 20],
+      [2, 2, 128, 20],
+    ],
+  );
+});
+
 test("files that are no experiment", async () => {
   writeFileSync(join(FOLDER, "none.ts"), "export const name = 1;");
   writeFileSync(join(FOLDER, "list.json"), "[1]");
@@ -174,7 +192,7 @@ test("files that are no experiment", async () => {
     ["none.ts", /none\.ts: no default export/],
     ["list.json", /list\.json must hold an object/],
     ["broken.yaml", /broken\.yaml: /],
-    ["absent.ts", /no file .*absent\.ts/],
+    ["absent.ts", /no experiment's file .*absent\.ts/],
     ["x.py", /x\.py is no experiment's file/],
   ] as const) {
     await assert.rejects(ExperimentConfig.load(join(FOLDER, file)), (error: Error) => {

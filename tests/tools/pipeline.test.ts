@@ -1,13 +1,13 @@
 // tools/pipeline.ts as a person runs it: from a text to samples, killed and stopped on the way, and run again in parts.
 
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
 import { lock } from "../../engine/lock.ts";
 import { SCRATCH } from "../../pipeline/stages.ts";
-import { readState, STAGES, type StageName } from "../../pipeline/state.ts";
+import { readState, STAGES, type StageName, writeState } from "../../pipeline/state.ts";
 import { assertRefused, contentsOf, flags, launch, madeUpText, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const SCRIPT = join("tools", "pipeline.ts");
@@ -195,6 +195,25 @@ test("what can't work is refused in one line, and nothing is written", async () 
     await Promise.all(refused);
   }
   assert.deepEqual(contentsOf(FOLDER), before);
+});
+
+test("what a config file extends, and NANOGPT_ENV's file, are no flags: they are searched all the same", async () => {
+  const config = join(FOLDER, "extends.json");
+  const base = join(FOLDER, "extended.yaml");
+  writeFileSync(config, JSON.stringify({ extends: "extended.yaml", ...SMALL, threads: 0, eval_iters: 7 }));
+  writeFileSync(base, "n_embd: 8\nlearning_rate: 0.02\nbatch_size: 4\n");
+  const args = [config, ...flags({ input_file: TEXT, out_dir: out("extends"), batch_size: 5, dry_run: true })];
+  const text = await succeed(SCRIPT, args, { env: { NANOGPT_ENV: "testing" } });
+  assert.match(text, /^ {6}tsx train\.ts .*--eval_iters=7 .*--n_embd=16 .*--learning_rate=0\.02 /m);
+  assert.match(text, /^ {6}threads, micro_batch_size, learning_rate, in 60 s$/m); // batch_size is a flag
+
+  // going on in another environment: what was given before stays
+  const given = { eval_iters: { from: "file" as const, value: 9 }, input_file: { from: "flag" as const, value: TEXT } };
+  mkdirSync(out("extends"));
+  writeState(out("extends"), { format_version: 1, given, config_file: null, stages: {} });
+  const again = flags({ out_dir: out("extends"), resume: true, dry_run: true, block_size: 16 });
+  const resumed = await succeed(SCRIPT, again, { env: { NANOGPT_ENV: "testing" } });
+  assert.match(resumed, /^ {6}tsx train\.ts .*--eval_iters=9 .*--threads=1 /m);
 });
 
 test("while one pipeline works in a folder, another one is refused", async () => {

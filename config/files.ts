@@ -1,0 +1,97 @@
+// Settings out of files: TypeScript and JavaScript modules, YAML and JSON, with what they extend.
+//
+//   extends: [models/baby.yaml, data/shakespeare_char.yaml]   # or one path; relative to the file that says it
+//   n_layer: 8                                                # a file's own keys win over those that it extends
+//
+// Left out: what a key means and may be (configurator.ts, rules.ts), and files at an address of the network.
+
+import { readFileSync, realpathSync, statSync } from "node:fs";
+import { dirname, extname, isAbsolute, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+
+import { UserError } from "../engine/errors.ts";
+import { show } from "./show.ts";
+
+/** The default export of a config file in TypeScript: `export default {...} satisfies ConfigFile<TrainConfig>`. */
+export type ConfigFile<T extends object> = Partial<T> & { extends?: string | readonly string[] };
+
+export type FileSetting = { key: string; value: unknown; source: string }; // source: the path of the file that says it
+
+type Link = { path: string; real: string };
+
+const MODULES = [".ts", ".mts", ".js", ".mjs"];
+const DOCUMENTS = [".yaml", ".yml", ".json"];
+const CONFIG_FILE = { what: "config file", hint: "settings are spelled --key=value" };
+
+/**
+ * The settings of a file after those of all files that it extends, as deep as that goes: the last one of a key counts.
+ * Those that come too late to count are there as well, to be checked.
+ * @param kind how to call the file in messages, and what to do where the path is not that of one
+ * @throws UserError where one of the files is missing, can't be read, holds no object or extends itself
+ */
+export async function readConfigFile(path: string, kind = CONFIG_FILE): Promise<FileSetting[]> {
+  return readLink(path, [], kind);
+}
+
+/** @param chain the files from the first one to the one that extends `path` */
+async function readLink(
+  path: string,
+  chain: readonly Link[],
+  { what, hint }: typeof CONFIG_FILE,
+): Promise<FileSetting[]> {
+  // 1) the file
+  const paths = [...chain.map((link) => link.path), path];
+  const fail = (problem: string, cause?: unknown) =>
+    new UserError(chain.length === 0 ? problem : `${problem} (${paths.join(" extends ")})`, { cause });
+  const full = resolve(path);
+  const extension = extname(path);
+  const stat = statSync(full, { throwIfNoEntry: false });
+  if (stat?.isDirectory()) throw fail(`${path} is a folder; ${chain.length === 0 ? "pass" : "name"} one ${what}`);
+  if (![...MODULES, ...DOCUMENTS].includes(extension)) {
+    const known = [...MODULES, ...DOCUMENTS].join(", ");
+    throw fail(`${path} is no ${what} (${known})${chain.length === 0 ? `; ${hint}` : ""}`);
+  }
+  if (!stat) throw fail(`no ${what} ${path} (looked for ${full})`);
+  const real = realpathSync(full);
+  if (chain.some((link) => link.real === real)) throw fail(`${path} extends itself; take one of these extends out`);
+
+  // 2) what it says
+  let found: unknown;
+  try {
+    found = MODULES.includes(extension) ? await importDefault(full) : await parseDocument(full);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw fail(`${path}: ${message.trim().replaceAll(/\s+/g, " ")}`, error);
+  }
+  if (typeof found !== "object" || found === null || Array.isArray(found)) {
+    throw fail(`${path} must hold an object of settings, got ${show(found)}`);
+  }
+
+  // 3) what it extends, in order, and then its own
+  const settings: FileSetting[] = [];
+  const extended: unknown = Object.hasOwn(found, "extends") ? (found as { extends: unknown }).extends : [];
+  for (const name of [extended].flat()) {
+    if (typeof name !== "string" || name === "") {
+      throw fail(`${path}: extends must be the path of a file, or a list of them, got ${show(extended)}`);
+    }
+    const next = isAbsolute(name) ? name : join(dirname(path), name);
+    for (const setting of await readLink(next, [...chain, { path, real }], CONFIG_FILE)) settings.push(setting);
+  }
+  for (const [key, value] of Object.entries(found)) if (key !== "extends") settings.push({ key, value, source: path });
+  return settings;
+}
+
+async function importDefault(path: string): Promise<unknown> {
+  const module: Record<string, unknown> = await import(pathToFileURL(path).href);
+  if (Object.hasOwn(module, "default")) return module.default;
+  const names = Object.keys(module).join(", ") || "nothing";
+  throw new Error(`no default export (it exports ${names}); write: export default { ... }`);
+}
+
+async function parseDocument(path: string): Promise<unknown> {
+  const yaml = await import("yaml"); // JSON too: JSON.parse lets the last of two equal keys win in silence
+  const document = yaml.parseDocument(readFileSync(path, "utf8"));
+  const [error] = document.errors;
+  if (error) throw new Error(error.message.split(":\n")[0]); // what follows draws the place in three more lines
+  return document.toJS();
+}
