@@ -23,6 +23,7 @@ const Metadata = z.object({
   best_val_loss: z.nullable(z.number()), // null before the first evaluation
   rng: z.object({ seed: z.int(), iteration: z.int() }), // all random choices are functions of these
   optimizer_steps: z.int(),
+  ema_steps: z.exactOptional(z.int()), // updates of the average of the weights, if there is one
   callbacks: z.exactOptional(Settings), // what monitor/ needs to go on, by the callback's name
   tokenizer: z.nullable(Settings), // the dataset's meta.json; null for GPT-2's tokens
   weights: z.object({ file: z.string(), bytes: z.int(), sha256: z.string() }),

@@ -52,6 +52,47 @@
         (local.set $v (i32.add (local.get $v) (i32.const 16)))
         (br $next))))
 
+  ;; Lion on `bytes` bytes of each area (a multiple of 16): weights at 0, gradients and averages from $stride on.
+  ;;   g = scale gradient;  d = b1 m + c1 g;  w = shrink w - rate sign(d);  m = b2 m + c2 g
+  (func (export "lion") (param $bytes i32) (param $stride i32) (param $scale f32) (param $b1 f32) (param $c1 f32)
+    (param $b2 f32) (param $c2 f32) (param $shrink f32) (param $rate f32)
+    (local $w i32) (local $g i32) (local $m i32)
+    (local $grad v128) (local $average v128) (local $direction v128)
+    (local $scale4 v128) (local $b14 v128) (local $c14 v128) (local $b24 v128) (local $c24 v128)
+    (local $shrink4 v128) (local $rate4 v128) (local $zero v128)
+    (local.set $g (local.get $stride))
+    (local.set $m (i32.mul (local.get $stride) (i32.const 2)))
+    (local.set $scale4 (f32x4.splat (local.get $scale)))
+    (local.set $b14 (f32x4.splat (local.get $b1)))
+    (local.set $c14 (f32x4.splat (local.get $c1)))
+    (local.set $b24 (f32x4.splat (local.get $b2)))
+    (local.set $c24 (f32x4.splat (local.get $c2)))
+    (local.set $shrink4 (f32x4.splat (local.get $shrink)))
+    (local.set $rate4 (f32x4.splat (local.get $rate)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $w) (local.get $bytes)))
+        (local.set $grad (f32x4.mul (v128.load (local.get $g)) (local.get $scale4)))
+        (local.set $average (v128.load (local.get $m)))
+        (local.set $direction
+          (f32x4.add
+            (f32x4.mul (local.get $b14) (local.get $average))
+            (f32x4.mul (local.get $c14) (local.get $grad))))
+        (v128.store (local.get $m)
+          (f32x4.add
+            (f32x4.mul (local.get $b24) (local.get $average))
+            (f32x4.mul (local.get $c24) (local.get $grad))))
+        (v128.store (local.get $w) ;; a comparison gives all bits or none, of which the rate's remain
+          (f32x4.add
+            (f32x4.sub
+              (f32x4.mul (v128.load (local.get $w)) (local.get $shrink4))
+              (v128.and (f32x4.gt (local.get $direction) (local.get $zero)) (local.get $rate4)))
+            (v128.and (f32x4.lt (local.get $direction) (local.get $zero)) (local.get $rate4))))
+        (local.set $w (i32.add (local.get $w) (i32.const 16)))
+        (local.set $g (i32.add (local.get $g) (i32.const 16)))
+        (local.set $m (i32.add (local.get $m) (i32.const 16)))
+        (br $next))))
+
   ;; The sum of the squares of the floats in the first `bytes` bytes (a multiple of 16), added up in double precision.
   (func (export "sumOfSquares") (param $bytes i32) (result f64)
     (local $at i32) (local $x v128) (local $low v128) (local $high v128)

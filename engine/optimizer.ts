@@ -1,8 +1,32 @@
 // AdamW (Loshchilov and Hutter 2019, algorithm 2) with gradient clipping by the global norm, in one pass over the
 // weights. As a chain of graph operations it was slower: every operation would stream all weights once more.
+// The others are in optimizers/, a file each; docs/optimizers.md compares them.
 
+import { measureGradient } from "./optimizers/gradient.ts";
 import type { Variable } from "./program.ts";
-import { type AdamWFactors, adamw, sumOfSquares } from "./simd.ts";
+import { type AdamWFactors, adamw } from "./simd.ts";
+
+/** The weights that shrink by weight_decay, and those that don't. */
+export interface Groups {
+  decay: readonly Variable[];
+  noDecay: readonly Variable[];
+}
+
+/** What every choice of `optimizer` is. All are made with zeros for state. */
+export interface Optimizer {
+  /** Updates made so far. */
+  steps: number;
+  /**
+   * Update every variable from its `grad` times `gradScale` (1 over the number of gradients that were added up). A gradient
+   * that isn't finite would spoil every weight: then nothing is changed.
+   * @returns the norm of the whole gradient before clipping
+   */
+  step(learningRate: number, gradScale?: number): number | Promise<number>;
+  /** The state, under the names that a checkpoint keeps it by; to restore one, fill the arrays and set `steps`. */
+  tensors(): StateTensor[];
+}
+
+export type StateTensor = { name: string; shape: readonly number[]; data: Float32Array };
 
 export interface AdamWOptions {
   beta1: number;
@@ -19,13 +43,13 @@ interface State {
   square: Float32Array; // of its square
 }
 
-export class AdamW {
+export class AdamW implements Optimizer {
   /** Updates made so far; the averages start at 0 and are corrected for it by this. */
   steps = 0;
   readonly #options: Required<AdamWOptions>;
   readonly #states: State[];
 
-  constructor(groups: { decay: readonly Variable[]; noDecay: readonly Variable[] }, options: AdamWOptions) {
+  constructor(groups: Groups, options: AdamWOptions) {
     this.#options = { epsilon: 1e-8, ...options };
     const state = (variable: Variable, weightDecay: number): State => {
       const zeros = () => new Float32Array(variable.data.length);
@@ -37,31 +61,28 @@ export class AdamW {
     ];
   }
 
-  /**
-   * Update every variable from its `grad` times `gradScale` (1 over the number of gradients that were added up). A gradient
-   * that isn't finite would spoil every weight: then nothing is changed.
-   * @returns the norm of the whole gradient before clipping
-   */
   step(learningRate: number, gradScale = 1): number {
-    const { beta1, beta2, grad_clip, epsilon } = this.#options;
-    let sum = 0;
-    for (const { variable } of this.#states) sum += sumOfSquares(variable.grad!);
-    const norm = Math.sqrt(sum) * gradScale;
-    if (!Number.isFinite(norm)) return norm;
+    const variables = this.#states.map(({ variable }) => variable);
+    const { norm, scale } = measureGradient(variables, gradScale, this.#options.grad_clip);
+    if (Number.isFinite(norm)) this.update(learningRate, scale);
+    return norm;
+  }
+
+  /** Update every variable from its `grad` times `scale`, which is finite. */
+  update(learningRate: number, scale: number): void {
+    const { beta1, beta2, epsilon } = this.#options;
     this.steps++;
-    const clip = grad_clip > 0 ? Math.min(1, grad_clip / (norm + 1e-6)) : 1; // as PyTorch's clip_grad_norm_
     const rate = learningRate / (1 - beta1 ** this.steps);
     const correction = 1 / Math.sqrt(1 - beta2 ** this.steps);
     for (const { variable, weightDecay, average, square } of this.#states) {
       const shrink = 1 - learningRate * weightDecay;
-      const factors = { scale: gradScale * clip, beta1, beta2, shrink, rate, correction, epsilon };
+      const factors = { scale, beta1, beta2, shrink, rate, correction, epsilon };
       adamw(variable.data, variable.grad!, average, square, factors);
     }
-    return norm;
   }
 
-  /** The averages, under the names that a checkpoint keeps them by. */
-  tensors(): { name: string; shape: readonly number[]; data: Float32Array }[] {
+  /** The averages. */
+  tensors(): StateTensor[] {
     return this.#states.flatMap(({ variable: { name, shape }, average, square }) => [
       { name: `optimizer.exp_avg.${name}`, shape, data: average },
       { name: `optimizer.exp_avg_sq.${name}`, shape, data: square },

@@ -18,6 +18,7 @@ declare const WebAssembly: {
 interface Kernels {
   memory: { buffer: ArrayBuffer };
   adamw(bytes: number, stride: number, ...factors: number[]): void;
+  lion(bytes: number, stride: number, ...factors: number[]): void;
   sumOfSquares(bytes: number): number;
   keepMask(bytes: number, first: number, k0: number, k1: number, keep: number): void;
 }
@@ -57,6 +58,33 @@ export function adamw(
     parts[0]!.set(count === BLOCK ? weights : weights.subarray(0, count));
     parts[2]!.set(count === BLOCK ? averages : averages.subarray(0, count));
     parts[3]!.set(count === BLOCK ? squares : squares.subarray(0, count));
+  }
+}
+
+/** What Lion does to one number; `lionPlain` in optimizers/lion.ts says what each factor is. */
+export interface LionFactors {
+  scale: number;
+  beta1: number;
+  beta2: number;
+  shrink: number;
+  rate: number;
+}
+
+/** One step of Lion on arrays of one length, in single precision; weight and average are changed in place. */
+export function lion(
+  weight: Float32Array,
+  grad: Float32Array,
+  average: Float32Array,
+  { scale, beta1, beta2, shrink, rate }: LionFactors,
+): void {
+  for (let from = 0; from < weight.length; from += BLOCK) {
+    const to = Math.min(weight.length, from + BLOCK);
+    const parts = [weight, grad, average].map((array) => array.subarray(from, to));
+    for (const [i, part] of parts.entries()) areas[i]!.set(part);
+    const size = ((to - from + 3) >> 2) * 16; // what lies behind the end is computed too, and left there
+    kernels.lion(size, BLOCK * 4, scale, beta1, 1 - beta1, beta2, 1 - beta2, shrink, rate);
+    parts[0]!.set(weights.subarray(0, to - from));
+    parts[2]!.set(averages.subarray(0, to - from));
   }
 }
 

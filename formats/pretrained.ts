@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { checkModelArgs } from "../config/model_args.ts";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
+import { EMA_PREFIX } from "../engine/ema.ts";
 import { UserError } from "../engine/errors.ts";
 import type { GPT, GPTConfig } from "../model.ts";
 import type { Foreign, Weights } from "./weights.ts";
@@ -22,7 +23,7 @@ export interface OpenedModel {
   tokenizerMeta: Meta | undefined;
   /** The state of the run, where it is a checkpoint of ours. */
   metadata: Metadata | undefined;
-  /** The weights, by the names of model.ts; a checkpoint of ours also holds the optimizer's. */
+  /** The weights (or their average), by the names of model.ts; a checkpoint of ours also holds the optimizer's. */
   tensors: Weights;
   /** Fill the weights of a model that was made with `modelArgs`. */
   read(model: GPT): void;
@@ -32,15 +33,16 @@ export interface OpenedModel {
 /**
  * Open a model and check all that can be checked without reading its weights; the caller closes it.
  * @param initFrom "resume" for the checkpoint in `outDir`, a name of GPT-2, or a folder
+ * @param options.average false for a run's weights themselves where its checkpoint has their average, too (--ema)
  * @throws UserError where there is none, or it is one that can't be used
  */
 export async function openModel(
   initFrom: string,
   outDir: string,
-  { log = console.log }: { log?: (line: string) => void } = {},
+  { log = console.log, average = true }: { log?: (line: string) => void; average?: boolean } = {},
 ): Promise<OpenedModel> {
   const source = initFrom === "resume" ? outDir : initFrom;
-  const { metadata, modelArgs, tokenizerMeta, tensors } = await open(initFrom, source, log);
+  const { metadata, modelArgs, tokenizerMeta, tensors } = await open(initFrom, source, log, average);
   return {
     source,
     modelArgs,
@@ -58,6 +60,7 @@ async function open(
   initFrom: string,
   source: string,
   log: (line: string) => void,
+  average: boolean,
 ): Promise<Foreign & { metadata?: Metadata }> {
   const has = (name: string) => existsSync(join(source, name));
   if (GPT2_NAMES.includes(initFrom)) {
@@ -67,7 +70,12 @@ async function open(
     const [config, weights] = [await hubFile(repo, "config.json"), await hubFile(repo, "model.safetensors")];
     return openHuggingFace(config, weights, log);
   }
-  if (initFrom === "resume" || has("ckpt.json")) return openCheckpoint(source);
+  if (initFrom === "resume" || has("ckpt.json")) {
+    const opened = openCheckpoint(source);
+    if (!average || opened.metadata.ema_steps === undefined) return opened;
+    log(`the weights in ${source} are taken as averaged over its steps (ema ${opened.metadata.config.ema})`);
+    return { ...opened, tensors: averageOf(opened.tensors) };
+  }
   if (has("config.json")) {
     const { openHuggingFace } = await import("./huggingface.ts");
     return openHuggingFace(join(source, "config.json"), source, log);
@@ -83,6 +91,15 @@ async function open(
     `no checkpoint in ${source} (no ckpt.json there), nor another program's model (config.json or model_args.json); ` +
       `--init_from may be resume, ${GPT2_NAMES.join(", ")}, or a folder that has one of these files`,
   );
+}
+
+/** The averages in a checkpoint, by the names of the weights. */
+function averageOf(tensors: Weights): Weights {
+  return {
+    read: (name, shape, into) => tensors.read(EMA_PREFIX + name, shape, into),
+    place: (name) => tensors.place(EMA_PREFIX + name),
+    close: () => tensors.close(),
+  };
 }
 
 /** A checkpoint of ours. */

@@ -60,9 +60,9 @@ export interface StepEvent {
 /** The model was evaluated after `iter` steps. A callback may add metrics and texts for those after it to write. */
 export interface EvaluateEvent {
   readonly iter: number;
-  /** train/loss and val/loss (nats a token) */
+  /** train/loss and val/loss (nats a token); val/ema_loss, of the weights' average, if there is one */
   readonly metrics: Metrics;
-  /** Is its validation loss the lowest so far? */
+  /** Is its validation loss (of the average, if there is one) the lowest so far? */
   readonly best: boolean;
   /** Texts by name, such as samples. */
   readonly texts: Map<string, string>;

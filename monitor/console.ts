@@ -16,7 +16,9 @@ export function consoleLines(log: (line: string) => void, { logInterval }: { log
       log(`iter ${iter}: loss ${loss!.toFixed(4)}, ${times}`);
     },
     onEvaluate({ iter, metrics, texts }) {
-      log(`step ${iter}: train loss ${metrics["train/loss"]!.toFixed(4)}, val loss ${metrics["val/loss"]!.toFixed(4)}`);
+      const averaged = metrics["val/ema_loss"];
+      const losses = `train loss ${metrics["train/loss"]!.toFixed(4)}, val loss ${metrics["val/loss"]!.toFixed(4)}`;
+      log(`step ${iter}: ${losses}${averaged === undefined ? "" : `, averaged ${averaged.toFixed(4)}`}`);
       for (const [name, text] of texts) log(`${name} after ${iter} steps:\n${text}\n---------------`);
     },
   };

@@ -6,7 +6,8 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { adamwPlain } from "../../engine/optimizer.ts";
-import { adamw, sumOfSquares } from "../../engine/simd.ts";
+import { lionPlain } from "../../engine/optimizers/lion.ts";
+import { adamw, lion, sumOfSquares } from "../../engine/simd.ts";
 import { assemble } from "../../tools/wat.ts";
 import { assertClose, randomFloats } from "../support.ts";
 
@@ -29,6 +30,22 @@ for (const length of LENGTHS) {
     }
     // single against double precision: a rounding or two of numbers around 1 in each of three steps
     for (const [i, label] of ["weight", "grad", "average", "square"].entries()) {
+      assertClose(fast[i]!, plain[i]!, { atol: 1e-6, rtol: 1e-6, label });
+    }
+  });
+
+  test(`Lion on ${length} numbers`, () => {
+    const factors = { scale: 0.5, beta1: 0.9, beta2: 0.99, shrink: 0.999, rate: 0.01 };
+    const [fast, plain] = [arrays(`lion ${length}`, length), arrays(`lion ${length}`, length)];
+    for (const [, grad, average] of [fast, plain]) {
+      for (let i = 0; i < length; i += 5) grad[i] = average[i] = 0; // these don't move: their sign is 0
+    }
+    for (let step = 0; step < 3; step++) {
+      lion(fast[0], fast[1], fast[2], factors);
+      lionPlain(plain[0], plain[1], plain[2], factors);
+    }
+    // roundings as with AdamW; a sign that they turn would be a difference of twice the rate
+    for (const [i, label] of ["weight", "grad", "average"].entries()) {
       assertClose(fast[i]!, plain[i]!, { atol: 1e-6, rtol: 1e-6, label });
     }
   });

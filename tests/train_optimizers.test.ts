@@ -1,0 +1,179 @@
+// train.ts with each optimizer, schedule and an average of the weights: a resumed run is the same run to the bit, the
+// average is what is sampled, and settings that contradict each other are one line.
+
+import assert from "node:assert/strict";
+import { cpSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { findConflict, OPTIMIZERS, SCHEDULES } from "../config/rules.ts";
+import { loadCheckpoint } from "../engine/checkpoint.ts";
+import { openModel } from "../formats/pretrained.ts";
+import { GPT } from "../model.ts";
+import { readHistory } from "../monitor/metrics_file.ts";
+import { assertRefused, flags, run, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { assertClose } from "./support.ts";
+
+const FOLDER = temporaryFolder();
+const TINY = {
+  dataset: tinyDataset(FOLDER),
+  n_layer: 2,
+  n_head: 2,
+  n_embd: 32,
+  block_size: 16,
+  batch_size: 4,
+  gradient_accumulation_steps: 2,
+  dropout: 0.2,
+  learning_rate: 1e-2,
+  warmup_iters: 3,
+  lr_decay_iters: 12,
+  min_lr: 1e-3,
+  max_iters: 12,
+  eval_interval: 6,
+  eval_iters: 2,
+  threads: 1,
+};
+type Changes = Record<string, string | number | boolean>;
+
+const outDir = (name: string) => join(FOLDER, name);
+const tiny = (name: string, changes: Changes = {}) => flags({ ...TINY, out_dir: outDir(name), ...changes });
+const train = (name: string, changes: Changes = {}) => succeed("train.ts", tiny(name, changes), { cwd: FOLDER });
+
+function stateOf(name: string) {
+  const { metadata, tensors } = loadCheckpoint(outDir(name));
+  const bytes = readFileSync(tensors.path);
+  tensors.close();
+  const { config: _, ...rest } = metadata;
+  return { bytes, metadata: rest, names: [...tensors.entries.keys()] };
+}
+
+function assertSameState(a: string, b: string): void {
+  const [one, other] = [stateOf(a), stateOf(b)];
+  assert.deepEqual(one.metadata, other.metadata);
+  assert.ok(one.bytes.equals(other.bytes), `${a} and ${b} have other weights`);
+}
+
+// each with another schedule and, but for one, with an average
+const RUNS: Record<string, Changes> = {
+  adamw: { optimizer: "adamw", schedule: "linear", ema: 0.9 },
+  lion: { optimizer: "lion", schedule: "wsd", ema: 0.5, learning_rate: 1e-3 },
+  muon: { optimizer: "muon", schedule: "cosine", ema: 0.99 },
+  adafactor: { optimizer: "adafactor", schedule: "constant", learning_rate: 0.05 },
+  sgd: { optimizer: "sgd", decay_lr: false, ema: 0.9, learning_rate: 0.05 },
+};
+assert.deepEqual(Object.keys(RUNS), [...OPTIMIZERS]);
+
+for (const [name, changes] of Object.entries(RUNS)) {
+  test(`${name}: 12 steps are 6 steps, resumed, and 6 more, to the bit; it learns`, async () => {
+    const [whole] = await Promise.all([
+      train(`${name}_whole`, changes),
+      train(`${name}_parts`, { ...changes, max_iters: 6 }),
+    ]);
+    assert.equal(stateOf(`${name}_parts`).metadata.iter_num, 6);
+    await train(`${name}_parts`, { ...changes, init_from: "resume" });
+    assertSameState(`${name}_whole`, `${name}_parts`);
+    const losses = [...whole.matchAll(/^step \d+: .*val loss (\d+\.\d+)/gm)].map(([, loss]) => Number(loss));
+    assert.equal(losses.length, 3);
+    assert.ok(losses[2]! < losses[0]! - 0.1, `${name} goes from ${losses[0]} to ${losses[2]}`);
+  });
+}
+
+test("a checkpoint of another optimizer is one line, unless the run is only evaluated", async () => {
+  const other = { init_from: "resume", optimizer: "sgd", ema: 0.99 };
+  assertRefused(
+    await run("train.ts", tiny("muon_whole", other), { cwd: FOLDER }),
+    /has the state of --optimizer=muon, not of sgd; resume with that one, or start anew from its weights: --init_from=/,
+  );
+  const evaluated = await train("muon_whole", { ...other, eval_only: true });
+  assert.match(evaluated, /^step 12: train loss/m);
+});
+
+test("the average is evaluated, decides what is best, and is what other scripts open", async () => {
+  const stdout = await train("lion_whole", { ...RUNS.lion, init_from: "resume", eval_only: true });
+  const [, own, averaged] = /^step 12: train loss .*, val loss (\d\.\d+), averaged (\d\.\d+)$/m.exec(stdout) ?? [];
+  assert.ok(own && averaged && own !== averaged, stdout);
+
+  const { metadata, names } = stateOf("lion_whole");
+  assert.equal(metadata.ema_steps, 12);
+  const averages = readHistory(outDir("lion_whole")).series.get("val/ema_loss")!.values;
+  // the metrics have seven digits
+  assertClose([metadata.best_val_loss!], [Math.min(...averages)], { atol: 0, rtol: 1e-6, label: "best_val_loss" });
+  const weight = "transformer.wte.weight";
+  assert.ok(names.includes(weight) && names.includes(`ema.${weight}`));
+
+  const { tensors } = loadCheckpoint(outDir("lion_whole"));
+  for (const average of [true, false]) {
+    const lines: string[] = [];
+    const log = (line: string) => void lines.push(line);
+    const opened = await openModel("resume", outDir("lion_whole"), { average, log });
+    const model = new GPT(opened.modelArgs);
+    opened.read(model);
+    for (const { name, shape, data } of model.parameters) {
+      const expected = new Float32Array(data.length);
+      tensors.read(average ? `ema.${name}` : name, shape, expected);
+      assert.deepEqual(data, expected, name);
+      assert.deepEqual(opened.tensors.place(name), tensors.place(average ? `ema.${name}` : name));
+    }
+    opened.close();
+    assert.equal(lines.length, average ? 1 : 0);
+    if (average) assert.match(lines[0]!, /averaged over its steps \(ema 0\.5\)$/);
+  }
+  tensors.close();
+
+  // another run begins with the average, and draws the same text from it, compiled and not
+  const still = { learning_rate: 0, decay_lr: false, max_iters: 1, eval_interval: 1 };
+  await train("from_average", { ...still, init_from: outDir("lion_whole") });
+  const sample = (name: string, compile: boolean) =>
+    succeed("sample.ts", flags({ out_dir: outDir(name), num_samples: 1, max_new_tokens: 20, temperature: 0, compile }));
+  const text = await sample("lion_whole", true);
+  assert.equal(await sample("lion_whole", false), text);
+  assert.equal(await sample("from_average", true), text);
+});
+
+test("a resumed run can begin an average, and end it", async () => {
+  const changes = { optimizer: "adafactor", schedule: "constant", learning_rate: 0.05, init_from: "resume" };
+  cpSync(outDir("adafactor_whole"), outDir("later"), { recursive: true });
+  const begun = await train("later", { ...changes, ema: 0.9, max_iters: 18 });
+  assert.match(begun, /^the checkpoint has no average of the weights: it starts at these \(ema\)$/m);
+  assert.equal(stateOf("later").metadata.ema_steps, 6);
+  const ended = await train("later", { ...changes, max_iters: 24 });
+  assert.match(ended, /^the checkpoint's average of the weights ends here/m);
+  assert.equal(stateOf("later").metadata.ema_steps, undefined);
+  await train("adafactor_whole", { ...changes, max_iters: 24 });
+  const weights = (name: string) => {
+    const { tensors } = loadCheckpoint(outDir(name));
+    const data = new Float32Array(tensors.entries.get("transformer.wpe.weight")!.shape.reduce((a, b) => a * b));
+    tensors.read("transformer.wpe.weight", [TINY.block_size, TINY.n_embd], data);
+    tensors.close();
+    return data;
+  };
+  assert.deepEqual(weights("later"), weights("adafactor_whole")); // the run itself never sees an average
+});
+
+test("settings that contradict each other are refused", async () => {
+  const cases: [Changes, RegExp][] = [
+    [{ schedule: "wsd", decay_lr: false }, /decay_lr false keeps the learning rate constant, schedule wsd lowers it/],
+    [{ schedule: "linear", decay_lr: false }, /schedule linear lowers it; leave one of them out/],
+    [{ schedule: "wsd", warmup_iters: 11 }, /warmup_iters 11 is beyond step 10, where wsd's cooldown begins/],
+    [{ schedule: "linear", warmup_iters: 13 }, /warmup_iters 13 is beyond lr_decay_iters 12/],
+  ];
+  const defaults = { schedule: "cosine", decay_lr: true, cooldown_fraction: 0.2 };
+  for (const [changes, message] of cases) {
+    assert.match(findConflict({ ...TINY, ...defaults, ...changes })?.problem ?? "no conflict", message);
+  }
+  for (const changes of [{}, { decay_lr: false }, { schedule: "constant", warmup_iters: 13 }, { schedule: "wsd" }]) {
+    assert.equal(findConflict({ ...TINY, ...defaults, ...changes }), undefined);
+  }
+  assertRefused(await run("train.ts", tiny("refused", cases[0]![0]), { cwd: FOLDER }), cases[0]![1]);
+  assertRefused(
+    await run("train.ts", tiny("refused", { optimizer: "adam" }), { cwd: FOLDER }),
+    /optimizer must be "adamw" or "lion" or "muon" or "adafactor" or "sgd", got "adam" \(--optimizer\)/,
+  );
+});
+
+test("--help lists every optimizer and schedule", async () => {
+  const help = (await succeed("train.ts", ["--help"])).replaceAll(/\s+/g, " ");
+  const line = (key: string) => new RegExp(`--${key}=.*?(?= --)`).exec(help)![0];
+  for (const name of OPTIMIZERS) assert.ok(line("optimizer").includes(`"${name}"`), name);
+  for (const name of SCHEDULES) assert.ok(line("schedule").includes(`"${name}"`), name);
+});
