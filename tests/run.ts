@@ -20,10 +20,10 @@ const { files, names } = selectOrExit();
 const count = { passed: 0, failed: 0, skipped: 0 };
 const empty: string[] = [];
 // The files' processes get this one's Node flags, tsx among them. Many of them start processes of two threads and
-// measure time, so only every fourth core gets a file.
+// wait for one another, so on two cores two files run, and beyond that one on every second core.
 const stream = run({
   files,
-  concurrency: Math.max(1, availableParallelism() >> 2),
+  concurrency: Math.max(2, availableParallelism() >> 1),
   timeout: 300_000, // ms for a file: one that hangs must not take the others with it
   ...(names.length > 0 && { testNamePatterns: names }),
 });
