@@ -1,13 +1,14 @@
-// How fast everything is: eight benchmarks by name, each a file under bench/.
+// How fast everything is: nine benchmarks by name, each a file under bench/.
 //
-//   tsx bench.ts                                            # all of them, the training step first: some two minutes
+//   tsx bench.ts                                            # all but layers, the training step first: some two minutes
 //   tsx bench.ts --benchmark=training_throughput --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
 //   tsx bench.ts --benchmark=sampling --compare=out/benchmarks/benchmark_sampling_....json
 //   tsx bench.ts --profile=true                             # where a step's time goes, by ONNX Runtime's own account
 //
 // Which one runs: the one that --benchmark names. Without a name, --json and --profile mean training_throughput,
 // since they are about one training step, --compare means the benchmark that its file is of, and else all run, on the
-// shape that the flags give. Figures are medians. Each benchmark writes a JSON file with all samples into --results.
+// shape that the flags give; layers, which takes minutes, only by its name. Figures are medians. Each benchmark writes a
+// JSON file with all samples into --results.
 
 import type { Benchmark, Result } from "./bench/benchmark.ts";
 import type { Report } from "./bench/report.ts";
@@ -17,10 +18,10 @@ import { main, UserError } from "./engine/errors.ts";
 
 const defaults = {
   // benchmark
-  benchmark: "", // training_throughput, sampling, startup, data_loading, checkpoint, memory, watching, scaling, or all; without a name --json and --profile run training_throughput, --compare its file's, and else all run
+  benchmark: "", // training_throughput, sampling, startup, data_loading, checkpoint, memory, watching, scaling, layers, or all but layers; without a name --json and --profile run training_throughput, --compare its file's, and else all run
   steps: 30, // timed training steps
   warmup: 5, // steps before them
-  rounds: 0, // how often whole processes and slow things are measured; 0 for 5, or 2 where all benchmarks run
+  rounds: 0, // how often whole processes and slow things are measured; 0 for 5, 3 for layers, 2 where all benchmarks run
   profile: false, // say which kinds of operations take a training step's time
   json: false, // print one JSON object last
   results: "out/benchmarks", // folder of the result files; empty writes none
@@ -29,6 +30,7 @@ const defaults = {
   max_new_tokens: 100, // sampling: timed tokens in a round
   data_mb: 64, // data_loading: size of the token file
   factors: [0.5, 1, 2], // scaling: of each size, around the shape below
+  choices: [] as string[], // layers: the settings that take other values, such as pos,ffn; empty for all
   to: "", // scaling: write a page and a picture, docs/scaling for docs/scaling.md and docs/scaling.svg
   // data
   dataset: "", // a folder under data/, or a path; random tokens if empty
@@ -43,7 +45,32 @@ const defaults = {
   n_embd: 128,
   dropout: 0,
   bias: false, // in linear layers and layer norms?
-  ffn: "gelu", // activation of the MLP: "gelu", or "gelu_tanh" as GPT-2 has
+  ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
+  // layer choices beyond GPT-2 (docs/layers.md)
+  pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
+  rope_theta: 10_000, // rotary: how slowly the slowest channels turn
+  rope_fraction: 1, // rotary: share of a head's channels that turn
+  relative_buckets: 32, // relative: of distances
+  relative_max_distance: 128, // relative: from here on all share the last bucket
+  n_kv_head: 0, // heads of keys and values; 0 for n_head
+  window: 0, // positions that attention sees, the own one included; 0 for all before
+  attn_global: 0, // with a window: the first so many are seen by all
+  attn_stride: 0, // with a window: and every so manieth
+  attn_softcap: 0, // attention scores stay below; 0 for no limit
+  qk_norm: false, // normalise queries and keys
+  n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
+  n_expert: 8, // moe: MLPs to choose from
+  n_expert_active: 2, // moe: of which a token has so many
+  n_shared_hidden: 0, // moe: hidden units of one more, which every token has; 0 for none
+  router_aux_coef: 0.01, // moe: of the loss that balances the experts; 0 for none
+  router_z_coef: 0.001, // moe: of the one that keeps the router's logits small; 0 for none
+  norm: "layernorm", // or "rmsnorm"
+  norm_position: "pre", // or "post", "sandwich"
+  norm_eps: 1e-5, // added to a variance
+  parallel_block: false, // attention and MLP side by side
+  stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
+  tie_weights: true, // the token embeddings are the output layer too
+  logit_softcap: 0, // logits stay below; 0 for no limit
   // AdamW
   learning_rate: 1e-3,
   weight_decay: 0.1,
@@ -54,6 +81,7 @@ const defaults = {
   device: "auto", // "auto" or "cpu"
   dtype: "float32",
   compile: true, // trace the step into one graph; false runs it operation by operation, slowly
+  grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, more time
   threads: 0, // 0 for one a physical core
   seed: 1337,
 };
@@ -72,7 +100,11 @@ const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {
   memory: async () => (await import("./bench/memory.ts")).memory,
   watching: async () => (await import("./bench/watching.ts")).watching,
   scaling: async () => (await import("./bench/scaling.ts")).scaling,
+  layers: async () => (await import("./bench/layers.ts")).layers,
 };
+
+/** It takes minutes, so it isn't one of "all". */
+const BY_NAME: BenchmarkName = "layers";
 
 await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Measure training, sampling and the rest." });
@@ -80,7 +112,7 @@ await main(async () => {
   // 1) which ones; all that can be refused is refused before any work
   const earlier = config.compare === "" ? undefined : (await import("./bench/report.ts")).readReport(config.compare);
   const names = chosen(config, earlier);
-  const settings = { ...config, rounds: config.rounds || (names.length > 1 ? 2 : 5) };
+  const settings = { ...config, rounds: config.rounds || (names.length > 1 ? 2 : names[0] === BY_NAME ? 3 : 5) };
   if (config.results !== "") (await import("./bench/report.ts")).prepareFolder(config.results);
   for (const [signal, code] of [
     ["SIGINT", 130],
@@ -111,7 +143,7 @@ function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkNa
   const { benchmark, json, profile, compare, to } = config;
   const implied = earlier?.name ?? (json || profile ? "training_throughput" : "all");
   const name = benchmark || implied;
-  const names = BENCHMARKS.filter((known) => name === "all" || name === known);
+  const names = BENCHMARKS.filter((known) => name === known || (name === "all" && known !== BY_NAME));
   if (earlier && (names.length !== 1 || names[0] !== earlier.name)) {
     throw new UserError(`${compare} is of benchmark ${earlier.name}, not of ${name}; leave --benchmark out`);
   }
@@ -120,6 +152,9 @@ function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkNa
   }
   if (to !== "" && !names.includes("scaling")) {
     throw new UserError(`--to is for the scaling benchmark, not for ${name}; add --benchmark=scaling`);
+  }
+  if (config.choices.length > 0 && !names.includes("layers")) {
+    throw new UserError(`--choices is for the layers benchmark, not for ${name}; add --benchmark=layers`);
   }
   return names;
 }

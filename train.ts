@@ -8,22 +8,24 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+import type { OptimizerName, ScheduleName } from "./config/rules.ts";
 import { configure, sourceOf } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
 import { GPT2_META, readMeta } from "./data/meta.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "./data/token_file.ts";
 import { loadCheckpoint, type Metadata, saveCheckpoint } from "./engine/checkpoint.ts";
+import { WeightAverage } from "./engine/ema.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { lock } from "./engine/lock.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
-import { AdamW } from "./engine/optimizer.ts";
+import { checkSameOptimizer, createOptimizer } from "./engine/optimizers/create.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
 import { fillNormal, keyOf, uniform } from "./engine/rng.ts";
 import { learningRateAt } from "./engine/schedule.ts";
 import { openModel } from "./formats/pretrained.ts";
 import type { Weights } from "./formats/weights.ts";
-import { GPT, type GPTConfig } from "./model.ts";
+import { type FullConfig, GPT, GPT2_CHOICES } from "./model.ts";
 import type { EndReason, Metrics, Run } from "./monitor/callback.ts";
 import { Clock } from "./monitor/clock.ts";
 import { runName, stamp } from "./monitor/file_names.ts";
@@ -31,6 +33,7 @@ import { listenForInterrupt, resumeArguments } from "./monitor/interrupt.ts";
 import { Log } from "./monitor/log.ts";
 import { startProgress } from "./monitor/progress.ts";
 import { CallbackError, chosenCallbacks, watchRun } from "./monitor/watch.ts";
+import { withRecompute } from "./nn/recompute.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
 const defaults = {
@@ -70,16 +73,46 @@ const defaults = {
   n_embd: 768,
   dropout: 0, // 0 is good for pretraining; for finetuning and small data try 0.1 or more
   bias: false, // in linear layers and layer norms?
-  ffn: "gelu", // activation of the MLP: "gelu", or "gelu_tanh" as GPT-2 has
-  // AdamW
-  learning_rate: 6e-4, // the highest
+  ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
+  // layer choices beyond GPT-2 (docs/layers.md)
+  pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
+  rope_theta: 10_000, // rotary: how slowly the slowest channels turn
+  rope_fraction: 1, // rotary: share of a head's channels that turn
+  relative_buckets: 32, // relative: of distances
+  relative_max_distance: 128, // relative: from here on all share the last bucket
+  n_kv_head: 0, // heads of keys and values, each for several of queries; 0 for n_head, 1 for multi-query attention
+  window: 0, // positions that attention sees, the own one included; 0 for all before
+  attn_global: 0, // with a window: the first so many are seen by all
+  attn_stride: 0, // with a window: and every so manieth
+  attn_softcap: 0, // attention scores stay below; 0 for no limit
+  qk_norm: false, // normalise queries and keys
+  n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
+  n_expert: 8, // moe: a router chooses from so many MLPs, "swiglu" with n_hidden each
+  n_expert_active: 2, // moe: and gives each token to so many
+  n_shared_hidden: 0, // moe: hidden units of one more, which every token has; 0 for none
+  router_aux_coef: 0.01, // moe: of the loss that balances the experts, added in training alone; 0 for none
+  router_z_coef: 0.001, // moe: of the one that keeps the router's logits small; 0 for none
+  norm: "layernorm", // or "rmsnorm"
+  norm_position: "pre", // or "post" (after the sum), "sandwich" (before, and before the sum)
+  norm_eps: 1e-5, // added to a variance
+  parallel_block: false, // attention and MLP side by side
+  stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
+  tie_weights: true, // the token embeddings are the output layer too
+  logit_softcap: 0, // logits stay below; 0 for no limit
+  // optimizer
+  optimizer: "adamw" as OptimizerName, // or "lion", "muon" (with adamw for the rest), "adafactor", "sgd": docs/optimizers.md
+  learning_rate: 6e-4, // the highest; good ones differ between optimizers
   max_iters: 600_000, // steps in all
   weight_decay: 0.1,
-  beta1: 0.9,
-  beta2: 0.95,
+  beta1: 0.9, // of adamw and lion
+  beta2: 0.95, // of adamw and lion
+  momentum: 0.95, // of muon and sgd
   grad_clip: 1, // longest gradient; 0 for no limit
+  ema: 0, // decay of an average of the weights, evaluated too, and what sample.ts takes: 0.999, say; 0 for none
   // learning rate schedule
-  decay_lr: true, // warmup, then a cosine down to min_lr; else always learning_rate
+  schedule: "cosine" as ScheduleName, // after the warmup: "cosine", "linear" or "wsd" down to min_lr, or "constant"
+  cooldown_fraction: 0.2, // last part of lr_decay_iters: wsd (warmup, stable, decay) decays in it
+  decay_lr: true, // false: always learning_rate, without a warmup
   warmup_iters: 2000,
   lr_decay_iters: 600_000, // about max_iters (Hoffmann et al. 2022)
   min_lr: 6e-5, // about a tenth of learning_rate
@@ -88,10 +121,17 @@ const defaults = {
   device: "auto", // "auto" or "cpu"
   dtype: "float32",
   compile: true, // trace the step into one graph; false runs it operation by operation, slowly
+  grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, a quarter more time
   threads: 0, // 0 for one a physical core
   seed: 1337, // weights, batches and dropout are functions of it
 };
 export type TrainConfig = typeof defaults;
+
+/** The settings that make the model another one. */
+const MODEL_KEYS = [
+  ...(["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const),
+  ...(Object.keys(GPT2_CHOICES) as (keyof typeof GPT2_CHOICES)[]),
+];
 
 const log = new Log();
 await main(async () => {
@@ -107,19 +147,20 @@ await main(async () => {
 
   // 2) model: new, or from other weights, whose shape then counts
   if (!config.eval_only) lock(out_dir, "training"); // until this process ends
+  const average = config.init_from !== "resume"; // a run goes on from its weights, not from their average
   const opened =
-    config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir, { log: log.line });
+    config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir, { log: log.line, average });
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
-  const { n_layer, n_head, n_embd, block_size, bias, ffn, dropout } = config;
+  if (resumed && !config.eval_only) checkSameOptimizer(config.optimizer, resumed.config, out_dir);
+  const { block_size, dropout } = config;
   const vocab_size = meta?.vocab_size ?? 50_304; // GPT-2's 50,257, rounded up to a multiple of 64
-  const shape = { n_layer, n_head, n_embd, block_size, vocab_size };
-  const modelArgs: GPTConfig = { ...shape, bias, ffn, tie_weights: true, dropout };
+  const modelArgs: FullConfig = { ...pick(config, MODEL_KEYS), vocab_size, dropout };
   let crop = false;
   if (opened) {
     const { source, modelArgs: saved } = opened;
     log.line(`${resumed ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
     crop = !resumed && block_size < saved.block_size && sourceOf(config, "block_size") !== undefined;
-    for (const key of ["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const) {
+    for (const key of MODEL_KEYS) {
       if (saved[key] === config[key] || !sourceOf(config, key) || (crop && key === "block_size")) continue;
       log.line(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
     }
@@ -144,25 +185,42 @@ await main(async () => {
   log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
   log.line(`tokens per iteration will be: ${(accumulation * B * T).toLocaleString("en-US")}`);
 
-  // 3) optimizer
-  const optimizer = new AdamW(model.decayGroups(), config);
-  const readOptimizer = (tensors: Weights, metadata: Metadata) => {
+  // 3) optimizer, and the average of the weights
+  const engine = await createEngine(config);
+  log.line(`device: ${engine.description}`);
+  const optimizer = await createOptimizer(config.optimizer, model.decayGroups(), config, engine);
+  const ema = config.ema > 0 ? new WeightAverage(model.parameters, config.ema) : undefined;
+  const readState = (tensors: Weights, metadata: Metadata) => {
     for (const { name, shape, data } of optimizer.tensors()) tensors.read(name, shape, data);
     optimizer.steps = metadata.optimizer_steps;
+    readAverage(tensors, metadata);
   };
-  if (resumed) readOptimizer(opened!.tensors, resumed);
+  const readAverage = (tensors: Weights, metadata: Metadata) => {
+    if (metadata.ema_steps === undefined) return ema?.restart();
+    for (const { name, shape, data } of ema?.tensors() ?? []) tensors.read(name, shape, data);
+    if (ema) ema.steps = metadata.ema_steps;
+  };
+  if (resumed && config.eval_only) {
+    readAverage(opened!.tensors, resumed);
+  } else if (resumed) {
+    readState(opened!.tensors, resumed);
+    const had = resumed.ema_steps !== undefined;
+    if (ema && !had) log.line("the checkpoint has no average of the weights: it starts at these (ema)");
+    if (!ema && had) log.line("the checkpoint's average of the weights ends here; --ema would go on with it");
+  }
   opened?.close();
 
   // 4) the two programs: the loss alone for evaluation, and with its gradients
-  const engine = await createEngine(config);
-  log.line(`device: ${engine.description}`);
   const rows = microBatchSize(B, T, config.micro_batch_size);
   const micros = (accumulation * B) / rows; // micro-batches in a step
   if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
   const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens } };
   const forward = await engine.program(({ x, y }) => model.loss(x, y), spec);
-  const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), { ...spec, gradients: true });
+  const backward = await engine.program(
+    ({ x, y }, mask) => withRecompute(config.grad_checkpoint, () => model.loss(x, y, mask)),
+    { ...spec, gradients: true },
+  );
   const peak = await measurePeak(engine);
   log.line(
     `peak: ${Number((peak / 1e9).toPrecision(3))} GFLOP/s in a matrix product on this device; mfu is measured against it`,
@@ -182,9 +240,9 @@ await main(async () => {
   }
 
   /** The mean loss of each split over eval_iters batches, without dropout. */
-  async function estimateLoss(): Promise<{ train: number; val: number }> {
-    const losses = { train: 0, val: 0 };
-    for (const split of ["train", "val"] as const) {
+  async function estimateLoss<Split extends "train" | "val">(...names: Split[]): Promise<Record<Split, number>> {
+    const losses = Object.fromEntries(names.map((split) => [split, 0])) as Record<Split, number>;
+    for (const split of names) {
       const count = (config.eval_iters * B) / rows;
       for (let k = 0; k < count && !interrupted(); k++) {
         const [loss] = await forward.run(getBatch(split, "eval", k));
@@ -205,11 +263,12 @@ await main(async () => {
       best_val_loss: Number.isFinite(bestValLoss) ? bestValLoss : null,
       rng: { seed, iteration: iterNum },
       optimizer_steps: optimizer.steps,
+      ...(ema && { ema_steps: ema.steps }),
       callbacks: watch.state(),
       tokenizer: meta ?? null,
     };
     try {
-      saveCheckpoint(out_dir, state, [...model.parameters, ...optimizer.tensors()]);
+      saveCheckpoint(out_dir, state, [...model.parameters, ...optimizer.tensors(), ...(ema?.tensors() ?? [])]);
     } catch (error) {
       throw explain(error, `can't write the checkpoint to ${out_dir}`);
     }
@@ -222,7 +281,7 @@ await main(async () => {
   function rollBack(why: string): void {
     const { metadata, tensors } = loadCheckpoint(out_dir);
     for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
-    readOptimizer(tensors, metadata);
+    readState(tensors, metadata);
     tensors.close();
     iterNum = metadata.iter_num;
     bestValLoss = metadata.best_val_loss ?? Number.POSITIVE_INFINITY;
@@ -272,12 +331,15 @@ await main(async () => {
       // evaluate, and keep the best weights
       if (iterNum % config.eval_interval === 0 || config.eval_only) {
         clock.lap("other");
-        const losses = await estimateLoss();
+        const losses = await estimateLoss("train", "val");
+        const averaged = await ema?.during(() => estimateLoss("val"));
         clock.lap("evaluate");
         if (interrupted()) break;
-        const best = losses.val < bestValLoss;
-        if (best) bestValLoss = losses.val;
-        const metrics = { "train/loss": losses.train, "val/loss": losses.val };
+        const valLoss = averaged?.val ?? losses.val; // of what sample.ts would take
+        const best = valLoss < bestValLoss;
+        if (best) bestValLoss = valLoss;
+        const metrics: Metrics = { "train/loss": losses.train, "val/loss": losses.val };
+        if (averaged) metrics["val/ema_loss"] = averaged.val;
         await watch.onEvaluate({ iter: iterNum, metrics, best, texts: new Map() });
         if (config.eval_only) break;
         if ((best || config.always_save_checkpoint) && iterNum > 0) await save();
@@ -296,7 +358,8 @@ await main(async () => {
         lossSum += loss!;
       }
       const lr = learningRateAt(iterNum, config) * run.learningRateScale;
-      const gradNorm = optimizer.step(lr, 1 / micros);
+      const gradNorm = await optimizer.step(lr, 1 / micros);
+      if (Number.isFinite(gradNorm)) ema?.update();
       clock.lap("update");
 
       // tell it
@@ -330,3 +393,7 @@ await main(async () => {
     process.exitCode = interrupted() === "SIGINT" ? 130 : 143;
   }
 });
+
+function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
+  return Object.fromEntries(keys.map((key) => [key, from[key]])) as Pick<T, K>;
+}

@@ -7,7 +7,7 @@ import type { BenchSettings } from "../bench.ts";
 import { datasetFolder } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
 import { fillNormal, keyOf } from "../engine/rng.ts";
-import { GPT } from "../model.ts";
+import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
 import { median, round } from "./statistics.ts";
 
 /** One figure. */
@@ -50,7 +50,9 @@ export function exact(name: string, unit: string, better: Metric["better"], valu
 export function randomModel(settings: BenchSettings): GPT {
   const { block_size, n_layer, n_head, n_embd, dropout, bias, ffn, seed, dataset } = settings;
   const vocab_size = dataset ? (readMeta(datasetFolder(dataset))?.vocab_size ?? 50_304) : settings.vocab_size;
-  const model = new GPT({ block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn });
+  const keys = Object.keys(GPT2_CHOICES).filter((key) => Object.hasOwn(settings, key)) as (keyof BenchSettings)[];
+  const choices: Partial<GPTConfig> = Object.fromEntries(keys.map((key) => [key, settings[key]]));
+  const model = new GPT({ block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, ...choices });
   model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
   return model;
 }

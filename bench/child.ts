@@ -1,4 +1,5 @@
-// One training_throughput run in a process of its own: for peak memory, and for the time that starting takes.
+// One run of training_throughput, or of another benchmark, in a process of its own: for peak memory, and for the time
+// that starting takes.
 
 import { spawn } from "node:child_process";
 import { dirname, join } from "node:path";
@@ -7,15 +8,19 @@ import { fileURLToPath } from "node:url";
 import * as z from "zod/mini";
 
 import type { BenchSettings } from "../bench.ts";
+import type { BenchmarkName } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
+import { GPT2_CHOICES } from "../model.ts";
 
 const SCRIPT = join(dirname(dirname(fileURLToPath(import.meta.url))), "bench.ts");
 
-/** What a child gets to know: the settings of a training step. */
+/** What a child gets to know: the settings of a training step, and of drawing. */
 const PASSED_ON = [
   ...["steps", "warmup", "dataset", "vocab_size", "batch_size", "micro_batch_size", "gradient_accumulation_steps"],
   ...["block_size", "n_layer", "n_head", "n_embd", "dropout", "bias", "ffn", "learning_rate", "weight_decay"],
-  ...["beta1", "beta2", "grad_clip", "device", "dtype", "compile", "threads", "seed"],
+  ...["beta1", "beta2", "grad_clip", "device", "dtype", "compile", "grad_checkpoint", "threads", "seed"],
+  ...Object.keys(GPT2_CHOICES),
+  ...["rounds", "max_new_tokens"],
 ] as (keyof BenchSettings)[];
 
 const stepSchema = z.object({
@@ -36,8 +41,10 @@ const stepSchema = z.object({
 /** What the child measured, in the units that the names tell, and its time from the start to the end. */
 export type StepRun = z.infer<typeof stepSchema> & { wall_s: number };
 
+const drawnSchema = z.object({ tokens_per_s: z.number() });
+
 /**
- * Run bench.ts on `settings` with some changed.
+ * Run bench.ts' training_throughput on `settings` with some changed.
  * @param nodeFlags further flags for Node, such as --expose-gc
  */
 export async function runStep(
@@ -45,17 +52,32 @@ export async function runStep(
   changes: Partial<BenchSettings> = {},
   nodeFlags: string[] = [],
 ): Promise<StepRun> {
+  const start = performance.now();
+  const figures = await runAlone("training_throughput", settings, changes, nodeFlags);
+  return { ...stepSchema.parse(figures), wall_s: (performance.now() - start) / 1000 };
+}
+
+/** Tokens a second that bench.ts' sampling draws on `settings` with some changed. */
+export async function runDrawing(settings: BenchSettings, changes: Partial<BenchSettings>): Promise<number> {
+  return drawnSchema.parse(await runAlone("sampling", settings, { ...changes, rounds: 1 })).tokens_per_s;
+}
+
+/** The figures of a benchmark in a process of its own. */
+async function runAlone(
+  name: BenchmarkName,
+  settings: BenchSettings,
+  changes: Partial<BenchSettings>,
+  nodeFlags: string[] = [],
+): Promise<unknown> {
   const given = { ...settings, ...changes };
-  const flags = PASSED_ON.filter((key) => given[key] !== "").map((key) => `--${key}=${given[key]}`);
+  const flags = PASSED_ON.filter((key) => (given[key] ?? "") !== "").map((key) => `--${key}=${given[key]}`);
   // Node's own flags are those of this process: they hold the loader that reads TypeScript
   const node = [...process.execArgv, ...nodeFlags];
-  const args = [...node, SCRIPT, "--benchmark=training_throughput", "--json=true", "--results=", ...flags];
+  const args = [...node, SCRIPT, `--benchmark=${name}`, "--json=true", "--results=", ...flags];
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("NANOGPT_")));
 
-  const start = performance.now();
   const { code, signal, stdout, stderr } = await runToEnd(args, env);
-  const wall_s = (performance.now() - start) / 1000;
-  if (code === 0) return { ...stepSchema.parse(JSON.parse(lastLine(stdout))), wall_s };
+  if (code === 0) return JSON.parse(lastLine(stdout));
   const message = /^error: (.+)$/m.exec(stderr)?.[1];
   if (message) throw new UserError(message);
   const what = JSON.stringify(changes);

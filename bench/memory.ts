@@ -15,7 +15,8 @@ export const memory: Benchmark = async (settings, progress) => {
     progress(`memory ${round}/${settings.rounds}: ${run.peak_rss_mb.toFixed(0)} MB at its peak`);
   }
   const { params, micro_batch_size, device } = runs[0]!;
-  const { batch_size, gradient_accumulation_steps, block_size, n_layer, n_head, n_embd, steps } = settings;
+  const { batch_size, gradient_accumulation_steps, block_size, n_layer, n_head, n_embd, steps, grad_checkpoint } =
+    settings;
 
   // what the program allocates by itself is known to the byte; the rest is ONNX Runtime's and Node's
   const several = gradient_accumulation_steps * batch_size > micro_batch_size; // then gradients are added up in a copy
@@ -51,7 +52,18 @@ export const memory: Benchmark = async (settings, progress) => {
     `${label.padEnd(12)} ${mb.toFixed(1).padStart(8)} MB  ${what}`;
   return {
     metrics: [peak, base, weights, gradients, optimizer, rest, growth],
-    facts: { device, n_layer, n_head, n_embd, block_size, batch_size, micro_batch_size, params, steps },
+    facts: {
+      device,
+      n_layer,
+      n_head,
+      n_embd,
+      block_size,
+      batch_size,
+      micro_batch_size,
+      grad_checkpoint,
+      params,
+      steps,
+    },
     summary: [
       line("peak:", peak.value, `of the process (median of ${settings.rounds})`),
       line("  runtime", base.value, "Node and the libraries, before there is a model"),

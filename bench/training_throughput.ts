@@ -12,12 +12,13 @@ import { AdamW } from "../engine/optimizer.ts";
 import { measurePeak } from "../engine/peak.ts";
 import { createEngine } from "../engine/program.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
+import { withRecompute } from "../nn/recompute.ts";
 import { type Benchmark, count, describeModel, MB, metric, peakRssMb, randomModel, rate } from "./benchmark.ts";
 import { round } from "./statistics.ts";
 
 export const trainingThroughput: Benchmark = async (settings) => {
   const { batch_size: B, block_size: T, gradient_accumulation_steps: accumulation, seed } = settings;
-  const { steps, warmup } = settings;
+  const { steps, warmup, grad_checkpoint } = settings;
   const rssImportMb = await currentRssMb(); // Node and the libraries, before there is a model
 
   // 1) model, data
@@ -48,12 +49,15 @@ export const trainingThroughput: Benchmark = async (settings) => {
   if (settings.profile) mkdirSync(profiles, { recursive: true });
   const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const compileStart = performance.now();
-  const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), {
-    variables: model.parameters,
-    inputs: { x: tokens, y: tokens },
-    gradients: true,
-    profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,
-  });
+  const backward = await engine.program(
+    ({ x, y }, mask) => withRecompute(grad_checkpoint, () => model.loss(x, y, mask)),
+    {
+      variables: model.parameters,
+      inputs: { x: tokens, y: tokens },
+      gradients: true,
+      profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,
+    },
+  );
   const compileMs = performance.now() - compileStart;
 
   // 3) warm up, then time each step
@@ -98,7 +102,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
       params: model.numParams(false),
       ...{ device: engine.description, threads: engine.threads, steps, warmup },
       ...{ n_layer, n_head, n_embd, block_size: T, batch_size: B, micro_batch_size: rows },
-      ...{ gradient_accumulation_steps: accumulation, vocab_size, dropout, bias },
+      ...{ gradient_accumulation_steps: accumulation, vocab_size, dropout, bias, grad_checkpoint },
     },
     summary: [
       `device:      ${engine.description}`,

@@ -1,11 +1,12 @@
 // The settings of a model, out of a checkpoint that somebody may have edited.
 
 import { UserError } from "../engine/errors.ts";
-import type { GPTConfig } from "../model.ts";
+import { type FullConfig, GPT2_CHOICES, type GPTConfig } from "../model.ts";
 import { findConflict, ruleFor } from "./rules.ts";
 
 /** A value of each setting's type; a setting that a checkpoint lacks is an error. */
-const TYPES: Required<GPTConfig> = {
+const TYPES: FullConfig = {
+  ...GPT2_CHOICES,
   block_size: 1,
   vocab_size: 1,
   n_layer: 1,
@@ -14,12 +15,11 @@ const TYPES: Required<GPTConfig> = {
   dropout: 0,
   bias: false,
   ffn: "gelu",
-  tie_weights: true,
 };
 
 /** @throws UserError that names `where` and the first setting that is missing or out of its range */
 export function checkModelArgs(saved: Record<string, unknown>, where: string): GPTConfig {
-  const modelArgs: Record<string, unknown> = { tie_weights: true, ...saved }; // checkpoints from before there was a choice
+  const modelArgs: Record<string, unknown> = { ...GPT2_CHOICES, ...saved }; // checkpoints from before there was a choice
   for (const [key, value] of Object.entries(TYPES)) {
     const issue = ruleFor(key, value).safeParse(modelArgs[key]).error?.issues[0];
     if (issue) throw new UserError(`${where}: model_args.${key} must be ${issue.message}, got ${modelArgs[key]}`);

@@ -43,8 +43,17 @@ export const BENCHMARKS = [
   "memory",
   "watching",
   "scaling",
+  "layers", // by its name only
 ] as const;
 export type BenchmarkName = (typeof BENCHMARKS)[number];
+
+/** What `optimizer` may be: engine/optimizers/create.ts makes them, docs/optimizers.md compares them. */
+export const OPTIMIZERS = ["adamw", "lion", "muon", "adafactor", "sgd"] as const;
+export type OptimizerName = (typeof OPTIMIZERS)[number];
+
+/** What `schedule` may be: the curves of engine/schedule.ts. */
+export const SCHEDULES = ["cosine", "linear", "wsd", "constant"] as const;
+export type ScheduleName = (typeof SCHEDULES)[number];
 
 const FACTORS = "a list of numbers above 0";
 const UP_TO_ONE = "a number above 0, up to 1";
@@ -90,15 +99,44 @@ export const rules = {
   n_embd: integer(1),
   dropout: fraction,
   bias: flag,
-  ffn: oneOf("gelu", "gelu_tanh", "relu", "silu"),
+  ffn: oneOf("gelu", "gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu", "geglu_tanh", "moe"),
+  pos: oneOf("learned", "sinusoidal", "rotary", "alibi", "relative", "none"),
+  rope_theta: positive,
+  rope_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
+  relative_buckets: integer(2),
+  relative_max_distance: integer(2),
+  n_kv_head: integer(0),
+  window: integer(0),
+  attn_global: integer(0),
+  attn_stride: integer(0),
+  attn_softcap: amount,
+  qk_norm: flag,
+  n_hidden: integer(0),
+  n_expert: integer(2),
+  n_expert_active: integer(1),
+  n_shared_hidden: integer(0),
+  router_aux_coef: amount,
+  router_z_coef: amount,
+  norm: oneOf("layernorm", "rmsnorm"),
+  norm_position: oneOf("pre", "post", "sandwich"),
+  norm_eps: positive,
+  parallel_block: flag,
+  stochastic_depth: fraction,
+  tie_weights: flag,
+  logit_softcap: amount,
   vocab_size: integer(1, 65536), // token files are uint16
   // optimizer
+  optimizer: oneOf(...OPTIMIZERS),
   learning_rate: amount,
   max_iters: integer(0),
   weight_decay: amount,
   beta1: fraction,
   beta2: fraction,
+  momentum: fraction,
   grad_clip: amount,
+  ema: fraction,
+  schedule: oneOf(...SCHEDULES),
+  cooldown_fraction: fraction,
   decay_lr: flag,
   warmup_iters: integer(0),
   lr_decay_iters: integer(0),
@@ -108,6 +146,7 @@ export const rules = {
   device: oneOf("auto", "cpu"),
   dtype: oneOf("float32", "int8"),
   compile: flag,
+  grad_checkpoint: flag,
   seed: integer(0, 2 ** 32 - 1),
   threads: integer(0),
   // sampling
@@ -131,6 +170,7 @@ export const rules = {
   benchmark: oneOf("", "all", ...BENCHMARKS),
   rounds: integer(0),
   data_mb: positive,
+  choices: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
   factors: z.array(z.number(FACTORS).check(z.gt(0, FACTORS)), FACTORS).check(z.minLength(1, FACTORS)),
   // tools
   to: name,
@@ -147,12 +187,50 @@ const combinations = [
     if (n_embd % n_head === 0) return undefined;
     return `n_embd ${n_embd} does not divide by n_head ${n_head}; try n_head ${nearDivisors(n_embd, n_head).join(" or ")}`;
   }),
+  together(["n_head", "n_kv_head"], ({ n_head, n_kv_head }) => {
+    if (n_kv_head === 0 || n_head % n_kv_head === 0) return undefined;
+    return `n_head ${n_head} does not divide by n_kv_head ${n_kv_head}; try n_kv_head ${nearDivisors(n_head, Math.min(n_kv_head, n_head)).join(" or ")}`;
+  }),
+  together(["pos", "n_embd", "n_head", "rope_fraction"], ({ pos, n_embd, n_head, rope_fraction }) => {
+    if (pos === "sinusoidal" && n_embd % 2 === 1) return `pos sinusoidal needs an even n_embd, not ${n_embd}`;
+    if (pos !== "rotary" || n_embd % n_head !== 0) return undefined;
+    const turned = (rope_fraction * n_embd) / n_head;
+    if (turned % 2 === 0) return undefined;
+    return `pos rotary turns pairs of channels, and rope_fraction ${rope_fraction} of a head's ${n_embd / n_head} is ${turned}`;
+  }),
+  together(["n_expert", "n_expert_active"], ({ n_expert, n_expert_active }) => {
+    if (n_expert_active <= n_expert) return undefined;
+    return `n_expert_active ${n_expert_active} is more than n_expert ${n_expert}; lower it, or raise n_expert`;
+  }),
+  together(["window", "attn_global", "attn_stride"], ({ window, attn_global, attn_stride }) => {
+    if (window > 0 || attn_global + attn_stride === 0) return undefined;
+    return "attn_global and attn_stride widen a window; set window, or leave them 0";
+  }),
+  together(["parallel_block", "norm_position"], ({ parallel_block, norm_position }) => {
+    if (!parallel_block || norm_position === "pre") return undefined;
+    return `parallel_block has one norm, before both: norm_position must be "pre"`;
+  }),
+  together(["relative_buckets", "relative_max_distance"], ({ relative_buckets, relative_max_distance }) => {
+    if (relative_max_distance > relative_buckets / 2) return undefined;
+    return `relative_max_distance ${relative_max_distance} must be beyond half of relative_buckets ${relative_buckets}`;
+  }),
   together(["batch_size", "micro_batch_size"], ({ batch_size, micro_batch_size }) => {
     if (micro_batch_size === 0 || batch_size % micro_batch_size === 0) return undefined;
     return `batch_size ${batch_size} does not divide by micro_batch_size ${micro_batch_size}; 0 chooses one that fits`;
   }),
-  together(["decay_lr", "warmup_iters", "lr_decay_iters"], ({ decay_lr, warmup_iters, lr_decay_iters }) => {
-    if (!decay_lr || warmup_iters <= lr_decay_iters) return undefined;
+  together(["decay_lr", "schedule"], ({ decay_lr, schedule }) => {
+    if (decay_lr || schedule === "cosine" || schedule === "constant") return undefined; // cosine: nanoGPT knows no other
+    return `decay_lr false keeps the learning rate constant, schedule ${schedule} lowers it; leave one of them out`;
+  }),
+  together(["schedule", "decay_lr", "warmup_iters", "lr_decay_iters", "cooldown_fraction"], (config) => {
+    const { schedule, warmup_iters, lr_decay_iters, cooldown_fraction } = config;
+    if (schedule !== "wsd" || warmup_iters <= lr_decay_iters * (1 - cooldown_fraction)) return undefined;
+    const start = Math.round(lr_decay_iters * (1 - cooldown_fraction));
+    return `warmup_iters ${warmup_iters} is beyond step ${start}, where wsd's cooldown begins; lower it or cooldown_fraction`;
+  }),
+  together(["decay_lr", "schedule", "warmup_iters", "lr_decay_iters"], (config) => {
+    const { decay_lr, schedule, warmup_iters, lr_decay_iters } = config;
+    if (!decay_lr || schedule === "constant" || warmup_iters <= lr_decay_iters) return undefined;
     return `warmup_iters ${warmup_iters} is beyond lr_decay_iters ${lr_decay_iters}; lower it, or set decay_lr to false`;
   }),
   together(["dtype", "gradient_accumulation_steps"], ({ dtype }) => {

@@ -9,7 +9,7 @@ import * as tf from "@tensorflow/tfjs";
 import type { FrozenOptions } from "../engine/frozen.ts";
 import type { Engine } from "../engine/program.ts";
 import { type Bound, type Buffer, bind } from "../engine/session.ts";
-import type { GPT } from "../model.ts";
+import type { GenerativeModel } from "../library/interfaces.ts";
 import type { LayerCache } from "../nn/attention.ts";
 import type { Decoder } from "./decoder.ts";
 
@@ -21,11 +21,12 @@ export type CachedDecoderOptions = Pick<FrozenOptions, "int8" | "place" | "read"
 /** Compile the model for decoding, with the weights of now. */
 export async function createCachedDecoder(
   engine: Engine,
-  model: GPT,
+  model: GenerativeModel,
   options: CachedDecoderOptions = {},
 ): Promise<Decoder> {
-  const { n_layer, n_head: H, n_embd, vocab_size: V, block_size } = model.config;
-  const D = n_embd / H;
+  const { n_layer, n_head, n_kv_head, n_embd, vocab_size: V, block_size } = model.config;
+  const H = n_kv_head || n_head; // of keys and values
+  const D = n_embd / n_head;
   const names = Array.from({ length: n_layer }, (_, i) => [`key.${i}`, `value.${i}`]).flat();
 
   const program = await engine.frozen(

@@ -5,7 +5,7 @@ import * as tf from "@tensorflow/tfjs";
 import { UserError } from "../engine/errors.ts";
 import type { Engine } from "../engine/program.ts";
 import { bind } from "../engine/session.ts";
-import type { GPT } from "../model.ts";
+import type { LanguageModel } from "../library/interfaces.ts";
 import type { CachedDecoderOptions } from "./cached_decoder.ts";
 
 /** Tokens [T + 1] -> -ln of the probability of each but the first, given those before it in the window: [T]. */
@@ -50,7 +50,11 @@ export async function totalLoss(
  * causal model doesn't look.
  * @param frozen how the weights are kept, as the cached decoder keeps them; without it they are fed, or not compiled at all
  */
-export async function modelLosses(engine: Engine, model: GPT, frozen?: CachedDecoderOptions): Promise<WindowLosses> {
+export async function modelLosses(
+  engine: Engine,
+  model: LanguageModel,
+  frozen?: CachedDecoderOptions,
+): Promise<WindowLosses> {
   const { block_size: T, vocab_size: V } = model.config;
   const inputs = {
     ids: { data: new Int32Array(T), shape: [1, T], dtype: "int32" },

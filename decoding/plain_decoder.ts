@@ -3,11 +3,11 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { GPT } from "../model.ts";
+import type { GenerativeModel } from "../library/interfaces.ts";
 import type { Decoder } from "./decoder.ts";
 
 /** A decoder on tfjs' present backend. */
-export function createPlainDecoder(model: GPT): Decoder {
+export function createPlainDecoder(model: GenerativeModel): Decoder {
   let sequences: number[][] = [];
 
   async function logits(): Promise<Float32Array> {

@@ -120,6 +120,7 @@ export interface FusedOp {
 /** What a lowering writes with: operators of the ONNX standard by name (those of ONNX Runtime: domain "com.microsoft"), and
  * constants. */
 export interface OpWriter {
+  readonly standard: boolean; // without ONNX Runtime's own operators
   emit(operator: string, inputs: string[], attributes?: OpAttributes, domain?: string): string;
   emitMany(results: number, operator: string, inputs: string[], attributes?: OpAttributes, domain?: string): string[];
   float(number: number): string;

@@ -42,8 +42,9 @@ export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: s
 
 /** What the file computes. */
 function decoderOf(model: GPT): FrozenBody {
-  const { n_layer, n_head: H, n_embd } = model.config;
-  const D = n_embd / H;
+  const { n_layer, n_head, n_kv_head, n_embd } = model.config;
+  const H = n_kv_head || n_head; // of keys and values
+  const D = n_embd / n_head;
   return (sizes, input) => {
     const [B, T, S] = SIZES.map((name) => sizes[name]!) as [number, number, number];
     const ids = input("input_ids", [B, T], "int32");

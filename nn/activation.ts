@@ -92,5 +92,6 @@ export const activations: Record<string, (x: tf.Tensor) => tf.Tensor> = {
   gelu,
   gelu_tanh: geluTanh,
   relu: (x) => tf.relu(x),
+  relu2: (x) => tf.square(tf.relu(x)), // Primer (So et al. 2021, section 4.1)
   silu: (x) => tf.mul(x, tf.sigmoid(x)),
 };

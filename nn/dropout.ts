@@ -20,6 +20,16 @@ export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined
   }));
 }
 
+/**
+ * Stochastic depth (Huang et al. 2016): what a layer adds, x [B, ...], is left out of whole sequences with probability `rate`, and
+ * scaled to keep the mean. Does nothing without a mask source or at rate 0.
+ */
+export function dropLayer(x: tf.Tensor, rate: number, mask: MaskSource | undefined): tf.Tensor {
+  if (!mask || rate === 0) return x;
+  const keep = tf.cast(mask([x.shape[0]!, ...x.shape.slice(1).fill(1)], rate), "float32"); // [B, 1, 1]
+  return tf.mul(x, tf.mul(keep, 1 / (1 - rate)));
+}
+
 /** x times scale where `keep` (bool, of x's shape) is true, else 0. For use inside functions with their own gradient. */
 export function dropMasked(x: tf.Tensor, keep: tf.Tensor, scale: number): tf.Tensor {
   return fused(kernel, [x, keep], { scale })[0]!;

@@ -6,6 +6,8 @@ import * as tf from "@tensorflow/tfjs";
 export type Init = { normal: number } | { constant: number };
 
 export class Parameter {
+  /** Told of every weight whose tensor is asked for, while somebody wants to know. */
+  static onRead: ((weight: Parameter) => void) | undefined;
   readonly name: string;
   readonly shape: readonly number[];
   readonly init: Init;
@@ -23,6 +25,7 @@ export class Parameter {
 
   /** The tensor that stands for this weight: what an engine bound for the time of a run, else the numbers themselves. */
   get value(): tf.Tensor {
+    Parameter.onRead?.(this);
     return this.#bound && !this.#bound.isDisposed ? this.#bound : tf.tensor(this.data, [...this.shape]);
   }
 

@@ -7,6 +7,7 @@ import * as tf from "@tensorflow/tfjs";
 
 import { fillNormal, keyOf } from "../engine/rng.ts";
 import { GPT, type GPTConfig } from "../model.ts";
+import type { MLP } from "../nn/feed_forward.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, shaken, sizeOf, smallGPT } from "./support.ts";
 
 const CONFIGS: Partial<GPTConfig>[] = [
@@ -141,7 +142,7 @@ test("weights start as GPT-2's: deviation 0.02, less for projections into the re
 
 test("initWeights asks for each random weight by its name; the streams differ", () => {
   const model = smallGPT();
-  const [a, b] = [0, 1].map((i) => model.blocks[i]!.mlp.cFc.weight.data);
+  const [a, b] = [0, 1].map((i) => (model.blocks[i]!.mlp as MLP).cFc.weight.data);
   assert.notDeepEqual(a, b);
   const again = smallGPT();
   assert.deepEqual(
@@ -159,12 +160,12 @@ function logitsOf(model: GPT, tokens: readonly number[]): Float32Array {
 test("cropBlockSize: the first positions stay and compute the same", () => {
   const model = shaken({});
   const before = logitsOf(model, [1, 2, 3]);
-  const wpe = model.wpe.data.slice();
+  const wpe = model.wpe!.data.slice();
   model.cropBlockSize(3);
   assert.equal(model.config.block_size, 3);
-  assert.deepEqual(model.wpe.data, wpe.slice(0, 3 * 8));
-  assert.equal(model.parameters[1], model.wpe);
-  assert.deepEqual(model.wpe.shape, [3, 8]);
+  assert.deepEqual(model.wpe!.data, wpe.slice(0, 3 * 8));
+  assert.equal(model.parameters[1], model.wpe!);
+  assert.deepEqual(model.wpe!.shape, [3, 8]);
   assertClose(logitsOf(model, [1, 2, 3]), before, { atol: 1e-6, label: "logits" });
   assert.throws(() => logitsOf(model, [1, 2, 3, 4]), /4 tokens don't fit into block_size 3/);
   assert.throws(() => model.cropBlockSize(4), /block_size 3 can be cropped, not extended to 4/);

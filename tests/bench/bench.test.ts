@@ -18,6 +18,8 @@ const here = { cwd: FOLDER };
 const SHAPE = { n_layer: 1, n_head: 2, n_embd: 8, block_size: 8, batch_size: 4, vocab_size: 16, threads: 1 };
 const TINY = flags({ ...SHAPE, steps: 3, warmup: 1, rounds: 1, data_mb: 0.1, max_new_tokens: 5 });
 
+const ALL = BENCHMARKS.filter((name) => name !== "layers"); // which takes minutes, and runs by its name only
+
 /** The figures that each benchmark has to give; all of them are above 0. */
 const FIGURES: Record<string, string[]> = {
   training_throughput: ["ms_median", "ms_min", "tokens_per_s", "gflops", "mfu", "peak_rss_mb", "compile_ms"],
@@ -40,10 +42,10 @@ test("without a name all run, each with a file that tells figures, machine and v
   assert.match(stdout, /^throughput: +[\d,]+ tokens\/s$/m);
   assert.deepEqual(
     [...stdout.matchAll(/^([a-z_]+)$/gm)].map((match) => match[1]),
-    [...BENCHMARKS],
+    ALL,
   );
-  assert.equal(files().length, BENCHMARKS.length);
-  for (const name of BENCHMARKS) {
+  assert.equal(files().length, ALL.length);
+  for (const name of ALL) {
     assert.match(fileOf(name), /benchmark_[a-z_]+_[a-z0-9-]+_\d{8}_\d{6}\.json$/);
     const report = readReport(fileOf(name));
     assert.equal(report.name, name);
@@ -97,18 +99,46 @@ test("--compare runs the file's benchmark and prints ratios", async () => {
   assert.deepEqual(files(), before, "--results= writes no file");
 });
 
+test("layer choices: a row for each that differs and can be made, ratios to the settings beside it", async () => {
+  const shape = { ...SHAPE, n_head: 3, n_embd: 9, ffn: "relu2" };
+  const changed = flags({ ...shape, steps: 2, warmup: 1, rounds: 2, max_new_tokens: 3 });
+  const args = [...changed, "--benchmark=layers", "--choices=n_kv_head", "--results=layers"];
+  const stdout = await succeed("bench.ts", args, here);
+  assert.match(stdout, /^left out, .*: n_kv_head=2$/m); // they can't serve 3
+  const table = [...stdout.matchAll(/^\| ([^|-]+?) +\| +([\d,]+) (?:\| +[\d.,]+ ){6}\|$/gm)];
+  const params = Object.fromEntries(table.map(([, name, count]) => [name, Number(count!.replaceAll(",", ""))]));
+  assert.deepEqual(Object.keys(params), ["as given", "as given, again", "n_kv_head=1"]);
+  assert.equal(params["as given"]! - params["n_kv_head=1"]!, 9 * (2 * 9 - 2 * 3)); // keys and values of two heads
+
+  const folder = join(FOLDER, "layers");
+  const { metrics, settings } = readReport(join(folder, readdirSync(folder)[0]!));
+  assert.equal(settings.ffn, "relu2");
+  for (const figure of ["tokens_per_s", "peak_rss_mb", "drawn_tokens_per_s"]) {
+    const samples = (name: string) => metrics.find((metric) => metric.name === name)!.samples!;
+    const [beside, fewer] = [samples(`${figure}_beside[n_kv_head=1]`), samples(`${figure}[n_kv_head=1]`)];
+    const ratios = samples(`${figure}_ratio[n_kv_head=1]`);
+    assert.equal(ratios.length, 2);
+    ratios.forEach((ratio, round) => {
+      assert.ok(Math.abs(ratio * beside[round]! - fewer[round]!) < 1e-4 * fewer[round]!, figure); // six digits are kept
+    });
+    assert.equal(samples(`${figure}[as given]`).length, 4); // beside two rows in two rounds
+  }
+});
+
 test("mistakes are one line, before any work", async () => {
   writeFileSync(join(FOLDER, "text.json"), "no JSON");
   writeFileSync(join(FOLDER, "other.json"), '{"name": "sampling"}');
   const startup = fileOf("startup");
   const mistakes: [string[], RegExp][] = [
-    [["--benchmark=sleeping"], /benchmark must be .*"scaling", got "sleeping" \(--benchmark\)/],
+    [["--benchmark=sleeping"], /benchmark must be .*"layers", got "sleeping" \(--benchmark\)/],
     [["--compare=none.json"], /no file none\.json; --compare wants one that bench\.ts wrote/],
     [["--compare=text.json"], /text\.json is not JSON/],
     [["--compare=other.json"], /other\.json is no result of bench\.ts/],
     [["--benchmark=sampling", `--compare=${startup}`], /is of benchmark startup, not of sampling/],
     [["--benchmark=startup", "--profile=true"], /--profile is about the training step, not about startup/],
     [["--json=true", "--to=docs/x"], /--to is for the scaling benchmark, not for training_throughput/],
+    [["--benchmark=layers", "--choices=dropout"], /choices: no layer choice "dropout"; there are pos, n_kv_head/],
+    [["--benchmark=memory", "--choices=pos"], /--choices is for the layers benchmark, not for memory/],
     [["--factors=1,0"], /factors must be a list of numbers above 0/],
     [["--results=text.json"], /can't make the folder of --results/],
     [["--benchmark=scaling", "--to=text.json/x"], /can't make the folder of --to=text\.json\/x/],

@@ -7,6 +7,7 @@ import * as tf from "@tensorflow/tfjs";
 
 import type { EvaluateEvent, StepEvent } from "../../monitor/callback.ts";
 import { layers, statistics } from "../../monitor/layers.ts";
+import type { MLP } from "../../nn/feed_forward.ts";
 import { tap, withTaps } from "../../nn/tap.ts";
 import { fakeRun } from "./support.ts";
 
@@ -30,7 +31,7 @@ test("update ratios and gradient norms are those of the step that is looked at, 
       continue;
     }
     assert.equal(Object.keys(event.metrics).length, 2 * run.parameters.length);
-    const { data } = run.model.wpe;
+    const { data } = run.model.wpe!;
     const before = data.map((value) => value - 0.01 * (iter + 1));
     const change = 0.01 * (iter + 1) * Math.sqrt(data.length);
     close(event.metrics["update_ratio/wpe.weight"], change / Math.hypot(...before), `step ${iter}`);
@@ -71,7 +72,7 @@ test("statistics: mean, deviation, largest, and units that are silent on every t
 test("activations of every layer at an evaluation, compiled and equal to the model run by hand", async () => {
   const { run } = await fakeRun();
   const { model } = run;
-  model.blocks[1]!.mlp.cFc.weight.data.fill(0); // relu(0): every unit of that layer is dead
+  (model.blocks[1]!.mlp as MLP).cFc.weight.data.fill(0); // relu(0): every unit of that layer is dead
   const callback = layers({ statsInterval: 1, histogramInterval: 0 });
   callback.onTrainStart!(run);
   for (let time = 0; time < 2; time++) {

@@ -5,8 +5,8 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import { dropout } from "../../nn/dropout.ts";
-import { assertClose, compiled, eager, evaluate, floats } from "../support.ts";
+import { dropLayer, dropout, type MaskSource } from "../../nn/dropout.ts";
+import { assertClose, assertLayer, compiled, eager, evaluate, floats } from "../support.ts";
 
 for (const [kind, engine] of Object.entries({ compiled, eager })) {
   test(`${kind}: an element is 0 or scaled up; its gradient has the same factor`, async () => {
@@ -66,4 +66,17 @@ test("no mask is drawn, and nothing recorded, where nothing is dropped", () => {
   assert.equal(dropout(x, 0, never), x);
   assert.equal(dropout(x, 0.5, undefined), x);
   x.dispose();
+});
+
+test("stochastic depth: whole sequences are left out, the others scaled; nothing without a mask or at rate 0", async () => {
+  const x = floats("x", [4, 3, 2]);
+  const keep = Uint8Array.of(1, 0, 0, 1);
+  const mask: MaskSource = (shape) => tf.tensor(keep, [...shape], "bool");
+  const scaled = ([x]: tf.Tensor[]) => tf.mul(x!, tf.tensor3d([[[1.6]], [[0]], [[0]], [[1.6]]])); // 1 / (1 - 0.375)
+  const run = ([x]: tf.Tensor[]) => dropLayer(x!, 0.375, mask);
+  const tolerance = { atol: 1e-6, label: "stochastic depth" }; // one product
+  await assertLayer(run, scaled, [x], tolerance);
+  const still = tf.zeros([4, 3, 2]);
+  assert.equal(dropLayer(still, 0.5, undefined), still);
+  assert.equal(dropLayer(still, 0, mask), still);
 });

@@ -142,8 +142,9 @@ function layerNames(what: "past" | "present"): string[] {
 }
 
 function forget(): void {
-  const { n_head: H, n_embd } = config;
-  const empty = () => new runtime.Tensor("float32", new Float32Array(), [1, H, 0, n_embd / H]);
+  const { n_head, n_kv_head, n_embd } = config;
+  const shape = [1, n_kv_head || n_head, 0, n_embd / n_head];
+  const empty = () => new runtime.Tensor("float32", new Float32Array(), shape);
   keep(Object.fromEntries(layerNames("past").map((name) => [name, empty()])));
 }
 

@@ -1,0 +1,150 @@
+// What each layer choice costs: a training step's speed, its peak memory and the speed of drawing, against the settings as
+// they are. One choice at a time is made, in processes of its own, each right beside those of the settings: a ratio is of
+// such two, so that whatever else the machine does slows both, and of training it is of the fastest steps, which that
+// slows least. What noise makes of a ratio is measured too, by the settings beside themselves. How well a choice learns is
+// left out: config/experiments/layers.ts.
+//
+//   tsx bench.ts --benchmark=layers --choices=pos,window --block_size=256
+
+import type { BenchSettings } from "../bench.ts";
+import { findConflict } from "../config/rules.ts";
+import { UserError } from "../engine/errors.ts";
+import { type Benchmark, count, type Metric, metric } from "./benchmark.ts";
+import { runDrawing, runStep } from "./child.ts";
+import { median } from "./statistics.ts";
+
+const SAME = "as given";
+const AGAIN = "as given, again";
+const FIGURES = ["tokens_per_s", "peak_rss_mb", "drawn_tokens_per_s"] as const;
+
+type Sample = Record<(typeof FIGURES)[number], number>;
+
+interface Row {
+  name: string;
+  changes: Partial<BenchSettings>;
+  params: number;
+  samples: Sample[]; // one a round
+  beside: Sample[]; // of the settings as they are
+}
+
+export const layers: Benchmark = async (settings, progress) => {
+  // 1) the choices that are others than the settings', and can be made with them
+  const wanted = choicesFor(settings);
+  const conflicts = wanted.filter((changes) => findConflict({ ...settings, ...changes }));
+  const possible = wanted.filter((changes) => !conflicts.includes(changes));
+  const all = [{ name: AGAIN, changes: {} }, ...possible.map((changes) => ({ name: nameOf(changes), changes }))];
+  const rows: Row[] = all.map((row) => ({ ...row, params: 0, samples: [], beside: [] }));
+
+  // 2) measure
+  const { batch_size, gradient_accumulation_steps, block_size, rounds } = settings;
+  const tokens = batch_size * gradient_accumulation_steps * block_size;
+  let device = "";
+  let params = 0;
+  async function measure(changes: Partial<BenchSettings>): Promise<Sample> {
+    const step = await runStep(settings, changes);
+    const drawn_tokens_per_s = await runDrawing(settings, changes);
+    ({ device, params } = step);
+    return { tokens_per_s: (1000 * tokens) / step.ms_min, peak_rss_mb: step.peak_rss_mb, drawn_tokens_per_s };
+  }
+  for (let round = 1; round <= rounds; round++) {
+    for (const [i, row] of rows.entries()) {
+      // each is the first in every other pair
+      if ((round + i) % 2 === 0) row.beside.push(await measure({}));
+      row.samples.push(await measure(row.changes));
+      row.params = params;
+      if ((round + i) % 2 === 1) row.beside.push(await measure({}));
+      const shares = FIGURES.map((figure) => ratios(row, figure).at(-1)!.toFixed(2)).join(", ");
+      progress(`layers ${round}/${rounds}: ${row.name}: times ${shares} (training, memory, drawing)`);
+    }
+  }
+  const given = rows.flatMap(({ beside }) => beside);
+  const base: Row = { name: SAME, changes: {}, params: rows[0]!.params, samples: given, beside: given };
+
+  // 3) report
+  const metrics: Metric[] = [base, ...rows].flatMap((row) =>
+    FIGURES.flatMap((figure) => {
+      const better = figure === "peak_rss_mb" ? "lower" : "higher";
+      const of = (name: string, samples: Sample[]) =>
+        metric(`${name}[${row.name}]`, better === "lower" ? "MB" : "tokens/s", better, column(samples, figure));
+      if (row === base) return [of(figure, row.samples)];
+      const ratio = metric(`${figure}_ratio[${row.name}]`, "", better, ratios(row, figure));
+      return [of(figure, row.samples), of(`${figure}_beside`, row.beside), ratio];
+    }),
+  );
+  const left = conflicts.map(nameOf);
+  const { n_layer, n_head, n_embd, vocab_size, steps } = settings;
+  return {
+    metrics,
+    facts: { device, n_layer, n_head, n_embd, block_size, batch_size, vocab_size, steps, rounds },
+    summary: [
+      `device:      ${device}`,
+      `model:       ${n_layer}/${n_head}/${n_embd}, block ${block_size}; batch ${batch_size} x ${gradient_accumulation_steps}`,
+      ...table([base, ...rows]),
+      `Medians of ${rounds} rounds; x is the ratio to "${SAME}" measured beside it, and "again" what noise makes of it.`,
+      ...(left.length > 0 ? [`left out, since these settings can't have them: ${left.join("; ")}`] : []),
+    ],
+  };
+};
+
+/**
+ * One for each value of each setting that the settings don't have.
+ * @throws UserError for a name in settings.choices that is no such setting
+ */
+function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
+  const { block_size: T, choices: names } = settings;
+  const window = Math.ceil(T / 4);
+  const pattern = { window, attn_global: Math.ceil(T / 16), attn_stride: Math.ceil(T / 8) };
+  const choices: Record<string, Partial<BenchSettings>[]> = {
+    pos: ["learned", "sinusoidal", "rotary", "alibi", "relative", "none"].map((pos) => ({ pos })),
+    n_kv_head: [0, 1, 2].map((n_kv_head) => ({ n_kv_head })),
+    window: [{ window: 0, attn_global: 0, attn_stride: 0 }, { window, attn_global: 0, attn_stride: 0 }, pattern],
+    attn_softcap: [0, 20].map((attn_softcap) => ({ attn_softcap })),
+    qk_norm: [false, true].map((qk_norm) => ({ qk_norm })),
+    ffn: ["gelu", "gelu_tanh", "relu2", "swiglu", "geglu", "moe"].map((ffn) => ({ ffn })),
+    norm: ["layernorm", "rmsnorm"].map((norm) => ({ norm })),
+    norm_position: ["pre", "post", "sandwich"].map((norm_position) => ({ norm_position })),
+    parallel_block: [false, true].map((parallel_block) => ({ parallel_block })),
+    stochastic_depth: [0, 0.2].map((stochastic_depth) => ({ stochastic_depth })),
+    logit_softcap: [0, 15].map((logit_softcap) => ({ logit_softcap })),
+    tie_weights: [true, false].map((tie_weights) => ({ tie_weights })),
+    grad_checkpoint: [false, true].map((grad_checkpoint) => ({ grad_checkpoint })),
+  };
+  const unknown = names.find((name) => !Object.hasOwn(choices, name));
+  if (unknown !== undefined) {
+    throw new UserError(
+      `choices: no layer choice ${JSON.stringify(unknown)}; there are ${Object.keys(choices).join(", ")}`,
+    );
+  }
+  const keys = names.length > 0 ? names : Object.keys(choices);
+  const differs = (changes: Partial<BenchSettings>) =>
+    Object.entries(changes).some(([key, value]) => settings[key as keyof BenchSettings] !== value);
+  return keys.flatMap((key) => choices[key]!.filter(differs));
+}
+
+/** Such as "window=16 attn_global=4"; what is 0 besides goes unsaid. */
+function nameOf(changes: Partial<BenchSettings>): string {
+  const said = Object.entries(changes).filter(([, value], i) => i === 0 || value !== 0);
+  return said.map(([key, value]) => `${key}=${value}`).join(" ");
+}
+
+const column = (samples: readonly Sample[], figure: keyof Sample) => samples.map((sample) => sample[figure]);
+const ratios = ({ samples, beside }: Row, figure: keyof Sample) =>
+  samples.map((sample, i) => sample[figure] / beside[i]![figure]);
+
+/** Markdown that is readable as it is. */
+function table(rows: readonly Row[]): string[] {
+  const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "drawing, tokens/s", "x"];
+  const lines = rows.map((row) => [
+    row.name,
+    count(row.params),
+    ...FIGURES.flatMap((figure) => [
+      count(median(column(row.samples, figure))),
+      median(ratios(row, figure)).toFixed(2),
+    ]),
+  ]);
+  const widths = heading.map((head, i) => Math.max(...[heading, ...lines].map((line) => line[i]!.length), head.length));
+  const draw = (cells: string[]) =>
+    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(" | ")} |`;
+  const rule = `|${widths.map((width, i) => (i === 0 ? "-".repeat(width + 2) : `${"-".repeat(width + 1)}:`)).join("|")}|`;
+  return [draw(heading), rule, ...lines.map(draw)];
+}

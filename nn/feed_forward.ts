@@ -1,0 +1,123 @@
+// What `ffn` may be: two linear layers with an activation between them, or with a gate, or a mixture of such experts.
+
+import * as tf from "@tensorflow/tfjs";
+
+import { activations } from "./activation.ts";
+import { asRows } from "./fused.ts";
+import { Linear, type Scope } from "./module.ts";
+import type { Parameter } from "./parameter.ts";
+import { experts, route } from "./routing.ts";
+import { tap } from "./tap.ts";
+
+export interface FeedForwardConfig {
+  n_embd: number;
+  n_hidden: number; // hidden units; 0 for the usual number
+  bias: boolean;
+  ffn: string;
+}
+
+export interface MixtureConfig extends FeedForwardConfig {
+  n_expert: number;
+  n_expert_active: number; // for a token
+  n_shared_hidden: number; // hidden units of the expert that every token has besides; 0 for none
+}
+
+export interface FeedForward {
+  /** [B, T, C] -> [B, T, C]. A mixture shows `onRoute` its router's logits [B, T, E]. */
+  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void): tf.Tensor;
+  readonly idle?: number; // weights that a token does not pass
+}
+
+/** GPT-2's: activation(x W1) W2, with 4 C hidden units. */
+export class MLP implements FeedForward {
+  readonly cFc: Linear;
+  readonly cProj: Linear;
+  readonly #activation: (x: tf.Tensor) => tf.Tensor;
+
+  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn }: FeedForwardConfig, deviation: number) {
+    const F = n_hidden || 4 * C;
+    this.#activation = activations[ffn]!;
+    this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
+    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, deviation);
+  }
+
+  forward(x: tf.Tensor): tf.Tensor {
+    return this.cProj.forward(tap("mlp", this.#activation(this.cFc.forward(x))));
+  }
+}
+
+/**
+ * (activation(x V) * x W) W2 (Shazeer 2020, equation 6). Three matrices: with 8 C / 3 hidden units, rounded up to a multiple of
+ * 32, it has as many weights as the MLP.
+ */
+export class GatedMLP implements FeedForward {
+  readonly cGate: Linear; // V
+  readonly cFc: Linear; // W
+  readonly cProj: Linear; // W2
+  readonly #activation: (x: tf.Tensor) => tf.Tensor;
+
+  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn }: FeedForwardConfig, deviation: number) {
+    const F = n_hidden || gatedHidden(C);
+    this.#activation = activations[GATES[ffn]!]!;
+    this.cGate = new Linear(scope.at("c_gate"), C, F, bias);
+    this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
+    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, deviation);
+  }
+
+  forward(x: tf.Tensor): tf.Tensor {
+    const hidden = tf.mul(this.#activation(this.cGate.forward(x)), this.cFc.forward(x));
+    return this.cProj.forward(tap("mlp", hidden));
+  }
+}
+
+/** Hidden units of a gated MLP where nobody says how many. */
+const gatedHidden = (C: number) => 32 * Math.ceil((8 * C) / 3 / 32);
+
+/**
+ * Experts, of which a router chooses some for each token (routing.ts): the weighted sum of theirs, and a shared expert's
+ * where there is one (DeepSeekMoE, Dai et al. 2024). Each is a gated MLP, "swiglu"; none has biases.
+ */
+export class Mixture implements FeedForward {
+  readonly router: Linear;
+  readonly gate: Parameter; // [E, C, F]
+  readonly fc: Parameter; // [E, C, F]
+  readonly proj: Parameter; // [E, F, C]
+  readonly shared: GatedMLP | undefined;
+  readonly idle: number;
+  readonly #active: number;
+
+  constructor(scope: Scope, config: MixtureConfig, deviation: number) {
+    const { n_embd: C, n_expert: E, n_expert_active, n_shared_hidden } = config;
+    const F = config.n_hidden || gatedHidden(C);
+    const all = scope.at("experts");
+    this.#active = n_expert_active;
+    this.idle = (E - n_expert_active) * 3 * C * F;
+    this.router = new Linear(scope.at("router"), C, E, false);
+    this.gate = all.parameter("c_gate", [E, C, F], { normal: 0.02 });
+    this.fc = all.parameter("c_fc", [E, C, F], { normal: 0.02 });
+    this.proj = all.parameter("c_proj", [E, F, C], { normal: deviation });
+    if (n_shared_hidden === 0) return;
+    const shared = { n_embd: C, n_hidden: n_shared_hidden, bias: false, ffn: "swiglu" };
+    this.shared = new GatedMLP(scope.at("shared"), shared, deviation);
+  }
+
+  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void): tf.Tensor {
+    const logits = this.router.forward(x);
+    onRoute?.(logits);
+    const weights = { gate: this.gate.value, fc: this.fc.value, proj: this.proj.value };
+    const routes = route(asRows(logits), this.#active);
+    const mixed = tf.reshape(experts(asRows(x), routes, weights), x.shape);
+    return this.shared ? tf.add(mixed, this.shared.forward(x)) : mixed;
+  }
+}
+
+/** The gates' activations. */
+const GATES: Record<string, string> = { swiglu: "silu", geglu: "gelu", geglu_tanh: "gelu_tanh" };
+
+/** A family for each value of `ffn`. */
+export const feedForwards: Record<string, new (scope: Scope, config: MixtureConfig, deviation: number) => FeedForward> =
+  {
+    ...Object.fromEntries(Object.keys(activations).map((name) => [name, MLP])),
+    ...Object.fromEntries(Object.keys(GATES).map((name) => [name, GatedMLP])),
+    moe: Mixture,
+  };

@@ -1,0 +1,166 @@
+// How a model knows where a token stands: what `pos` may be. A choice has one or two of three effects: vectors that are
+// added to the token embeddings, queries and keys that are turned, or numbers that are added to the attention scores.
+
+import * as tf from "@tensorflow/tfjs";
+
+import { embedding } from "./embedding.ts";
+import { withGradient } from "./fused.ts";
+import type { Scope } from "./module.ts";
+import type { Parameter } from "./parameter.ts";
+
+/** Where T tokens stand, ascending: int32 [T], or T for the positions from 0 to T - 1. */
+export type Positions = tf.Tensor | number;
+
+export interface Position {
+  /** What is added to the embeddings of the tokens there, [T, C]. */
+  embed?(positions: Positions): tf.Tensor;
+  /** Queries or keys [B, H, T, D] at `positions` -> turned, the same shape. */
+  turn?(x: tf.Tensor, positions: Positions): tf.Tensor;
+  /** How far back a key is, float [T, S] (negative: not there, or later) -> what is added to its score, [H, T, S]. */
+  bias?(distance: tf.Tensor): tf.Tensor;
+}
+
+export interface PositionConfig {
+  n_embd: number;
+  n_head: number;
+  block_size: number;
+  rope_theta: number;
+  rope_fraction: number; // of a head's channels that are turned
+  relative_buckets: number;
+  relative_max_distance: number;
+}
+
+/** A vector for each position, learned (Gehring et al. 2017; GPT-2). */
+export class Learned implements Position {
+  table: Parameter; // [block_size, C]
+
+  constructor(scope: Scope, { n_embd, block_size }: PositionConfig) {
+    this.table = scope.at("wpe").parameter("weight", [block_size, n_embd], { normal: 0.02 });
+  }
+
+  embed(positions: Positions): tf.Tensor {
+    const { value, shape } = this.table;
+    if (typeof positions !== "number") return tf.gather(value, positions as tf.Tensor1D);
+    return positions === shape[0] ? value : tf.slice(value, [0, 0], [positions, -1]);
+  }
+}
+
+/** Vaswani et al. 2017, section 3.5: sin(p / 10000^(2i / C)) at 2i, the cosine of the same at 2i + 1. */
+export class Sinusoidal implements Position {
+  readonly #C: number;
+
+  constructor(_: Scope, { n_embd }: PositionConfig) {
+    this.#C = n_embd;
+  }
+
+  embed(positions: Positions): tf.Tensor {
+    const angle = angles(positions, this.#C, 10_000); // [T, C / 2]
+    return tf.reshape(tf.stack([tf.sin(angle), tf.cos(angle)], 2), [-1, this.#C]);
+  }
+}
+
+/** Rotary embeddings (Su et al. 2021, equation 34), in the order of Llama: of R channels that are turned, the first of a
+ * head's, channel i goes with channel i + R / 2. */
+export class Rotary implements Position {
+  readonly #R: number;
+  readonly #theta: number;
+
+  constructor(_: Scope, { n_embd, n_head, rope_theta, rope_fraction }: PositionConfig) {
+    this.#R = 2 * Math.round((rope_fraction * n_embd) / n_head / 2);
+    this.#theta = rope_theta;
+  }
+
+  turn(x: tf.Tensor, positions: Positions): tf.Tensor {
+    const angle = angles(positions, this.#R, this.#theta); // [T, R / 2]
+    const [cos, sin] = [tf.cos(angle), tf.sin(angle)];
+    const rest = x.shape[3]! - this.#R;
+    if (rest === 0) return rotate(x, cos, sin);
+    const [turned, still] = tf.split(x, [this.#R, rest], 3) as [tf.Tensor, tf.Tensor];
+    return tf.concat([rotate(turned, cos, sin), still], 3);
+  }
+}
+
+/** x [B, H, T, R] by angles [T, R / 2], given by their cosines and sines. */
+function rotate(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
+  return withGradient([x], (x) => ({
+    value: turned(x!, cos, sin),
+    saved: [cos, sin],
+    gradient: (dy, [cos, sin]) => [turned(dy, cos!, tf.neg(sin!))], // a rotation's transpose turns back
+  }));
+}
+
+function turned(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
+  const [a, b] = tf.split(x, 2, 3) as [tf.Tensor, tf.Tensor];
+  return tf.concat([tf.sub(tf.mul(a, cos), tf.mul(b, sin)), tf.add(tf.mul(b, cos), tf.mul(a, sin))], 3);
+}
+
+/** [T, C / 2]: position p times theta^(-2i / C). */
+function angles(positions: Positions, C: number, theta: number): tf.Tensor {
+  const frequencies = Float32Array.from({ length: C / 2 }, (_, i) => theta ** ((-2 * i) / C));
+  const places = typeof positions === "number" ? tf.range(0, positions) : tf.cast(positions, "float32");
+  return tf.mul(tf.reshape(places, [-1, 1]), tf.tensor2d(frequencies, [1, C / 2]));
+}
+
+/** Attention with linear biases (Press et al. 2022): a head's score falls by its slope with each position back. */
+export class Alibi implements Position {
+  readonly #H: number;
+
+  constructor(_: Scope, { n_head }: PositionConfig) {
+    this.#H = n_head;
+  }
+
+  bias(distance: tf.Tensor): tf.Tensor {
+    const slopes = tf.tensor(alibiSlopes(this.#H), [this.#H, 1, 1]);
+    return tf.mul(slopes, tf.neg(tf.expandDims(distance, 0)));
+  }
+}
+
+/**
+ * For a power of two 2^(-8 h / H), h from 1 to H. Else those of the next lower power, and between them every other one of the
+ * next higher (the authors' code, github.com/ofirpress/attention_with_linear_biases).
+ */
+export function alibiSlopes(H: number): number[] {
+  const lower = 2 ** Math.floor(Math.log2(H));
+  const slopes = (n: number) => Array.from({ length: n }, (_, h) => 2 ** ((-8 * (h + 1)) / n));
+  return [...slopes(lower), ...slopes(2 * lower).filter((_, i) => i % 2 === 0)].slice(0, H);
+}
+
+/** T5's relative positions (Raffel et al. 2020, section 2.1): a number to learn for each bucket of distances and head, the
+ * same in all layers. */
+export class Relative implements Position {
+  readonly table: Parameter; // [buckets, H]
+  readonly #most: number;
+
+  constructor(scope: Scope, { n_head, relative_buckets, relative_max_distance }: PositionConfig) {
+    this.table = scope.at("relative").parameter("weight", [relative_buckets, n_head], { normal: 0.02 });
+    this.#most = relative_max_distance;
+  }
+
+  bias(distance: tf.Tensor): tf.Tensor {
+    const [T, S] = distance.shape as [number, number];
+    const bias = embedding(this.table.value, tf.reshape(bucketOf(distance, this.table.shape[0]!, this.#most), [T * S])); // [T * S, H]
+    return tf.reshape(tf.transpose(bias), [-1, T, S]);
+  }
+}
+
+/** Distances [...] -> int32: those below half of the buckets have one of their own, the others share buckets that grow with the
+ * logarithm, up to `most`; those that are negative count as 0. */
+export function bucketOf(distance: tf.Tensor, buckets: number, most: number): tf.Tensor {
+  const near = buckets >> 1;
+  const d = tf.maximum(distance, 0);
+  const log = tf.div(tf.log(tf.maximum(tf.div(d, near), 1)), Math.log(most / near));
+  const far = tf.minimum(tf.add(tf.floor(tf.mul(log, buckets - near)), near), buckets - 1);
+  return tf.cast(tf.where(tf.less(d, near), d, far), "int32");
+}
+
+/** None at all: a causal model can tell positions apart by how much there is to see (Haviv et al. 2022). */
+class None implements Position {}
+
+export const positions: Record<string, new (scope: Scope, config: PositionConfig) => Position> = {
+  learned: Learned,
+  sinusoidal: Sinusoidal,
+  rotary: Rotary,
+  alibi: Alibi,
+  relative: Relative,
+  none: None,
+};
