@@ -1,6 +1,7 @@
-// GPT-2 as Hugging Face's transformers keeps it: a folder of config.json and model.safetensors, or of its shards. Weight
-// names and their [in, out] orientation are the same as in model.ts. Leaves out everything that GPT-2 itself has not:
-// what config.json asks for and model.ts can't do is refused. Also left out: weights in PyTorch's own .bin files.
+// A model as Hugging Face's transformers keeps it: a folder of config.json and model.safetensors, or of its shards. Here
+// are the folder and GPT-2, whose weight names and their [in, out] orientation are the same as in model.ts; llama.ts has
+// Llama and its like. What config.json asks for and model.ts can't do is refused. Leaves out weights in PyTorch's own .bin
+// files.
 
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -12,16 +13,19 @@ import type { Meta } from "../data/meta.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { UserError } from "../engine/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors, type Tensors } from "../engine/safetensors.ts";
-import type { GPT, GPTConfig } from "../model.ts";
+import type { FullConfig, GPT, GPTConfig } from "../model.ts";
+import { LLAMA_KINDS, llamaFiles, llamaWeights, readLlamaConfig, unlikeLlama } from "./llama.ts";
 import {
+  checkIsGPT2,
   checkTensors,
   type Foreign,
   missingBiases,
   type NamedShape,
   parameterShapes,
   readSettings,
-  sameNumbers,
   tokenizerMetaOf,
+  untieWhereOther,
+  type Weights,
 } from "./weights.ts";
 
 /** Their names of the activations, and ours. The first of each of ours is the one that is written. */
@@ -31,6 +35,7 @@ const ACTIVATIONS: Record<string, string> = {
   gelu_fast: "gelu_tanh",
   gelu: "gelu",
   relu: "relu",
+  relu2: "relu2",
   silu: "silu",
   swish: "silu",
 };
@@ -38,8 +43,11 @@ const ACTIVATIONS: Record<string, string> = {
 const only = <T extends string | number | boolean>(value: T) => z.literal(value, `${value}, the only one supported`);
 const flag = z.boolean("true or false");
 
+const KINDS = ["gpt2", ...LLAMA_KINDS] as const;
+const Kind = z.object({ model_type: z.enum(KINDS, `one of ${KINDS.join(", ")}`) });
+
+/** GPT-2's. */
 const Config = z.object({
-  model_type: only("gpt2"),
   n_layer: rules.n_layer,
   n_head: rules.n_head,
   n_embd: rules.n_embd,
@@ -72,7 +80,8 @@ const BUFFERS = /^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$/; // the cau
  * @throws UserError for the first thing that model.ts can't run or that the files contradict each other in
  */
 export function openHuggingFace(config: string, weights: string, log: (line: string) => void): Foreign {
-  const modelArgs = readConfig(config);
+  const kind = readSettings(config, Kind).model_type;
+  const modelArgs = kind === "gpt2" ? readConfig(config) : readLlamaConfig(config, kind);
   const tokenizerMeta = tokenizerMetaOf(dirname(config), modelArgs.vocab_size);
   const has = (name: string) => existsSync(join(weights, name));
   if (has("pytorch_model.bin") && !has("model.safetensors") && !has("model.safetensors.index.json")) {
@@ -80,18 +89,8 @@ export function openHuggingFace(config: string, weights: string, log: (line: str
   }
   const tensors = openSafetensors(weights);
   try {
-    const prefix = [...tensors.entries.keys()].some((name) => name.startsWith(PREFIX)) ? PREFIX : "";
-    const nameOf = (ours: string) => (ours === HEAD ? HEAD : prefix + ours.slice(PREFIX.length));
-    checkWeights(tensors, config, modelArgs, nameOf, log);
-    return {
-      modelArgs,
-      tokenizerMeta,
-      tensors: {
-        read: (name, shape, into) => tensors.read(nameOf(name), shape, into),
-        place: (name) => tensors.place(nameOf(name)),
-        close: () => tensors.close(),
-      },
-    };
+    const weightsOf = kind === "gpt2" ? gpt2Weights : llamaWeights;
+    return { modelArgs, tokenizerMeta, tensors: weightsOf(tensors, config, modelArgs, log) };
   } catch (error) {
     tensors.close();
     throw error;
@@ -114,6 +113,17 @@ function readConfig(path: string): GPTConfig {
   const ffn = ACTIVATIONS[config.activation_function]!;
   const [dropout, tie_weights] = [config.resid_pdrop, config.tie_word_embeddings];
   return { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, tie_weights };
+}
+
+function gpt2Weights(tensors: Tensors, config: string, modelArgs: GPTConfig, log: (line: string) => void): Weights {
+  const prefix = [...tensors.entries.keys()].some((name) => name.startsWith(PREFIX)) ? PREFIX : "";
+  const nameOf = (ours: string) => (ours === HEAD ? HEAD : prefix + ours.slice(PREFIX.length));
+  checkWeights(tensors, config, modelArgs, nameOf, log);
+  return {
+    read: (name, shape, into) => tensors.read(nameOf(name), shape, into),
+    place: (name) => tensors.place(nameOf(name)),
+    close: () => tensors.close(),
+  };
 }
 
 /** Every tensor that the model needs, and none that it doesn't know. May find that the model is not tied. */
@@ -142,44 +152,67 @@ function checkWeights(
       throw new UserError(`${tensors.path}: ${name} is not zero, but bias is false in ${config}`);
     }
   }
-  const tables = [HEAD, nameOf("transformer.wte.weight")] as const;
-  if (modelArgs.tie_weights && tensors.entries.has(HEAD) && !sameNumbers(tensors, ...tables, table)) {
-    log(`${HEAD} is not the token embeddings, so it stays apart, whatever tie_word_embeddings says`);
-    modelArgs.tie_weights = false; // what transformers does since its version 5
-  }
+  untieWhereOther(tensors, modelArgs, HEAD, nameOf("transformer.wte.weight"), log);
 }
 
 /**
- * Write a model so that transformers' GPT2LMHeadModel and AutoTokenizer load it, and `openHuggingFace` to the bit. A model
- * without biases gets biases of zero, as GPT-2 has no choice. config.json comes last: with it the folder is whole.
+ * Write a model so that transformers' AutoModelForCausalLM and AutoTokenizer load it, and `openHuggingFace` to the bit.
+ * config.json comes last: with it the folder is whole.
+ * @throws UserError where the model is neither like GPT-2 nor like Llama
  */
 export async function writeHuggingFace(model: GPT, meta: Meta | undefined, directory: string): Promise<void> {
   const write = (name: string, ...parts: (string | Uint8Array)[]) => writeFileAtomic(join(directory, name), ...parts);
   const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+  const endOfText = meta?.kind === "gpt2" ? 50_256 : null;
+  const { tensors, config } = isLlama(model.config) ? llamaFiles(model, endOfText) : gpt2Files(model, endOfText);
   mkdirSync(directory, { recursive: true });
   for (const name of ["config.json", "meta.json", ...TOKENIZER_FILES]) rmSync(join(directory, name), { force: true });
 
-  const zeros = [...missingBiases(model.config)].map(
-    ([name, shape]): NamedTensor => ({ name, shape, data: new Float32Array(shape[0]!) }),
-  );
-  write("model.safetensors", ...encodeSafetensors([...model.parameters, ...zeros], { format: "pt" }));
+  write("model.safetensors", ...encodeSafetensors(tensors, { format: "pt" }));
   if (meta?.kind === "gpt2") {
     const { gpt2TokenizerFiles } = await import("./gpt2_tokenizer_files.ts");
     for (const [name, text] of Object.entries(gpt2TokenizerFiles(model.config.block_size))) write(name, text);
   }
   if (meta) write("meta.json", json(meta));
-  write("config.json", json(configOf(model.config, meta)));
+  write("config.json", json(config));
 }
 
 const TOKENIZER_FILES = ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"];
 
-function configOf(config: GPTConfig, meta: Meta | undefined) {
-  const { n_layer, n_head, n_embd, block_size, vocab_size, dropout, bias, ffn, tie_weights = true } = config;
-  const endOfText = meta?.kind === "gpt2" ? 50_256 : null;
+/** @throws UserError where a model with rotary positions has something that Llama and its like have not */
+function isLlama(config: FullConfig): boolean {
+  const other = unlikeLlama(config);
+  if (other === undefined || config.pos !== "rotary") return other === undefined;
+  throw new UserError(
+    `hf is for the layers of GPT-2, Llama, Mistral and Qwen3; this model has pos rotary like Llama, but ${other}; ` +
+      "export it as --format=onnx",
+  );
+}
+
+interface Files {
+  tensors: NamedTensor[];
+  config: Record<string, unknown>;
+}
+
+/** For GPT2LMHeadModel. A model without biases gets biases of zero, as GPT-2 has no choice. */
+function gpt2Files({ config, parameters }: GPT, endOfText: number | null): Files {
+  checkIsGPT2(config, "hf");
+  const activation = Object.keys(ACTIVATIONS).find((theirs) => ACTIVATIONS[theirs] === config.ffn);
+  if (!activation) {
+    throw new UserError(`hf is for GPT-2's layers, and this model has ffn ${config.ffn}; export it as --format=onnx`);
+  }
+  const zeros = [...missingBiases(config)].map(
+    ([name, shape]): NamedTensor => ({ name, shape, data: new Float32Array(shape[0]!) }),
+  );
+  return { tensors: [...parameters, ...zeros], config: configOf(config, activation, endOfText) };
+}
+
+function configOf(config: FullConfig, activation_function: string, endOfText: number | null) {
+  const { n_layer, n_head, n_embd, block_size, vocab_size, dropout, bias, tie_weights } = config;
   return {
     architectures: ["GPT2LMHeadModel"],
     model_type: "gpt2",
-    activation_function: Object.keys(ACTIVATIONS).find((theirs) => ACTIVATIONS[theirs] === ffn),
+    activation_function,
     ...{ n_layer, n_head, n_embd, n_positions: block_size, n_ctx: block_size, vocab_size, n_inner: null },
     ...{ resid_pdrop: dropout, embd_pdrop: dropout, attn_pdrop: dropout },
     ...{ layer_norm_epsilon: 1e-5, initializer_range: 0.02 },

@@ -14,6 +14,7 @@ import { UserError } from "../engine/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors } from "../engine/safetensors.ts";
 import type { GPT, GPTConfig } from "../model.ts";
 import {
+  checkIsGPT2,
   checkTensors,
   type Foreign,
   isLinear,
@@ -22,6 +23,7 @@ import {
   readSettings,
   sameNumbers,
   tokenizerMetaOf,
+  transpose,
 } from "./weights.ts";
 
 const ModelArgs = z.object({
@@ -88,6 +90,7 @@ export function openNanoGPT(directory: string): Foreign {
 /** Write a model for nanoGPT's `load_state_dict`. Needs the memory of the linear layers once more. model_args.json comes
  * last: with it the folder is whole. */
 export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: string): void {
+  checkIsGPT2(model.config, "nanogpt");
   const { n_layer, n_head, n_embd, block_size, bias, vocab_size, dropout, ffn, tie_weights } = model.config;
   if (ffn !== "gelu")
     throw new UserError(`nanoGPT's activation is gelu, this model's ${ffn}; export it as --format=hf`);
@@ -112,15 +115,4 @@ export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: stri
   if (meta) writeFileAtomic(join(directory, "meta.json"), json(meta));
   const modelArgs = { n_layer, n_head, n_embd, block_size, bias, vocab_size, dropout };
   writeFileAtomic(join(directory, "model_args.json"), json(modelArgs));
-}
-
-/** [R, C] -> [C, R], in tiles that stay in the cache. */
-function transpose(from: Float32Array, [R, C]: readonly [number, number], into: Float32Array): void {
-  const SIDE = 32;
-  for (let top = 0; top < R; top += SIDE) {
-    for (let left = 0; left < C; left += SIDE) {
-      const [bottom, right] = [Math.min(top + SIDE, R), Math.min(left + SIDE, C)];
-      for (let r = top; r < bottom; r++) for (let c = left; c < right; c++) into[c * R + r] = from[r * C + c]!;
-    }
-  }
 }

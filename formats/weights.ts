@@ -9,7 +9,7 @@ import type * as z from "zod/mini";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import type { Place, Tensors } from "../engine/safetensors.ts";
-import type { GPTConfig } from "../model.ts";
+import { GPT2_CHOICES, type GPTConfig } from "../model.ts";
 
 /** The weights of a model in a file, by the names of model.ts, whatever the file calls them. */
 export interface Weights {
@@ -29,6 +29,17 @@ export interface Foreign {
 }
 
 export type NamedShape = readonly [name: string, shape: readonly number[]];
+
+/** @throws UserError where the model has a layer that `format` has no word for */
+export function checkIsGPT2(config: GPTConfig, format: string): void {
+  for (const [key, choice] of Object.entries(GPT2_CHOICES)) {
+    const value = config[key as keyof GPTConfig];
+    if (key === "tie_weights" || value === choice || value === undefined) continue;
+    throw new UserError(
+      `${format} is for GPT-2's layers, and this model has ${key} ${value}; export it as --format=onnx`,
+    );
+  }
+}
 
 /** Every weight that `new GPT(config)` has, in its order, without the memory for it. */
 export function* parameterShapes(config: GPTConfig): Generator<NamedShape> {
@@ -100,6 +111,39 @@ export function sameNumbers(tensors: Tensors, a: string, b: string, shape: reado
     return Buffer.from(data.buffer);
   });
   return first!.equals(second!);
+}
+
+/** An output layer `head` in the file of a tied model: dropped where it is the token embeddings, else the model is not tied,
+ * which is what transformers makes of it since its version 5. */
+export function untieWhereOther(
+  tensors: Tensors,
+  modelArgs: GPTConfig,
+  head: string,
+  embeddings: string,
+  log: (line: string) => void,
+): void {
+  if (!modelArgs.tie_weights || !tensors.entries.has(head)) return;
+  if (sameNumbers(tensors, head, embeddings, [modelArgs.vocab_size, modelArgs.n_embd])) return;
+  log(`${head} is not the token embeddings, so it stays apart, whatever tie_word_embeddings says`);
+  modelArgs.tie_weights = false;
+}
+
+/** [R, C] -> [C, R], in tiles that stay in the cache. Either may be columns of a wider matrix, whose width is then given. */
+export function transpose(
+  from: Float32Array,
+  [R, C]: readonly [number, number],
+  into: Float32Array,
+  { fromWidth = C, intoWidth = R } = {},
+): void {
+  const SIDE = 32;
+  for (let top = 0; top < R; top += SIDE) {
+    for (let left = 0; left < C; left += SIDE) {
+      const [bottom, right] = [Math.min(top + SIDE, R), Math.min(left + SIDE, C)];
+      for (let r = top; r < bottom; r++) {
+        for (let c = left; c < right; c++) into[c * intoWidth + r] = from[r * fromWidth + c]!;
+      }
+    }
+  }
 }
 
 /** A JSON file, checked; a UserError says which key must be what. The schema's messages complete "must be ...". */

@@ -79,50 +79,88 @@ print(json.dumps(dict(ids=ids, decoded=decoded, size=fast.get_vocab_size(),
 const large = pythonWith(["torch", "transformers"]);
 const LARGE = { skip: "missing" in large && large.missing };
 
-test("transformers' GPT2LMHeadModel computes our logits, with biases or without, tied or not", LARGE, async () => {
+/** Written as hf, each must be of the class `name` in transformers, have all of its weights and give our logits. */
+async function assertSameInTransformers(models: readonly GPT[], name: string, tokens: Int32Array): Promise<void> {
   if ("missing" in large) return;
-  const models = [
-    shakenGPT(),
-    shakenGPT({ bias: false, ffn: "gelu_tanh" }),
-    shakenGPT({ tie_weights: false, ffn: "relu" }),
-    shakenGPT({ ffn: "silu", bias: false, tie_weights: false, n_head: 4 }),
-  ];
-  const folders = models.map((_, i) => join(FOLDER, `model${i}`));
+  const folders = models.map((_, i) => join(FOLDER, `${name}${i}`));
   for (const [i, model] of models.entries()) await writeHuggingFace(model, undefined, folders[i]!);
-  const tokens = randomInts("ids", [6], 0, 11);
   const program = `
 import json, sys, torch
 from transformers import AutoModelForCausalLM
 answers = []
-for folder in sys.argv[2:]:
+for folder in sys.argv[3:]:
     model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-    assert type(model).__name__ == "GPT2LMHeadModel" and model.dtype == torch.float32
+    assert type(model).__name__ == sys.argv[2] and model.dtype == torch.float32
     with torch.no_grad():
         logits = model.eval()(torch.tensor([json.loads(sys.argv[1])])).logits[0]
     wrong = sum(len(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     answers.append(dict(logits=logits.flatten().tolist(), wrong=wrong))
 print(json.dumps(answers))`;
-  const answers = await runPython(large.python, program, [JSON.stringify([...tokens]), ...folders]);
+  const answers = await runPython(large.python, program, [JSON.stringify([...tokens]), name, ...folders]);
   for (const [i, { logits, wrong }] of (answers as { logits: number[]; wrong: number }[]).entries()) {
     // sums of a few dozen products of numbers up to 2, through two layers, in single precision
-    assertClose(logits, await logitsOf(models[i]!, tokens), { atol: 1e-4, label: `model ${i}` });
+    assertClose(logits, await logitsOf(models[i]!, tokens), { atol: 1e-4, label: `${name} ${i}` });
     assert.equal(wrong, 0);
   }
   assert.equal((answers as unknown[]).length, models.length);
+}
+
+test("transformers' GPT2LMHeadModel computes our logits, with biases or without, tied or not", LARGE, async () => {
+  const models = [
+    shakenGPT(),
+    shakenGPT({ bias: false, ffn: "gelu_tanh" }),
+    shakenGPT({ tie_weights: false, ffn: "relu" }),
+    shakenGPT({ ffn: "silu", bias: false, tie_weights: false, n_head: 4 }),
+    shakenGPT({ ffn: "relu2" }),
+  ];
+  await assertSameInTransformers(models, "GPT2LMHeadModel", randomInts("ids", [6], 0, 11));
 });
+
+const LLAMA = { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", bias: false, block_size: 12, n_embd: 16, n_head: 4 };
+for (const [name, variants] of [
+  [
+    "LlamaForCausalLM",
+    [
+      {},
+      { n_kv_head: 2, tie_weights: false, rope_theta: 100 },
+      { bias: true, ffn: "geglu", n_kv_head: 1, n_hidden: 9 },
+    ],
+  ],
+  ["MistralForCausalLM", [{ window: 4 }, { window: 1, n_kv_head: 2, ffn: "geglu_tanh", norm_eps: 0.1 }]],
+  [
+    "Qwen3ForCausalLM",
+    [
+      { qk_norm: true, tie_weights: false },
+      { qk_norm: true, window: 4, n_kv_head: 2 },
+    ],
+  ],
+] as const) {
+  test(
+    `transformers' ${name} computes our logits: ${variants.map((v) => JSON.stringify(v)).join(" ")}`,
+    LARGE,
+    async () => {
+      const models = variants.map((changes) => shakenGPT({ ...LLAMA, ...changes }));
+      await assertSameInTransformers(models, name, randomInts("ids", [12], 0, 11));
+    },
+  );
+}
 
 test("transformers' tokenizers of an exported folder give our tokens", LARGE, async () => {
   if ("missing" in large) return;
-  const folder = join(FOLDER, "tokenizer");
-  await writeHuggingFace(shakenGPT({ vocab_size: 50_257, n_embd: 2 }), GPT2_META, folder);
+  const folders = ["gpt2", "llama"].map((name) => join(FOLDER, `tokenizer-${name}`));
+  const size = { vocab_size: 50_257, n_embd: 4 };
+  await writeHuggingFace(shakenGPT(size), GPT2_META, folders[0]!);
+  await writeHuggingFace(shakenGPT({ ...LLAMA, ...size, n_head: 2 }), GPT2_META, folders[1]!);
   const program = `
 import json, sys
 from transformers import AutoTokenizer, GPT2Tokenizer
 texts = json.loads(sys.argv[2])
 auto, gpt2 = AutoTokenizer.from_pretrained(sys.argv[1]), GPT2Tokenizer.from_pretrained(sys.argv[1])
 print(json.dumps(dict(ids=[[t(text)["input_ids"] for text in texts] for t in (auto, gpt2)], eos=auto.eos_token_id)))`;
-  const said = await runPython(large.python, program, [folder, JSON.stringify(TEXTS)]);
-  assert.deepEqual(said, { ids: [ids, ids], eos: 50_256 });
+  for (const folder of folders) {
+    const said = await runPython(large.python, program, [folder, JSON.stringify(TEXTS)]);
+    assert.deepEqual(said, { ids: [ids, ids], eos: 50_256 }, folder);
+  }
 });
 
 test("PyTorch's linear layers have nanoGPT's orientation in an exported folder", LARGE, async () => {

@@ -1,5 +1,5 @@
 // Against transformers and nanoGPT: what a small model of theirs computes, read from the files that they wrote, as
-// recorded in tests/fixtures/formats/ by make_hf_fixtures.py, where the files' contents are explained.
+// recorded in tests/fixtures/formats/ by make_hf_fixtures.py and make_llama_fixtures.py, which say what the files hold.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -52,7 +52,9 @@ async function greedy(engine: Engine, model: GPT, prompt: readonly number[], cou
   return tokens.slice(prompt.length);
 }
 
-for (const name of ["hf_gelu_new", "hf_gelu_f16", "hf_sharded_bf16", "hf_no_prefix", "hf_untied", "nanogpt"]) {
+const GPT2 = ["hf_gelu_new", "hf_gelu_f16", "hf_sharded_bf16", "hf_no_prefix", "hf_untied", "nanogpt"];
+const LLAMA = ["llama", "llama_tied_bf16", "mistral_f16", "qwen3_bf16"];
+for (const name of [...GPT2, ...LLAMA]) {
   for (const [kind, engine] of Object.entries({ compiled, eager })) {
     test(`${name}, ${kind}: logits, loss, and 40 tokens, most of them past the block's end`, async () => {
       const { model, expected } = await load(name);

@@ -36,6 +36,7 @@ for (const changes of [
   { tie_weights: false, ffn: "gelu_tanh", dropout: 0.25 },
   { bias: false, ffn: "relu", n_head: 4 },
   { ffn: "silu", n_layer: 1 },
+  { ffn: "relu2" },
 ]) {
   test(`model -> files -> model, to the bit: ${JSON.stringify(changes)}`, async () => {
     const [model, folder] = [shakenGPT(changes), newFolder()];
@@ -197,17 +198,37 @@ test("an output layer in a tied model's file: dropped where it is the embeddings
   assert.match(lines.join("\n"), /^lm_head\.weight is not the token embeddings[^\n]*$/);
 });
 
+test("one line: layers that neither GPT-2 nor Llama has, and nothing is written", async () => {
+  for (const [changes, message] of [
+    [{ ffn: "swiglu" }, /^hf is for GPT-2's layers, and this model has ffn swiglu; export it as --format=onnx$/],
+    [{ norm: "rmsnorm" }, /^hf is for GPT-2's layers, and this model has norm rmsnorm; export it/],
+    [{ pos: "rotary" }, /^hf is for .* Llama, Mistral and Qwen3; .* rotary like Llama, but norm layernorm; export it/],
+  ] as const) {
+    const folder = newFolder();
+    await assert.rejects(writeHuggingFace(shakenGPT(changes), META, folder), userError(message));
+    assert.equal(existsSync(folder), false);
+  }
+});
+
 const NUMBER = "an integer of at least 1";
 const settings: [string, Record<string, unknown>, RegExp][] = [
-  ["another kind of model", { model_type: "llama" }, /config\.json: model_type must be gpt2, .*got "llama"/],
-  ["no kind of model", { model_type: undefined }, /model_type must be gpt2, the only one supported, got nothing/],
+  [
+    "another kind of model",
+    { model_type: "mamba" },
+    /config\.json: model_type must be one of gpt2, llama, .*got "mamba"/,
+  ],
+  ["no kind of model", { model_type: undefined }, /model_type must be one of gpt2, llama, .*, got nothing/],
   ["text for a number", { n_layer: "two" }, RegExp(`n_layer must be ${NUMBER}, got "two"`)],
   ["no n_head", { n_head: undefined }, RegExp(`n_head must be ${NUMBER}, got nothing`)],
   ["n_embd 0", { n_embd: 0 }, RegExp(`n_embd must be ${NUMBER}, got 0`)],
   ["a vocabulary beyond 16 bits", { vocab_size: 1e6 }, /vocab_size must be an integer from 1 to 65536, got 1000000/],
   ["no n_positions", { n_positions: undefined }, RegExp(`n_positions must be ${NUMBER}, got nothing`)],
   ["heads that don't fit", { n_head: 3 }, /config\.json: n_embd 16 does not divide by n_head 3/],
-  ["an unknown activation", { activation_function: "mish" }, /one of gelu_new, .*, relu, silu, swish, got "mish"/],
+  [
+    "an unknown activation",
+    { activation_function: "mish" },
+    /one of gelu_new, .*, relu, relu2, silu, swish, got "mish"/,
+  ],
   ["another epsilon", { layer_norm_epsilon: 1e-6 }, /layer_norm_epsilon must be 0\.00001, .*got 0\.000001/],
   ["another inner width", { n_inner: 48 }, /n_inner must be null or 4 n_embd, 64, .*got 48/],
   ["unscaled attention", { scale_attn_weights: false }, /scale_attn_weights must be true, .*got false/],
