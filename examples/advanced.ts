@@ -1,0 +1,46 @@
+// Layers looked at one by one: what two kinds of attention and of feed-forward layers have and do, and the gradient of a
+// function of one's own.
+//
+//   tsx examples/advanced.ts
+
+import * as tf from "@tensorflow/tfjs";
+
+import { createEngine } from "../engine/program.ts";
+import { createAttention, createFeedForward, createTransformerModel } from "../library/create.ts";
+
+const shape = { n_layer: 4, n_head: 4, n_embd: 64, block_size: 32, vocab_size: 65 };
+const engine = await createEngine({ compile: true, threads: 1 });
+
+// 1) attention: weights, and the length of what comes out for one random input
+for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", window: 8 }]) {
+  const { layer, parameters } = createAttention({ ...shape, ...choice });
+  const program = await engine.program(({ x }) => tf.norm(layer.forward(x, 32)), {
+    variables: parameters,
+    inputs: { x: { shape: [2, 32, 64], dtype: "float32" } },
+  });
+  const x = Float32Array.from({ length: 2 * 32 * 64 }, (_, i) => Math.sin(i));
+  const [length] = await program.run({ x });
+  const count = parameters.reduce((sum, { data }) => sum + data.length, 0);
+  console.log(`attention ${JSON.stringify(choice)}: ${count} weights, |y| = ${length!.toFixed(4)}`);
+  await program.dispose();
+}
+
+// 2) feed-forward layers of as many weights
+for (const ffn of ["gelu", "swiglu"]) {
+  const { parameters } = createFeedForward({ ...shape, ffn });
+  console.log(`ffn ${ffn}: ${parameters.map(({ name, shape }) => `${name} [${shape}]`).join(", ")}`);
+}
+
+// 3) a loss of one's own, with a modern model: cross-entropy, and a price on large logits
+const model = createTransformerModel({ ...shape, pos: "rotary", norm: "rmsnorm", ffn: "swiglu", n_kv_head: 2 });
+const ids = { shape: [2, 32], dtype: "int32" } as const;
+const program = await engine.program(
+  ({ x, y }) => tf.add(model.loss(x, y), tf.mul(1e-4, tf.mean(tf.square(model.logits(x))))) as tf.Scalar,
+  { variables: model.parameters, inputs: { x: ids, y: ids }, gradients: true },
+);
+const x = Int32Array.from({ length: 64 }, (_, i) => i % 65);
+const [loss] = await program.run({ x, y: x.map((id) => (id + 1) % 65) });
+const longest = model.parameters.map(({ name, grad }) => ({ name, norm: Math.hypot(...grad!) }));
+longest.sort((a, b) => b.norm - a.norm);
+console.log(`loss ${loss!.toFixed(4)}; the longest gradient is that of ${longest[0]!.name}`);
+await program.dispose();

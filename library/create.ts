@@ -1,0 +1,69 @@
+// The parts of a transformer for programs of your own, checked and with their weights drawn: examples/ uses them.
+//
+//   const config = createTransformerConfig({ n_layer: 2, n_head: 2, n_embd: 64, block_size: 64, vocab_size: 65 });
+//   const model = createTransformerModel(config, { seed: 1 });
+
+import { checkModelArgs } from "../config/model_args.ts";
+import { fillNormal, keyOf } from "../engine/rng.ts";
+import { CausalSelfAttention, type FullConfig, GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { type FeedForward, feedForwards } from "../nn/feed_forward.ts";
+import { Scope } from "../nn/module.ts";
+import type { Parameter } from "../nn/parameter.ts";
+import { positions } from "../nn/position.ts";
+import type { GenerativeModel } from "./interfaces.ts";
+
+/** What a model has to be told; everything else is GPT-2's where it isn't given. */
+export type TransformerOptions = Pick<GPTConfig, "n_layer" | "n_head" | "n_embd" | "block_size" | "vocab_size"> &
+  Partial<GPTConfig>;
+
+/**
+ * Complete settings: no dropout, no biases and an exact GELU where nothing else is said, as in train.ts.
+ * @throws UserError that names a setting out of its range, or two that can't go together
+ */
+export function createTransformerConfig(options: TransformerOptions): FullConfig {
+  const config = { ...GPT2_CHOICES, dropout: 0, bias: false, ffn: "gelu", ...options };
+  return checkModelArgs(config, "createTransformerConfig") as FullConfig;
+}
+
+/**
+ * A model with random weights, which are a function of `seed`.
+ * @throws UserError as createTransformerConfig
+ */
+export function createTransformerModel(options: TransformerOptions, { seed = 1337 } = {}): GPT & GenerativeModel {
+  const model = new GPT(createTransformerConfig(options));
+  model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
+  return model;
+}
+
+/** One layer, with the weights that it and its positions have. */
+export interface Layer<T> {
+  readonly layer: T;
+  readonly parameters: readonly Parameter[];
+}
+
+/**
+ * Self-attention alone: `layer.forward(x, T)` takes x [B, T, C] at the positions from 0 on to [B, T, C].
+ * @throws UserError as createTransformerConfig
+ */
+export function createAttention(options: TransformerOptions, { seed = 1337 } = {}): Layer<CausalSelfAttention> {
+  const config = createTransformerConfig(options);
+  return create(seed, (scope) => new CausalSelfAttention(scope, config, new positions[config.pos]!(scope, config)));
+}
+
+/**
+ * A feed-forward layer alone, of the family of `ffn`: `layer.forward(x)` takes [B, T, C] to [B, T, C].
+ * @throws UserError as createTransformerConfig
+ */
+export function createFeedForward(options: TransformerOptions, { seed = 1337 } = {}): Layer<FeedForward> {
+  const config = createTransformerConfig(options);
+  return create(seed, (scope) => new feedForwards[config.ffn]!(scope, config, 0.02 / Math.sqrt(2 * config.n_layer)));
+}
+
+function create<T>(seed: number, make: (scope: Scope) => T): Layer<T> {
+  const parameters: Parameter[] = [];
+  const layer = make(new Scope(parameters));
+  for (const { name, init, data } of parameters) {
+    if ("normal" in init) fillNormal(data, keyOf(seed, "init", name), init.normal);
+  }
+  return { layer, parameters };
+}
