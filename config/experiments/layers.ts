@@ -1,0 +1,40 @@
+// What does each layer choice bring, alone and in as many steps? docs/layers.md says what they are.
+// A small model, so that a run takes some seconds; a choice that pays on long texts or in large models won't show here.
+// Run: tsx tools/experiment.ts run config/experiments/layers.ts
+
+import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
+import small from "../train_shakespeare_char_cpu.ts";
+
+const tiny = { n_layer: 4, n_head: 4, n_embd: 64, learning_rate: 3e-3, min_lr: 3e-4 };
+const short = { max_iters: 600, lr_decay_iters: 600, eval_interval: 200 };
+
+export default {
+  name: "layers",
+  base: { ...small, ...tiny, ...short, threads: 1 }, // one thread each, since two run at a time
+  search: "list",
+  list: [
+    {}, // GPT-2's
+    { pos: "sinusoidal" },
+    { pos: "rotary" },
+    { pos: "alibi" },
+    { pos: "relative" },
+    { pos: "none" },
+    { n_kv_head: 1 },
+    { n_kv_head: 2 },
+    { window: 16 },
+    { window: 16, attn_global: 4, attn_stride: 8 },
+    { attn_softcap: 20 },
+    { qk_norm: true },
+    { ffn: "relu2" },
+    { ffn: "swiglu" },
+    { ffn: "geglu" },
+    { norm: "rmsnorm" },
+    { norm_position: "post" },
+    { norm_position: "sandwich" },
+    { parallel_block: true },
+    { logit_softcap: 15 },
+    { tie_weights: false },
+  ],
+  seeds: [1337, 1338, 1339],
+  jobs: 2,
+} satisfies ExperimentSettings;
