@@ -1,27 +1,36 @@
-// How much each position of a text looks at those before it, in every layer and head of a model: what causal attention
+// How much each position of a text looks at those before it, in every layer and head of a model: what attention
 // computes and doesn't show. On tfjs' present backend, one text at a time; for pictures.
 
 import * as tf from "@tensorflow/tfjs";
 
 import type { GPT } from "../model.ts";
 import { splitHeads } from "../nn/attention.ts";
+import { type AttentionChoices, attentionWeights } from "../nn/general_attention.ts";
 import { withTaps } from "../nn/tap.ts";
 
+/** GPT-2's: a position sees itself and those before it. */
+const PLAIN: AttentionChoices = { pattern: { causal: true, window: 0, global: 0, stride: 0 }, softcap: 0 };
+
 /**
- * For each layer the weights [H, T, T]: softmax(query key^T / sqrt(D)), row i for position i, 0 beyond it.
+ * For each layer the weights [H, T, T]: row i is how position i looks at each, and sums to 1.
  * @param ids T tokens, at most block_size
  */
 export function attentionMaps(model: GPT, ids: readonly number[]): Float32Array[] {
   const T = ids.length;
   const maps: Float32Array[] = [];
   tf.tidy(() => {
-    const later = tf.sub(1, tf.linalg.bandPart(tf.ones([T, T]), -1, 0));
+    const places = tf.range(0, T, 1, "float32");
+    let query: tf.Tensor;
+    const add = (query: tf.Tensor, key: tf.Tensor, choices: AttentionChoices) =>
+      maps.push(attentionWeights(query, key, places, places, choices).dataSync() as Float32Array);
     withTaps(
       (name, x) => {
-        if (name !== "qkv") return;
-        const [query, key] = splitHeads(x, model.config.n_head) as tf.Tensor3D[]; // [H, T, D]
-        const scores = tf.mul(tf.matMul(query!, key!, false, true), 1 / Math.sqrt(key!.shape[2]!));
-        maps.push(tf.softmax(tf.add(scores, tf.mul(later, -1e30))).dataSync() as Float32Array);
+        const { variant } = model.blocks[maps.length]?.attn ?? {};
+        if (name === "qkv" && !variant) {
+          const [q, k] = splitHeads(x, model.config.n_head).map((x) => tf.expandDims(x, 0)); // [1, H, T, D]
+          add(q!, k!, PLAIN);
+        } else if (name === "query") query = x;
+        else if (name === "key") add(query, x, variant!.choices);
       },
       () => model.forward(tf.tensor2d([...ids], [1, T], "int32")),
     );

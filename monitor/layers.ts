@@ -69,7 +69,7 @@ async function inspection({ model, engine, validationBatch }: Run): Promise<() =
       const found: tf.Tensor[] = [];
       withTaps(
         (name, value) => {
-          if (name === "qkv") return; // that is for attention maps
+          if (name !== "mlp" && name !== "block") return; // the others are for attention maps
           seen.push(name);
           found.push(statistics(value));
         },

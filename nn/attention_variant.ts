@@ -10,6 +10,7 @@ import { type AttentionChoices, attend, generalAttention, type Pattern } from ".
 import type { Scope } from "./module.ts";
 import { RMSNorm } from "./norm.ts";
 import type { Position, Positions } from "./position.ts";
+import { tap } from "./tap.ts";
 
 export interface AttentionConfig {
   n_embd: number;
@@ -36,7 +37,7 @@ export class AttentionVariant {
   readonly qNorm: RMSNorm | undefined;
   readonly kNorm: RMSNorm | undefined;
   readonly #config: AttentionConfig;
-  readonly #choices: AttentionChoices;
+  readonly choices: AttentionChoices;
 
   constructor(scope: Scope, config: AttentionConfig, position: Position) {
     this.#config = config;
@@ -48,7 +49,7 @@ export class AttentionVariant {
     }
     const { window, attn_global: global, attn_stride: stride, attn_softcap: softcap } = config;
     const pattern: Pattern = { causal: true, window, global, stride };
-    this.#choices = { pattern, softcap, bias: position.bias && ((distance) => position.bias!(distance)) };
+    this.choices = { pattern, softcap, bias: position.bias && ((distance) => position.bias!(distance)) };
   }
 
   /**
@@ -71,16 +72,18 @@ export class AttentionVariant {
       query = this.position.turn(query, positions);
       key = this.position.turn(key, positions);
     }
+    tap("query", query);
+    tap("key", key);
     const result = cache
       ? this.#cached(query, key, value, cache)
       : this.#isCausalOnly()
         ? tf.reshape(causalAttention(...this.#asMany(query, key, value), rate, mask), [B, H, T, D])
-        : generalAttention(query, key, value, this.#choices, rate, mask);
+        : generalAttention(query, key, value, this.choices, rate, mask);
     return tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, H * D]);
   }
 
   #isCausalOnly(): boolean {
-    const { pattern, softcap, bias } = this.#choices;
+    const { pattern, softcap, bias } = this.choices;
     return pattern.window === 0 && softcap === 0 && !bias;
   }
 
@@ -101,11 +104,11 @@ export class AttentionVariant {
       cache.updated = { key: all[0], value: all[1] };
       // counted, so that no constant depends on how many there are: an exported model serves any number
       const places = tf.cumsum(tf.ones([all[0].shape[2]!]), 0, true);
-      return attend(query, ...all, tf.cast(cache.positions, "float32"), places, this.#choices);
+      return attend(query, ...all, tf.cast(cache.positions, "float32"), places, this.choices);
     }
-    const { pattern, softcap, bias } = this.#choices;
+    const { pattern, softcap, bias } = this.choices;
     const inputs = [query, key, value, cache.key, cache.value, cache.positions, room.places, room.last, room.total];
-    const kernel = inPlace(this.#choices);
+    const kernel = inPlace(this.choices);
     // the runtime's operator knows windows and caps, but no other pattern, and heads of a multiple of 8 only
     const fits = query.shape[3]! % 8 === 0 && !bias && pattern.global === 0 && pattern.stride === 0;
     const attrs = { window: pattern.window, softcap };

@@ -86,9 +86,23 @@ export function attend(
   value: tf.Tensor,
   positions: tf.Tensor,
   places: tf.Tensor,
-  { pattern, softcap, bias }: AttentionChoices,
+  choices: AttentionChoices,
   rate = 0,
   mask?: MaskSource,
+): tf.Tensor {
+  const [B, H, T, D] = query.shape as [number, number, number, number];
+  const [K, S] = [key.shape[1]!, key.shape[2]!];
+  const weights = dropout(attentionWeights(query, key, positions, places, choices), rate, mask);
+  return tf.reshape(tf.matMul(tf.reshape(weights, [B, K, (H / K) * T, S]), value), [B, H, T, D]);
+}
+
+/** How much each query looks at each key, as in `attend`: [B, H, T, S], rows that sum to 1. */
+export function attentionWeights(
+  query: tf.Tensor,
+  key: tf.Tensor,
+  positions: tf.Tensor,
+  places: tf.Tensor,
+  { pattern, softcap, bias }: AttentionChoices,
 ): tf.Tensor {
   const [B, H, T, D] = query.shape as [number, number, number, number];
   const [K, S] = [key.shape[1]!, key.shape[2]!];
@@ -99,8 +113,7 @@ export function attend(
   if (bias) scores = tf.add(scores, bias(distance));
   const hidden = hides(pattern, distance, places);
   if (hidden) scores = tf.add(scores, tf.mul(hidden, HIDDEN));
-  const weights = dropout(tf.softmax(scores), rate, mask);
-  return tf.reshape(tf.matMul(tf.reshape(weights, [B, K, (H / K) * T, S]), value), [B, H, T, D]);
+  return tf.softmax(scores);
 }
 
 /** 1 where a query may not see a key, [T, S]; undefined where it sees all. */

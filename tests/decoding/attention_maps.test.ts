@@ -99,3 +99,29 @@ test("no tensors are left", () => {
   attentionMaps(model, IDS);
   assert.equal(tf.memory().numTensors, numTensors);
 });
+
+test("of attention that was chosen otherwise: those of its own queries, keys and pattern", () => {
+  // a limit far above every score changes nothing, but is computed the general way
+  const plain = shaken({});
+  const capped = shaken({ attn_softcap: 1e6 });
+  for (const [i, map] of attentionMaps(capped, IDS).entries()) {
+    assertClose(map, attentionMaps(plain, IDS)[i]!, { atol: 1e-4, label: `layer ${i}` }); // 1e6 tanh(x / 1e6) in float32
+  }
+
+  const window = 2;
+  const model = shaken({ pos: "rotary", n_head: 2, n_kv_head: 1, window, qk_norm: true, norm: "rmsnorm" });
+  const T = IDS.length;
+  const maps = attentionMaps(model, IDS);
+  assert.equal(maps.length, model.config.n_layer);
+  for (const map of maps) {
+    assert.equal(map.length, 2 * T * T);
+    for (let row = 0; row < 2 * T; row++) {
+      const weights = map.subarray(row * T, (row + 1) * T);
+      assertClose([weights.reduce((sum, weight) => sum + weight, 0)], [1], { atol: 1e-6, label: "sum" });
+      weights.forEach((weight, column) => {
+        const distance = (row % T) - column;
+        assert.equal(weight > 0, distance >= 0 && distance < window, `row ${row}, column ${column}`);
+      });
+    }
+  }
+});
