@@ -7,8 +7,9 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { cachedAttention, causalAttention, joinHeads, type LayerCache, splitHeads } from "./nn/attention.ts";
+import { causalAttention, joinHeads, splitHeads } from "./nn/attention.ts";
 import { AttentionVariant, isPlain } from "./nn/attention_variant.ts";
+import { cachedAttention, type LayerCache } from "./nn/cached_attention.ts";
 import { crossEntropy } from "./nn/cross_entropy.ts";
 import { dropLayer, dropout, type MaskSource } from "./nn/dropout.ts";
 import { embedding } from "./nn/embedding.ts";

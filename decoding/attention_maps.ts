@@ -5,11 +5,8 @@ import * as tf from "@tensorflow/tfjs";
 
 import type { GPT } from "../model.ts";
 import { splitHeads } from "../nn/attention.ts";
-import { type AttentionChoices, attentionWeights } from "../nn/general_attention.ts";
+import { type AttentionChoices, attentionWeights, GPT2_ATTENTION } from "../nn/general_attention.ts";
 import { withTaps } from "../nn/tap.ts";
-
-/** GPT-2's: a position sees itself and those before it. */
-const PLAIN: AttentionChoices = { pattern: { causal: true, window: 0, global: 0, stride: 0 }, softcap: 0 };
 
 /**
  * For each layer the weights [H, T, T]: row i is how position i looks at each, and sums to 1.
@@ -28,7 +25,7 @@ export function attentionMaps(model: GPT, ids: readonly number[]): Float32Array[
         const { variant } = model.blocks[maps.length]?.attn ?? {};
         if (name === "qkv" && !variant) {
           const [q, k] = splitHeads(x, model.config.n_head).map((x) => tf.expandDims(x, 0)); // [1, H, T, D]
-          add(q!, k!, PLAIN);
+          add(q!, k!, GPT2_ATTENTION);
         } else if (name === "query") query = x;
         else if (name === "key") add(query, x, variant!.choices);
       },

@@ -10,7 +10,7 @@ import type { FrozenOptions } from "../engine/frozen.ts";
 import type { Engine } from "../engine/program.ts";
 import { type Bound, type Buffer, bind } from "../engine/session.ts";
 import type { GenerativeModel } from "../library/interfaces.ts";
-import type { LayerCache } from "../nn/attention.ts";
+import type { LayerCache } from "../nn/cached_attention.ts";
 import type { Decoder } from "./decoder.ts";
 
 const FIRST_ROOM = 64; // positions; doubled as needed

@@ -15,7 +15,7 @@ import { writeFileAtomic } from "../engine/atomic.ts";
 import { type FrozenBody, lowerFrozen, traceFrozen } from "../engine/frozen.ts";
 import { WeightFile } from "../engine/weight_file.ts";
 import type { GPT } from "../model.ts";
-import type { LayerCache } from "../nn/attention.ts";
+import type { LayerCache } from "../nn/cached_attention.ts";
 
 const SIZES = ["batch", "length", "past"];
 

@@ -4,7 +4,7 @@
 import type * as tf from "@tensorflow/tfjs";
 
 import type { FullConfig } from "../model.ts";
-import type { LayerCache } from "../nn/attention.ts";
+import type { LayerCache } from "../nn/cached_attention.ts";
 import type { MaskSource } from "../nn/dropout.ts";
 import type { Parameter } from "../nn/parameter.ts";
 

@@ -3,7 +3,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { dropMasked, type MaskSource } from "./dropout.ts";
-import { type FusedKernel, fused, withGradient } from "./fused.ts";
+import { withGradient } from "./fused.ts";
 
 /** Queries of one block. A block looks only at the keys that it may see: no T x T matrix is ever made, and of the
  * products that the causal mask throws away only those on the diagonal are computed. */
@@ -66,84 +66,6 @@ export function joinHeads(x: tf.Tensor, H: number): tf.Tensor {
   const [B, T, D] = [x.shape[0]! / H, x.shape[1]!, x.shape[2]!];
   return tf.reshape(tf.transpose(tf.reshape(x, [B, H, T, D]), [0, 2, 1, 3]), [B, T, H * D]);
 }
-
-/** A layer's keys and values of earlier positions, each [B, H, S, D], while text is drawn. */
-export interface LayerCache {
-  key: tf.Tensor;
-  value: tf.Tensor;
-  positions: tf.Tensor; // of the new tokens, int32 [T], ascending
-  /** Where the cache has room for S positions, each in its place: which of them are new is told here. Without it the cache
-   * is as long as it is full, and the new ones are joined to it. */
-  room?: CacheRoom;
-  updated?: { key: tf.Tensor; value: tf.Tensor }; // set by the layer: the cache with the new positions in it
-}
-
-export interface CacheRoom {
-  places: tf.Tensor; // 0 to S - 1, int32 [S]
-  last: tf.Tensor; // the last new position, for each sequence, int32 [B]
-  total: tf.Tensor; // how many positions there are with the new ones, int32 [1]
-}
-
-/**
- * Attention of T new positions to those in the cache and, causally, to themselves. Without a gradient of its own.
- * @param qkv [B, T, 3C]
- * @returns [B, T, C]
- */
-export function cachedAttention(qkv: tf.Tensor, H: number, cache: LayerCache): tf.Tensor {
-  const { key, value, positions, room } = cache;
-  if (room) {
-    const inputs = [qkv, key, value, positions, room.places, room.last, room.total];
-    // the runtime's operator takes heads of a multiple of 8 only
-    const run =
-      key.shape[3]! % 8 === 0 ? fused(inPlaceAttention, inputs, { H }) : inPlaceAttention.plain(inputs, { H });
-    const [y, newKey, newValue] = run as [tf.Tensor, tf.Tensor, tf.Tensor];
-    cache.updated = { key: newKey, value: newValue };
-    return y;
-  }
-  const [T, S] = [qkv.shape[1]!, key.shape[2]!];
-  const [q, k, v] = splitHeads(qkv, H).map((x) => byHead(x, H)) as [tf.Tensor, tf.Tensor, tf.Tensor];
-  cache.updated = { key: tf.concat([key, k], 2), value: tf.concat([value, v], 2) };
-  const later = tf.greater(tf.reshape(positions, [1, T]), tf.reshape(positions, [T, 1]));
-  const bias = tf.concat([tf.zeros([T, S]), tf.mul(tf.cast(later, "float32"), HIDDEN)], 1);
-  return attend(q, cache.updated.key, cache.updated.value, bias);
-}
-
-const HIDDEN = -1e30; // added to a score: its exponential is 0
-
-const byHead = (x: tf.Tensor, H: number) => tf.reshape(x, [x.shape[0]! / H, H, x.shape[1]!, x.shape[2]!]);
-
-/** softmax(query key^T / sqrt(D) + bias) value: query [B, H, T, D], key and value [B, H, S, D], bias [T, S] -> [B, T, C] */
-function attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: tf.Tensor): tf.Tensor {
-  const [B, H, T, D] = query.shape as [number, number, number, number];
-  const scores = tf.matMul(tf.mul(query, 1 / Math.sqrt(D)), key, false, true);
-  return joinHeads(tf.reshape(tf.matMul(tf.softmax(tf.add(scores, bias)), value), [B * H, T, D]), H);
-}
-
-/**
- * qkv, key, value, positions, places, last, total (as in LayerCache) -> y [B, T, C] and the updated key and value. Where
- * these are bound to the very arrays of the old ones, only the new rows are written: nothing of the cache is copied.
- */
-const inPlaceAttention: FusedKernel = {
-  name: "InPlaceAttention",
-  plain([qkv, key, value, positions, places], { H }) {
-    const [T, S] = [positions!.size, places!.size];
-    const [q, k, v] = splitHeads(qkv!, H!).map((x) => byHead(x, H!)) as [tf.Tensor, tf.Tensor, tf.Tensor];
-    const [row, column] = [tf.reshape(places!, [1, S]), tf.reshape(positions!, [T, 1])];
-    const is = tf.cast(tf.equal(row, column), "float32"); // [T, S], 1 at each new position's place
-    const old = tf.reshape(tf.sub(1, tf.sum(is, 0)), [S, 1]);
-    const B = key!.shape[0]!;
-    const put = (cache: tf.Tensor, rows: tf.Tensor) =>
-      tf.add(tf.mul(cache, old), tf.matMul(tf.broadcastTo(tf.reshape(is, [1, 1, T, S]), [B, H!, T, S]), rows, true));
-    const [newKey, newValue] = [put(key!, k), put(value!, v)];
-    const bias = tf.mul(tf.cast(tf.greater(row, column), "float32"), HIDDEN);
-    return [attend(q, newKey, newValue, bias), newKey, newValue];
-  },
-  lower(g, inputs, { H }) {
-    const [qkv, key, value, , , last, total] = inputs as string[];
-    const given = [qkv!, "", "", key!, value!, last!, total!];
-    return g.emitMany(3, "GroupQueryAttention", given, { num_heads: H!, kv_num_heads: H! }, "com.microsoft");
-  },
-};
 
 /** How much each query looks at each key: softmax(q k^T + mask), [N, block, end], for the block that starts at `from`. */
 function weightsOf(queries: tf.Tensor, keys: tf.Tensor, from: number): tf.Tensor {

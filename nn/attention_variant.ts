@@ -3,10 +3,10 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { causalAttention, type LayerCache } from "./attention.ts";
+import { causalAttention } from "./attention.ts";
+import { attendCached, type LayerCache } from "./cached_attention.ts";
 import type { MaskSource } from "./dropout.ts";
-import { type FusedKernel, fused } from "./fused.ts";
-import { type AttentionChoices, attend, generalAttention, type Pattern } from "./general_attention.ts";
+import { type AttentionChoices, generalAttention } from "./general_attention.ts";
 import type { Scope } from "./module.ts";
 import { RMSNorm } from "./norm.ts";
 import type { Position, Positions } from "./position.ts";
@@ -48,8 +48,11 @@ export class AttentionVariant {
       this.kNorm = new RMSNorm(scope.at("k_norm"), D, false, config.norm_eps);
     }
     const { window, attn_global: global, attn_stride: stride, attn_softcap: softcap } = config;
-    const pattern: Pattern = { causal: true, window, global, stride };
-    this.choices = { pattern, softcap, bias: position.bias && ((distance) => position.bias!(distance)) };
+    this.choices = {
+      pattern: { window, global, stride },
+      softcap,
+      bias: position.bias && ((distance) => position.bias!(distance)),
+    };
   }
 
   /**
@@ -75,7 +78,7 @@ export class AttentionVariant {
     tap("query", query);
     tap("key", key);
     const result = cache
-      ? this.#cached(query, key, value, cache)
+      ? attendCached(query, key, value, cache, this.choices)
       : this.#isCausalOnly()
         ? tf.reshape(causalAttention(...this.#asMany(query, key, value), rate, mask), [B, H, T, D])
         : generalAttention(query, key, value, this.choices, rate, mask);
@@ -95,64 +98,4 @@ export class AttentionVariant {
       tf.reshape(K === H ? x : tf.tile(tf.reshape(x, [B * K, 1, T * D]), [1, H / K, 1]), [B * H, T, D]);
     return [tf.reshape(query, [B * H, T, D]), many(key), many(value)];
   }
-
-  /** As nn/attention.ts' cachedAttention. */
-  #cached(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, cache: LayerCache): tf.Tensor {
-    const { room } = cache;
-    if (!room) {
-      const all = [tf.concat([cache.key, key], 2), tf.concat([cache.value, value], 2)] as const;
-      cache.updated = { key: all[0], value: all[1] };
-      // counted, so that no constant depends on how many there are: an exported model serves any number
-      const places = tf.cumsum(tf.ones([all[0].shape[2]!]), 0, true);
-      return attend(query, ...all, tf.cast(cache.positions, "float32"), places, this.choices);
-    }
-    const { pattern, softcap, bias } = this.choices;
-    const inputs = [query, key, value, cache.key, cache.value, cache.positions, room.places, room.last, room.total];
-    const kernel = inPlace(this.choices);
-    // the runtime's operator knows windows and caps, but no other pattern, and heads of a multiple of 8 only
-    const fits = query.shape[3]! % 8 === 0 && !bias && pattern.global === 0 && pattern.stride === 0;
-    const attrs = { window: pattern.window, softcap };
-    const run = fits ? fused(kernel, inputs, attrs) : kernel.plain(inputs, attrs);
-    const [y, newKey, newValue] = run as [tf.Tensor, tf.Tensor, tf.Tensor];
-    cache.updated = { key: newKey, value: newValue };
-    return y;
-  }
-}
-
-/** query [B, H, T, D], key, value [B, K, T, D], then as inPlaceAttention of nn/attention.ts. */
-function inPlace(choices: AttentionChoices): FusedKernel {
-  return {
-    name: "InPlaceAttentionVariant",
-    plain([query, key, value, oldKey, oldValue, positions, places]) {
-      const [T, S] = [positions!.size, places!.size];
-      const [B, K] = oldKey!.shape as [number, number];
-      const is = tf.cast(tf.equal(tf.reshape(places!, [1, S]), tf.reshape(positions!, [T, 1])), "float32"); // [T, S]
-      const old = tf.reshape(tf.sub(1, tf.sum(is, 0)), [S, 1]);
-      const spread = tf.broadcastTo(tf.reshape(is, [1, 1, T, S]), [B, K, T, S]);
-      const put = (cache: tf.Tensor, rows: tf.Tensor) => tf.add(tf.mul(cache, old), tf.matMul(spread, rows, true));
-      const [newKey, newValue] = [put(oldKey!, key!), put(oldValue!, value!)];
-      const [at, of] = [tf.cast(positions!, "float32"), tf.cast(places!, "float32")];
-      return [attend(query!, newKey, newValue, at, of, choices), newKey, newValue];
-    },
-    lower(g, inputs, { window, softcap }, { inputs: shapes }) {
-      const [query, key, value, oldKey, oldValue, , , last, total] = inputs as string[];
-      const [[, H], [, K]] = shapes as [number[], number[]];
-      const flat = (x: string) => {
-        const turned = g.emit("Transpose", [x], { perm: [0, 2, 1, 3] });
-        return g.emit("Reshape", [turned, g.ints([0, 0, -1])]);
-      };
-      const given = [flat(query!), flat(key!), flat(value!), oldKey!, oldValue!, last!, total!];
-      const attrs = {
-        num_heads: H!,
-        kv_num_heads: K!,
-        ...(window! > 0 && { local_window_size: window! }),
-        ...(softcap! > 0 && { softcap: { float: softcap! } }),
-      };
-      const [y, newKey, newValue] = g.emitMany(3, "GroupQueryAttention", given, attrs, "com.microsoft") as string[];
-      // [B, T, H D] -> [B, H, T, D]
-      const D = (shapes[0] as number[])[3]!;
-      const split = g.emit("Reshape", [y!, g.ints([0, 0, H!, D])]);
-      return [g.emit("Transpose", [split], { perm: [0, 2, 1, 3] }), newKey!, newValue!];
-    },
-  };
 }

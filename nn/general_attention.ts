@@ -8,7 +8,6 @@ import { dropout, type MaskSource } from "./dropout.ts";
 
 /** Which keys a query at position i sees, of those up to i. */
 export interface Pattern {
-  causal: boolean; // false: those after i too
   window: number; // the last so many, i itself included; 0 for all
   global: number; // and the first so many positions of the text (Longformer, Beltagy et al. 2020, section 3.1)
   stride: number; // and every position j with j % stride = stride - 1 (Sparse Transformers' fixed pattern, Child et al. 2019,
@@ -20,6 +19,9 @@ export interface AttentionChoices {
   softcap: number; // scores become softcap tanh(score / softcap) (Gemma 2, section 2); 0 for as they are
   bias?: ((distance: tf.Tensor) => tf.Tensor) | undefined; // as in position.ts
 }
+
+/** GPT-2's: each position sees itself and all before it. */
+export const GPT2_ATTENTION: AttentionChoices = { pattern: { window: 0, global: 0, stride: 0 }, softcap: 0 };
 
 const HIDDEN = -1e30; // added to a score: its exponential is 0
 const BLOCK = 128;
@@ -44,7 +46,7 @@ export function generalAttention(
   for (let from = 0; from < T; from += block) {
     const end = Math.min(T, from + block);
     const queries = rows(query, from, end);
-    const parts = choices.pattern.causal ? visible(choices.pattern, from, end) : [[0, key.shape[2]!] as const];
+    const parts = visible(choices.pattern, from, end);
     const [keys, values] = [key, value].map((x) => joined(parts.map(([a, b]) => rows(x, a, b)))) as [
       tf.Tensor,
       tf.Tensor,
@@ -111,14 +113,11 @@ export function attentionWeights(
   if (softcap > 0) scores = tf.mul(tf.tanh(tf.div(scores, softcap)), softcap);
   const distance = tf.sub(tf.reshape(positions, [T, 1]), tf.reshape(places, [1, S]));
   if (bias) scores = tf.add(scores, bias(distance));
-  const hidden = hides(pattern, distance, places);
-  if (hidden) scores = tf.add(scores, tf.mul(hidden, HIDDEN));
-  return tf.softmax(scores);
+  return tf.softmax(tf.add(scores, tf.mul(hides(pattern, distance, places), HIDDEN)));
 }
 
-/** 1 where a query may not see a key, [T, S]; undefined where it sees all. */
-function hides({ causal, window, global, stride }: Pattern, distance: tf.Tensor, places: tf.Tensor) {
-  if (!causal) return undefined;
+/** 1 where a query may not see a key, else 0: [T, S]. */
+function hides({ window, global, stride }: Pattern, distance: tf.Tensor, places: tf.Tensor): tf.Tensor {
   const later = tf.less(distance, 0);
   if (window === 0) return tf.cast(later, "float32");
   let far: tf.Tensor = tf.greaterEqual(distance, window);
