@@ -10,6 +10,9 @@ import * as tf from "@tensorflow/tfjs";
 import { causalAttention, joinHeads, splitHeads } from "./nn/attention.ts";
 import { AttentionVariant, isPlain } from "./nn/attention_variant.ts";
 import { cachedAttention, type LayerCache } from "./nn/cached_attention.ts";
+import { type Choices, GPT2_CHOICES } from "./nn/choices.ts";
+import type { Context, Memory, Source } from "./nn/context.ts";
+import { CrossAttention, type MemoryKeys, sourceEnds } from "./nn/cross_attention.ts";
 import { crossEntropy } from "./nn/cross_entropy.ts";
 import { dropLayer, dropout, type MaskSource } from "./nn/dropout.ts";
 import { embedding } from "./nn/embedding.ts";
@@ -23,7 +26,7 @@ import { recompute } from "./nn/recompute.ts";
 import { routerLosses } from "./nn/routing.ts";
 import { tap } from "./nn/tap.ts";
 
-export interface GPTConfig {
+export interface GPTConfig extends Partial<Choices> {
   block_size: number; // the longest context, in tokens
   vocab_size: number;
   n_layer: number;
@@ -32,69 +35,36 @@ export interface GPTConfig {
   dropout: number;
   bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and no worse
   ffn: string; // one of nn/feed_forward.ts: "gelu", or "gelu_tanh" as GPT-2 has
-  tie_weights?: boolean; // the token embeddings are the output layer too, unless false
-  // what GPT-2 didn't choose from; as it is there where it isn't given
-  pos?: string; // how it knows positions, one of nn/position.ts
-  rope_theta?: number; // "rotary": how slowly the slowest channels turn
-  rope_fraction?: number; // and the share of a head's channels that turn
-  relative_buckets?: number; // "relative": of distances
-  relative_max_distance?: number; // and from where on all share the last one
-  n_kv_head?: number; // heads of keys and values; 0 for n_head
-  window?: number; // positions that one sees, itself included; 0 for all before it
-  attn_global?: number; // and so many at the beginning
-  attn_stride?: number; // and every so manieth
-  attn_softcap?: number; // attention scores stay below; 0 for no limit
-  qk_norm?: boolean; // normalise queries and keys
-  n_hidden?: number; // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
-  n_expert?: number; // "moe": MLPs to choose from
-  n_expert_active?: number; // and how many of them a token has
-  n_shared_hidden?: number; // hidden units of one that every token has besides; 0 for none
-  router_aux_coef?: number; // of the loss that balances the experts, in training; 0 for none
-  router_z_coef?: number; // of the loss that keeps the router's logits small, in training; 0 for none
-  norm?: string; // one of nn/norm.ts
-  norm_position?: string; // "pre" (before attention and MLP), "post" (after the sum), or "sandwich" (before, and before the sum)
-  norm_eps?: number;
-  parallel_block?: boolean; // attention and MLP side by side (GPT-J)
-  stochastic_depth?: number; // chance that a sequence skips the last layer in training; earlier ones in proportion
-  logit_softcap?: number; // logits stay below; 0 for no limit
 }
 
-/** GPT-2's choices. */
-export const GPT2_CHOICES = {
-  tie_weights: true,
-  ...{ pos: "learned", rope_theta: 10_000, rope_fraction: 1, relative_buckets: 32, relative_max_distance: 128 },
-  ...{ n_kv_head: 0, window: 0, attn_global: 0, attn_stride: 0, attn_softcap: 0, qk_norm: false },
-  ...{ n_expert: 8, n_expert_active: 2, n_shared_hidden: 0, router_aux_coef: 0.01, router_z_coef: 0.001 },
-  ...{ n_hidden: 0, norm: "layernorm", norm_position: "pre", norm_eps: 1e-5, parallel_block: false },
-  ...{ stochastic_depth: 0, logit_softcap: 0 },
-} satisfies Partial<GPTConfig>;
 export type FullConfig = Required<GPTConfig>;
+export { GPT2_CHOICES };
 
 /** Projections that add to the residual stream start smaller, so that its variance doesn't grow with depth (GPT-2). */
 const residualDeviation = (config: FullConfig) => 0.02 / Math.sqrt(2 * config.n_layer);
 
-export class CausalSelfAttention {
+export class SelfAttention {
   readonly config: FullConfig;
   readonly cAttn: Linear; // query, key and value of all heads in one product
   readonly cProj: Linear;
   readonly variant: AttentionVariant | undefined; // where it isn't GPT-2's
 
-  constructor(scope: Scope, config: FullConfig, position: Position) {
+  /** @param causal whether a position sees only those before it (and itself), as in a decoder */
+  constructor(scope: Scope, config: FullConfig, position: Position, causal = true) {
     const { n_embd: C, n_head: H, bias } = config;
     const K = config.n_kv_head || H;
     this.config = config;
     this.cAttn = new Linear(scope.at("c_attn"), C, C + (2 * K * C) / H, bias);
     this.cProj = new Linear(scope.at("c_proj"), C, C, bias, residualDeviation(config));
-    if (!isPlain(config, position)) this.variant = new AttentionVariant(scope, config, position);
+    if (!causal || !isPlain(config, position)) this.variant = new AttentionVariant(scope, config, position, causal);
   }
 
   /** [B, T, C] at `positions` -> [B, T, C]. With a cache they also see those in it. */
-  forward(x: tf.Tensor, positions: Positions, mask?: MaskSource, cache?: LayerCache): tf.Tensor {
+  forward(x: tf.Tensor, positions: Positions, context: Context = {}): tf.Tensor {
     const { n_head: H, dropout: rate } = this.config;
+    const { mask, cache } = context;
     const qkv = tap("qkv", this.cAttn.forward(x)); // [B, T, 3C]
-    if (this.variant) {
-      return dropout(this.cProj.forward(this.variant.forward(qkv, positions, mask, cache)), rate, mask);
-    }
+    if (this.variant) return dropout(this.cProj.forward(this.variant.forward(qkv, positions, context)), rate, mask);
     if (cache) return this.cProj.forward(cachedAttention(qkv, H, cache));
     const [query, key, value] = splitHeads(qkv, H); // [B * H, T, D] each
     const joined = joinHeads(causalAttention(query, key, value, rate, mask), H);
@@ -102,103 +72,159 @@ export class CausalSelfAttention {
   }
 }
 
+type Sublayer = (x: tf.Tensor) => tf.Tensor;
+
 export class Block {
   readonly ln1: Norm;
-  readonly attn: CausalSelfAttention;
+  readonly attn: SelfAttention;
+  readonly lnCross: Norm | undefined;
+  readonly cross: CrossAttention | undefined; // a decoder's, where it has a source
   readonly ln2: Norm | undefined;
   readonly mlp: FeedForward;
-  readonly post: [Norm, Norm] | undefined; // of a sandwich: of what attention and MLP add
+  readonly post: readonly Norm[]; // of a sandwich: of what each of its parts adds
   readonly config: FullConfig;
-  readonly skip: number; // chance to skip each of the two, in training
+  readonly skip: number; // chance to skip each part, in training
 
   /** @param depth from above 0 for the first to 1 for the last */
-  constructor(scope: Scope, config: FullConfig, position: Position, depth: number) {
+  constructor(scope: Scope, config: FullConfig, position: Position, depth: number, role: Role) {
     this.skip = config.stochastic_depth * depth;
     const norm = (name: string) => newNorm(scope.at(name), config);
     this.config = config;
     this.ln1 = norm("ln_1");
-    this.attn = new CausalSelfAttention(scope.at("attn"), config, position);
+    this.attn = new SelfAttention(scope.at("attn"), config, position, role !== "encoder");
+    if (role === "crossing") {
+      this.lnCross = norm("ln_cross");
+      this.cross = new CrossAttention(scope.at("cross_attn"), config, residualDeviation(config));
+    }
     this.ln2 = config.parallel_block ? undefined : norm("ln_2");
     this.mlp = new feedForwards[config.ffn]!(scope.at("mlp"), config, residualDeviation(config));
-    this.post = config.norm_position === "sandwich" ? [norm("ln_1_post"), norm("ln_2_post")] : undefined;
+    const names = ["ln_1", ...(this.cross ? ["ln_cross"] : []), "ln_2"];
+    this.post = config.norm_position === "sandwich" ? names.map((name) => norm(`${name}_post`)) : [];
   }
 
   /** [B, T, C] -> [B, T, C]. A mixture of experts adds its router's logits to `routers`. */
-  forward(
-    x: tf.Tensor,
-    positions: Positions,
-    mask?: MaskSource,
-    cache?: LayerCache,
-    routers: tf.Tensor[] = [],
-  ): tf.Tensor {
+  forward(x: tf.Tensor, positions: Positions, context: Context = {}, routers: tf.Tensor[] = []): tf.Tensor {
+    const { mask } = context;
+    const { cross } = this;
     const onRoute = (logits: tf.Tensor) => routers.push(logits);
-    const attend = (x: tf.Tensor) => dropLayer(this.attn.forward(x, positions, mask, cache), this.skip, mask);
-    const think = (x: tf.Tensor) =>
-      dropLayer(dropout(this.mlp.forward(x, onRoute), this.config.dropout, mask), this.skip, mask);
-    return tap(
-      "block",
-      this.config.norm_position === "pre" ? this.pre(x, attend, think) : this.other(x, attend, think),
-    );
-  }
-
-  /** GPT-2's order, and GPT-J's. */
-  private pre(x: tf.Tensor, attend: Sublayer, think: Sublayer): tf.Tensor {
-    const normal = this.ln1.forward(x);
-    const attended = tf.add(x, attend(normal));
-    return tf.add(attended, think(this.ln2 ? this.ln2.forward(attended) : normal));
-  }
-
-  private other(x: tf.Tensor, attend: Sublayer, think: Sublayer): tf.Tensor {
-    const [ln1, ln2] = [this.ln1, this.ln2!];
-    if (!this.post) {
-      const attended = ln1.forward(tf.add(x, attend(x))); // Vaswani et al. 2017
-      return ln2.forward(tf.add(attended, think(attended)));
+    const droppable = (part: Sublayer) => (x: tf.Tensor) => dropLayer(part(x), this.skip, mask);
+    const attend = droppable((x) => this.attn.forward(x, positions, context));
+    const look = cross && droppable((x) => cross.forward(x, context));
+    const think = droppable((x) => dropout(this.mlp.forward(x, onRoute), this.config.dropout, mask));
+    if (!this.ln2) {
+      const normal = this.ln1.forward(x);
+      return tap("block", tf.add(tf.add(x, attend(normal)), think(normal))); // GPT-J
     }
-    const [post1, post2] = this.post; // Gemma 2
-    const attended = tf.add(x, post1.forward(attend(ln1.forward(x))));
-    return tf.add(attended, post2.forward(think(ln2.forward(attended))));
+    const norms = [this.ln1, ...(look ? [this.lnCross!] : []), this.ln2];
+    const parts = [attend, ...(look ? [look] : []), think];
+    for (const [i, part] of parts.entries()) x = this.add(x, norms[i]!, part, this.post[i]);
+    return tap("block", x);
+  }
+
+  /** x and what a part makes of it, with the norm before the part, around both, or before and behind the part. */
+  private add(x: tf.Tensor, norm: Norm, part: Sublayer, post: Norm | undefined): tf.Tensor {
+    if (this.config.norm_position === "post") return norm.forward(tf.add(x, part(x))); // Vaswani et al. 2017
+    const added = part(norm.forward(x)); // GPT-2
+    return tf.add(x, post ? post.forward(added) : added); // Gemma 2
   }
 }
 
-type Sublayer = (x: tf.Tensor) => tf.Tensor;
-
 const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: FullConfig) =>
   new norms[norm]!(scope, n_embd, bias, norm_eps);
+
+/** What the blocks of a stack do: see those before them, see all, or see those before them and a source. */
+type Role = "decoder" | "encoder" | "crossing";
+
+/** Blocks one after the other, with positions before the first and a norm behind the last. */
+export class Stack {
+  readonly config: FullConfig;
+  readonly position: Position;
+  readonly blocks: Block[];
+  readonly lnF: Norm | undefined;
+
+  constructor(scope: Scope, config: FullConfig, role: Role) {
+    const { n_layer, pos, norm_position } = config;
+    this.config = config;
+    this.position = new positions[pos]!(scope, config, role !== "encoder");
+    this.blocks = Array.from({ length: n_layer }, (_, i) => {
+      return new Block(scope.at(`h.${i}`), config, this.position, (i + 1) / n_layer, role);
+    });
+    this.lnF = norm_position === "post" ? undefined : newNorm(scope.at("ln_f"), config);
+  }
+
+  /** Embedded tokens [B, T, C] at `positions` -> [B, T, C]. With `routers` the logits of each layer's router [B, T, E] are
+   * added to them. */
+  forward(
+    x: tf.Tensor,
+    positions: Positions,
+    context: Context = {},
+    routers?: tf.Tensor[],
+    caches?: readonly LayerCache[],
+  ): tf.Tensor {
+    const { mask, memory } = context;
+    const { n_embd: C, n_expert: E } = this.config;
+    if (this.position.embed) x = tf.add(x, this.position.embed(positions));
+    x = dropout(x, this.config.dropout, mask);
+    const hides = memory?.hides ?? context.hides;
+    const others = [memory?.x, hides].filter((tensor) => tensor !== undefined);
+    for (const [i, block] of this.blocks.entries()) {
+      x = recompute(block, [x, ...others], mask, ([x, ...others], mask) => {
+        const logits: tf.Tensor[] = [];
+        const hides = others.at(-1);
+        const memory = others.length === 2 ? { x: others[0]!, hides: hides! } : undefined;
+        const result = block.forward(x!, positions, { mask, cache: caches?.[i], memory, hides }, logits);
+        return routers ? tf.concat([result, ...logits], -1) : result; // it has one result: [B, T, C + E]
+      });
+      if (!routers) continue;
+      const [result, logits] = tf.split(x, [C, E], -1) as [tf.Tensor, tf.Tensor];
+      routers.push(logits);
+      x = result;
+    }
+    return this.lnF ? this.lnF.forward(x) : x;
+  }
+}
 
 export class GPT {
   config: FullConfig;
   readonly parameters: Parameter[] = [];
   readonly wte: Parameter; // [V, C]: token embeddings
-  readonly position: Position;
-  readonly blocks: Block[];
-  readonly lnF: Norm | undefined;
+  readonly encoder: Stack | undefined; // of the source, where there is one
+  readonly stack: Stack;
   readonly lmHead: Parameter; // [V, C]: the output layer; wte itself unless untied (Press and Wolf 2017)
 
   /** All weights at their start but the random ones, which are 0 until `initWeights` or until a checkpoint is loaded. */
   constructor(given: GPTConfig) {
     const config: FullConfig = { ...GPT2_CHOICES, ...given };
-    const { vocab_size: V, n_embd: C } = config;
+    const { vocab_size: V, n_embd: C, architecture } = config;
     if (C % config.n_head !== 0) throw new Error(`n_embd ${C} can't be split among ${config.n_head} heads`);
     if (config.n_head % (config.n_kv_head || 1) !== 0) throw new Error("n_kv_head doesn't divide n_head");
-    if (!Object.hasOwn(feedForwards, config.ffn)) throw new Error(`no ffn ${config.ffn}`);
     if (config.ffn === "moe" && config.n_expert_active > config.n_expert) throw new Error("n_expert_active > n_expert");
-    if (!Object.hasOwn(positions, config.pos)) throw new Error(`no pos ${config.pos}`);
-    if (!Object.hasOwn(norms, config.norm)) throw new Error(`no norm ${config.norm}`);
+    for (const [key, known] of Object.entries({
+      architecture: roles,
+      ffn: feedForwards,
+      pos: positions,
+      norm: norms,
+    })) {
+      const name = config[key as "pos"];
+      if (!Object.hasOwn(known, name)) throw new Error(`no ${key} ${name}`);
+    }
     this.config = config;
     const root = new Scope(this.parameters);
     const scope = root.at("transformer");
     this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 });
-    this.position = new positions[config.pos]!(scope, config);
-    this.blocks = Array.from({ length: config.n_layer }, (_, i) => {
-      return new Block(scope.at(`h.${i}`), config, this.position, (i + 1) / config.n_layer);
-    });
-    this.lnF = config.norm_position === "post" ? undefined : newNorm(scope.at("ln_f"), config);
+    const role = roles[architecture]!;
+    if (role === "crossing") this.encoder = new Stack(scope.at("encoder"), config, "encoder");
+    this.stack = new Stack(scope, config, role);
     this.lmHead = config.tie_weights ? this.wte : root.at("lm_head").parameter("weight", [V, C], { normal: 0.02 });
+  }
+
+  get blocks(): readonly Block[] {
+    return this.stack.blocks;
   }
 
   /** The position embeddings [block_size, C], where there are such. */
   get wpe(): Parameter | undefined {
-    return this.position instanceof Learned ? this.position.table : undefined;
+    return tableOf(this.stack);
   }
 
   /** Draw the random weights. `fillNormal(array, name, deviation)` fills one, by the weight's name. */
@@ -208,44 +234,38 @@ export class GPT {
     }
   }
 
-  /** Token ids [B, T] -> what the last layer makes of each position [B, T, C]. With `routers` the logits of each layer's
-   * router [B, T, E] are added to them. */
-  forward(ids: tf.Tensor, mask?: MaskSource, routers?: tf.Tensor[]): tf.Tensor {
+  /** Token ids [B, T], after a source where the model has an encoder -> what the last layer makes of each position [B, T, C].
+   * With `routers` the logits of each layer's router [B, T, E] are added to them. */
+  forward(ids: tf.Tensor, source?: Source, mask?: MaskSource, routers?: tf.Tensor[]): tf.Tensor {
     const T = ids.shape[1]!;
+    this.checkLength(T);
+    const memory = this.encoder && this.encode(source!, mask, routers);
+    return this.stack.forward(embedding(this.wte.value, ids), T, { mask, memory }, routers);
+  }
+
+  /** What the encoder makes of a source, for a decoder to look at. */
+  encode({ source, source_length }: Source, mask?: MaskSource, routers?: tf.Tensor[]): Memory {
+    const S = source.shape[1]!;
+    this.checkLength(S);
+    const hides = sourceEnds(source_length, S);
+    return { x: this.encoder!.forward(embedding(this.wte.value, source), S, { mask, hides }, routers), hides };
+  }
+
+  /** What each layer looks at of a source, token ids [B, S] at `positions` (int32 [S]): the same for all that is written after it. */
+  readSource(ids: tf.Tensor, positions: tf.Tensor): MemoryKeys[] {
+    const hides = tf.zeros(ids.shape);
+    const x = this.encoder!.forward(embedding(this.wte.value, ids), positions, { hides });
+    return this.stack.blocks.map(({ cross }) => cross!.keys({ x, hides }));
+  }
+
+  private checkLength(T: number): void {
     const { block_size } = this.config;
     if (T > block_size) throw new Error(`${T} tokens don't fit into block_size ${block_size}`);
-    return this.layers(ids, T, mask, undefined, routers);
   }
 
-  /** Token ids [B, T] at `positions` -> [B, T, C]. */
-  private layers(
-    ids: tf.Tensor,
-    positions: Positions,
-    mask?: MaskSource,
-    caches?: readonly LayerCache[],
-    routers?: tf.Tensor[],
-  ): tf.Tensor {
-    let x = embedding(this.wte.value, ids);
-    if (this.position.embed) x = tf.add(x, this.position.embed(positions));
-    x = dropout(x, this.config.dropout, mask);
-    for (const [i, block] of this.blocks.entries()) {
-      x = recompute(block, [x], mask, ([x], mask) => {
-        const logits: tf.Tensor[] = [];
-        const result = block.forward(x!, positions, mask, caches?.[i], logits);
-        return routers ? tf.concat([result, ...logits], -1) : result; // it has one result: [B, T, C + E]
-      });
-      if (!routers) continue;
-      const { n_embd: C, n_expert: E } = this.config;
-      const [result, logits] = tf.split(x, [C, E], -1) as [tf.Tensor, tf.Tensor];
-      routers.push(logits);
-      x = result;
-    }
-    return this.lnF ? this.lnF.forward(x) : x;
-  }
-
-  /** Token ids [B, T] -> logits [B, T, V] of the token that follows each position. */
-  logits(ids: tf.Tensor): tf.Tensor {
-    return this.head(this.forward(ids));
+  /** Token ids [B, T] -> logits [B, T, V] of the token that follows each position, or stands there (an encoder's). */
+  logits(ids: tf.Tensor, source?: Source): tf.Tensor {
+    return this.head(this.forward(ids, source));
   }
 
   /** The output layer: [..., C] -> logits [..., V]. */
@@ -256,23 +276,23 @@ export class GPT {
   }
 
   /** The logits [B, V] of the token after position `at`, an int32 [1]: the output layer runs on that one alone. */
-  nextLogits(ids: tf.Tensor, at: tf.Tensor): tf.Tensor {
-    const last = tf.squeeze(tf.gather(this.forward(ids), at, 1), [1]); // [B, C]
+  nextLogits(ids: tf.Tensor, at: tf.Tensor, source?: Source): tf.Tensor {
+    const last = tf.squeeze(tf.gather(this.forward(ids, source), at, 1), [1]); // [B, C]
     return this.head(last);
   }
 
   /** `forward` for tokens [B, T] at `positions` (int32 [T]) that also see those in the caches, one a layer, and join them. */
   cachedForward(ids: tf.Tensor, positions: tf.Tensor, caches: readonly LayerCache[]): tf.Tensor {
-    return this.layers(ids, positions, undefined, caches);
+    return this.stack.forward(embedding(this.wte.value, ids), positions, {}, undefined, caches);
   }
 
-  /** Mean cross-entropy, in nats a token, of targets [B, T] given ids [B, T]. With a mask source, in training, dropout is
-   * on and a mixture of experts adds its router's losses. */
-  loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource): tf.Scalar {
-    const { vocab_size, ffn, n_expert_active, router_aux_coef, router_z_coef } = this.config;
+  /** Mean cross-entropy, in nats a token, of targets [B, T] given ids [B, T] (and a source); a target of -1 doesn't count. With a
+   * mask source, in training, dropout is on and a mixture of experts adds its router's losses. */
+  loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource, source?: Source): tf.Scalar {
+    const { architecture, vocab_size, ffn, n_expert_active, router_aux_coef, router_z_coef } = this.config;
     const routers = mask && ffn === "moe" && router_aux_coef + router_z_coef > 0 ? [] : undefined;
-    const logits = this.head(this.forward(ids, mask, routers));
-    const loss = crossEntropy(tf.reshape(logits, [targets.size, vocab_size]), tf.reshape(targets, [targets.size]));
+    const logits = tf.reshape(this.head(this.forward(ids, source, mask, routers)), [targets.size, vocab_size]);
+    const loss = crossEntropy(logits, tf.reshape(targets, [targets.size]), architecture !== "decoder");
     if (!routers) return loss;
     const { balance, z } = routerLosses(routers, n_expert_active);
     return tf.addN([loss, tf.mul(balance, router_aux_coef), tf.mul(z, router_z_coef)]) as tf.Scalar;
@@ -284,27 +304,32 @@ export class GPT {
       throw new Error(`block_size ${this.config.block_size} can be cropped, not extended to ${block_size}`);
     }
     this.config.block_size = block_size;
-    if (!(this.position instanceof Learned)) return; // nothing is as long as the context
-    const { table } = this.position;
-    const cropped = new Parameter(table.name, [block_size, this.config.n_embd], table.init);
-    cropped.data.set(table.data.subarray(0, cropped.data.length));
-    this.parameters[this.parameters.indexOf(table)] = cropped;
-    this.position.table = cropped;
+    for (const stack of [this.encoder, this.stack]) {
+      const table = stack && tableOf(stack);
+      if (!table) continue; // nothing is as long as the context
+      const cropped = new Parameter(table.name, [block_size, this.config.n_embd], table.init);
+      cropped.data.set(table.data.subarray(0, cropped.data.length));
+      this.parameters[this.parameters.indexOf(table)] = cropped;
+      (stack.position as Learned).table = cropped;
+    }
   }
 
   /** How many weights there are, by default without the position embeddings (the token embeddings count: they are the
    * output layer too). */
   numParams(nonEmbedding = true): number {
     const all = this.parameters.reduce((sum, { data }) => sum + data.length, 0);
-    return nonEmbedding ? all - (this.wpe?.data.length ?? 0) : all;
+    if (!nonEmbedding) return all;
+    return [this.encoder, this.stack].reduce((sum, stack) => sum - ((stack && tableOf(stack)?.data.length) ?? 0), all);
   }
 
-  /** Floating point operations of one forward and backward pass over a token (PaLM, Chowdhery et al. 2022, appendix B); of
-   * experts only the active ones count. */
+  /** Floating point operations of one forward and backward pass over a token, and one of the source where there is one (PaLM,
+   * Chowdhery et al. 2022, appendix B); of experts only the active ones count. */
   flopsPerToken(): number {
     const { n_layer, n_embd, block_size } = this.config;
-    const idle = this.blocks.reduce((sum, { mlp }) => sum + (mlp.idle ?? 0), 0);
-    return 6 * (this.numParams() - idle) + 12 * n_layer * n_embd * block_size;
+    const blocks = [...(this.encoder?.blocks ?? []), ...this.blocks];
+    const idle = blocks.reduce((sum, { mlp }) => sum + (mlp.idle ?? 0), 0);
+    const attentions = this.encoder ? 3 * n_layer : n_layer; // of the source, of the text, and from one to the other
+    return 6 * (this.numParams() - idle) + 12 * attentions * n_embd * block_size;
   }
 
   /** Model FLOPs utilisation, 0 to 1: what `sequences` of block_size in `seconds` need, over the machine's `peak` in
@@ -321,3 +346,8 @@ export class GPT {
     };
   }
 }
+
+/** What a stack's blocks do, by `architecture`. */
+const roles: Record<string, Role> = { decoder: "decoder", encoder: "encoder", encoder_decoder: "crossing" };
+
+const tableOf = ({ position }: Stack) => (position instanceof Learned ? position.table : undefined);

@@ -3,6 +3,7 @@
 //   tsx sample.ts --out_dir=out-shakespeare-char --start="O Romeo" --num_samples=3
 //   tsx sample.ts --init_from=gpt2 --interactive=true
 //   tsx sample.ts --out_dir=out-shakespeare-char --evaluate=play.txt
+//   tsx sample.ts --out_dir=out-encoder --start="To be or not to [MASK]e"
 //
 // stdout is for the text (or JSON) alone; everything else goes to stderr.
 
@@ -12,18 +13,19 @@ import { text } from "node:stream/consumers";
 
 import { configure, sourceOf } from "./configurator.ts";
 import { createTokenizer } from "./data/tokenizer.ts";
-import { type CachedDecoderOptions, createCachedDecoder } from "./decoding/cached_decoder.ts";
+import type { CachedDecoderOptions } from "./decoding/cached_decoder.ts";
+import { checkPromptFits, createContinuer } from "./decoding/continue.ts";
 import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
-import { batchSize, generateTexts, type Sample } from "./decoding/generate.ts";
+import { encodeMasked } from "./decoding/fill_masks.ts";
+import { batchSize, type Sample } from "./decoding/generate.ts";
 import { promptLoop } from "./decoding/interactive.ts";
 import { jsonOutput, textOutput } from "./decoding/output.ts";
-import { createPlainDecoder } from "./decoding/plain_decoder.ts";
 import { unescapeStop } from "./decoding/stop.ts";
 import { writeFileAtomic } from "./engine/atomic.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
-import { openModel } from "./formats/pretrained.ts";
+import { checkArchitecture, openModel } from "./formats/pretrained.ts";
 import { GPT } from "./model.ts";
 import { stamp } from "./monitor/file_names.ts";
 import { startProgress } from "./monitor/progress.ts";
@@ -78,8 +80,11 @@ await main(async () => {
     const sizes = `${tokenizer.vocabSize} tokens and the model ${model.config.vocab_size}`;
     throw new UserError(`${opened.source}: its tokenizer has ${sizes}; it belongs to another model`);
   }
+  const isEncoder = model.config.architecture === "encoder";
+  const goesOn = !isEncoder && !opened.tokenizerMeta.pairs; // else what is written stands for itself
   const encodePrompt = (prompt: string) => {
-    const ids = tokenizer.encode(prompt, { special: true }); // "<|endoftext|>" is the token, as in nanoGPT
+    const ids = isEncoder ? encodeMasked(prompt, tokenizer) : tokenizer.encode(prompt, { special: true }); // "<|endoftext|>" is the token, as in nanoGPT
+    if (!goesOn) checkPromptFits(ids, model.config);
     if (ids.length === 0) throw new UserError("--start is empty; give at least one character to go on from");
     return ids;
   };
@@ -102,6 +107,7 @@ await main(async () => {
 
   // 2) how well it predicts a text
   if (evaluated) {
+    checkArchitecture(opened, "--evaluate", "decoder");
     const { block_size } = model.config;
     const bar = startProgress(ids.length - 1, 0, console.error);
     const progress = (done: number) => bar.update(done, "tokens");
@@ -117,7 +123,8 @@ await main(async () => {
   }
 
   // 3) samples, side by side as many as memory allows
-  const decoder = config.compile ? await createCachedDecoder(engine, model, weights) : createPlainDecoder(model);
+  const frozen = config.compile ? weights : undefined;
+  const continueTexts = await createContinuer(engine, model, tokenizer, { frozen, pairs: opened.tokenizerMeta.pairs });
   opened.close();
   const drawn = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
   async function answer(prompt: string, count: number, separator?: string, interrupted = () => false) {
@@ -125,17 +132,18 @@ await main(async () => {
     const random = (sample: number, step: number) => uniform(keyOf(config.seed, "sample", sample), step);
     const numbers = Array.from({ length: count }, () => drawn.samples++);
     const size = Math.ceil(count / Math.ceil(count / batchSize(model.config)));
+    const shown = goesOn ? prompt : "";
     while (numbers.length > 0 && !interrupted()) {
-      const output = config.json ? jsonOutput(prompt, write) : textOutput(prompt, write, separator);
+      const output = config.json ? jsonOutput(prompt, write) : textOutput(shown, write, separator);
       const start = performance.now();
       const options = { ...config, stop, random, interrupted, logprobs: config.json };
       let batch: readonly Sample[] = [];
-      for await (batch of generateTexts(decoder, tokenizer, ids, numbers.splice(0, size), options)) {
+      for await (batch of continueTexts(ids, numbers.splice(0, size), options)) {
         drawn.firstMs ||= performance.now() - start;
         output.update(batch);
       }
       drawn.ms += performance.now() - start;
-      for (const { tokens } of batch) drawn.tokens += tokens.length;
+      for (const { logprobs } of batch) drawn.tokens += logprobs.length;
     }
   }
   if (interactive) {
@@ -144,7 +152,7 @@ await main(async () => {
   } else {
     await answer(given, config.num_samples);
   }
-  await decoder.dispose();
+  await continueTexts.dispose();
   if (drawn.tokens > 0) {
     const speed = ((1000 * drawn.tokens) / drawn.ms).toFixed(1);
     const times = `in ${(drawn.ms / 1000).toFixed(2)} s, the first after ${drawn.firstMs.toFixed(0)} ms`;

@@ -12,7 +12,8 @@ import type { OptimizerName, ScheduleName } from "./config/rules.ts";
 import { configure, sourceOf } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
 import { GPT2_META, readMeta } from "./data/meta.ts";
-import { checkBlockSize, sampleBatch, TokenFile } from "./data/token_file.ts";
+import { createObjective, emptyBatch, extraTokens } from "./data/objective.ts";
+import { checkBlockSize, TokenFile } from "./data/token_file.ts";
 import { loadCheckpoint, type Metadata, saveCheckpoint } from "./engine/checkpoint.ts";
 import { WeightAverage } from "./engine/ema.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
@@ -21,7 +22,7 @@ import { microBatchSize } from "./engine/micro_batch.ts";
 import { checkSameOptimizer, createOptimizer } from "./engine/optimizers/create.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
-import { fillNormal, keyOf, uniform } from "./engine/rng.ts";
+import { fillNormal, keyOf } from "./engine/rng.ts";
 import { learningRateAt } from "./engine/schedule.ts";
 import { openModel } from "./formats/pretrained.ts";
 import type { Weights } from "./formats/weights.ts";
@@ -67,6 +68,7 @@ const defaults = {
   batch_size: 12, // sequences in a batch
   micro_batch_size: 0, // of these, computed at once, to stay in the cache; 0 chooses. Divides batch_size
   block_size: 1024, // tokens in a sequence
+  mask_fraction: 0.15, // encoder: of its tokens, those that it has to guess
   // model
   n_layer: 12,
   n_head: 12,
@@ -75,6 +77,7 @@ const defaults = {
   bias: false, // in linear layers and layer norms?
   ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
   // layer choices beyond GPT-2 (docs/layers.md)
+  architecture: "decoder", // "decoder", "encoder" (BERT, guesses masked tokens), "encoder_decoder" (also sees a source)
   pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
   rope_theta: 10_000, // rotary: how slowly the slowest channels turn
   rope_fraction: 1, // rotary: share of a head's channels that turn
@@ -153,7 +156,7 @@ await main(async () => {
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
   if (resumed && !config.eval_only) checkSameOptimizer(config.optimizer, resumed.config, out_dir);
   const { block_size, dropout } = config;
-  const vocab_size = meta?.vocab_size ?? 50_304; // GPT-2's 50,257, rounded up to a multiple of 64
+  const vocab_size = meta ? meta.vocab_size + extraTokens(config.architecture) : 50_304; // GPT-2's 50,257, up to a multiple of 64
   const modelArgs: FullConfig = { ...pick(config, MODEL_KEYS), vocab_size, dropout };
   let crop = false;
   if (opened) {
@@ -165,7 +168,7 @@ await main(async () => {
       log.line(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
     }
     Object.assign(modelArgs, saved, { dropout });
-    const tokens = (meta ?? GPT2_META).vocab_size;
+    const tokens = (meta ?? GPT2_META).vocab_size + extraTokens(modelArgs.architecture);
     if (modelArgs.vocab_size < tokens) {
       throw new UserError(
         `the model in ${source} knows ${modelArgs.vocab_size} tokens, dataset ${config.dataset} has ${tokens}; ` +
@@ -181,7 +184,11 @@ await main(async () => {
   else model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
   if (crop) model.cropBlockSize(block_size);
   const T = model.config.block_size;
-  for (const split of Object.values(splits)) checkBlockSize(split, T);
+  const rows = microBatchSize(B, T, config.micro_batch_size);
+  const { architecture, vocab_size: V } = model.config;
+  const shape = { B: rows, T, vocab_size: V, mask_fraction: config.mask_fraction };
+  const objective = createObjective(architecture, { ...shape, pairs: meta?.pairs });
+  for (const split of Object.values(splits)) checkBlockSize(split, T, objective.spans);
   log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
   log.line(`tokens per iteration will be: ${(accumulation * B * T).toLocaleString("en-US")}`);
 
@@ -211,14 +218,12 @@ await main(async () => {
   opened?.close();
 
   // 4) the two programs: the loss alone for evaluation, and with its gradients
-  const rows = microBatchSize(B, T, config.micro_batch_size);
   const micros = (accumulation * B) / rows; // micro-batches in a step
   if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
-  const tokens = { shape: [rows, T], dtype: "int32" } as const;
-  const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens } };
-  const forward = await engine.program(({ x, y }) => model.loss(x, y), spec);
+  const spec = { variables: model.parameters, inputs: objective.inputs };
+  const forward = await engine.program(({ x, y, ...source }) => model.loss(x, y, undefined, source), spec);
   const backward = await engine.program(
-    ({ x, y }, mask) => withRecompute(config.grad_checkpoint, () => model.loss(x, y, mask)),
+    ({ x, y, ...source }, mask) => withRecompute(config.grad_checkpoint, () => model.loss(x, y, mask, source)),
     { ...spec, gradients: true },
   );
   const peak = await measurePeak(engine);
@@ -230,12 +235,11 @@ await main(async () => {
   let iterNum = startIter;
   let savedIter = resumed ? startIter : undefined; // where out_dir has a checkpoint of this run
   let bestValLoss = resumed?.best_val_loss ?? Number.POSITIVE_INFINITY;
-  const batch = { x: new Int32Array(rows * T), y: new Int32Array(rows * T) };
+  const batch = emptyBatch(objective);
 
   /** Draw micro-batch number `index` of a purpose: the same sequences in every run with this seed. */
   function getBatch(split: "train" | "val", purpose: string, index: number, iter = iterNum): typeof batch {
-    const key = keyOf(seed, purpose, split, iter);
-    sampleBatch(splits[split], { B: rows, T }, (row) => uniform(key, index * rows + row), batch.x, batch.y);
+    objective.draw(splits[split], keyOf(seed, purpose, split, iter), index * rows, batch);
     return batch;
   }
 

@@ -2,6 +2,7 @@
 // turns in one process, on the settings' model and random tokens. Evaluations aren't part of it.
 
 import type { BenchSettings } from "../bench.ts";
+import type { Batch } from "../data/objective.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { AdamW } from "../engine/optimizer.ts";
 import { createEngine } from "../engine/program.ts";
@@ -83,7 +84,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
     log: bar.log,
     stop() {},
     rollBack: () => false,
-    validationBatch: () => batch,
+    validationBatch: () => batch as Batch,
   };
   await watch.onTrainStart(run);
   const nobody = new Watch([], () => {});

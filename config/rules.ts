@@ -93,7 +93,9 @@ export const rules = {
   batch_size: integer(1),
   micro_batch_size: integer(0),
   block_size: integer(1),
+  mask_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
   // model
+  architecture: oneOf("decoder", "encoder", "encoder_decoder"),
   n_layer: integer(1),
   n_head: integer(1),
   n_embd: integer(1),
@@ -205,6 +207,14 @@ const combinations = [
   together(["window", "attn_global", "attn_stride"], ({ window, attn_global, attn_stride }) => {
     if (window > 0 || attn_global + attn_stride === 0) return undefined;
     return "attn_global and attn_stride widen a window; set window, or leave them 0";
+  }),
+  together(["architecture", "parallel_block"], ({ architecture, parallel_block }) => {
+    if (!parallel_block || architecture !== "encoder_decoder") return undefined;
+    return "parallel_block has no place for an encoder_decoder's attention to the source; leave one of them out";
+  }),
+  together(["architecture", "sample_interval"], ({ architecture, sample_interval }) => {
+    if (architecture !== "encoder" || sample_interval === 0) return undefined;
+    return "an encoder guesses masked tokens and writes no text; set sample_interval to 0";
   }),
   together(["parallel_block", "norm_position"], ({ parallel_block, norm_position }) => {
     if (!parallel_block || norm_position === "pre") return undefined;

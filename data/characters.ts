@@ -3,7 +3,7 @@
 // Leaves out texts that don't fit into memory.
 
 import { UserError } from "../engine/errors.ts";
-import { type CharacterMeta, codePoint } from "./meta.ts";
+import { type CharacterMeta, type Complete, codePoint } from "./meta.ts";
 import type { SourcedText } from "./text.ts";
 import { writeDataset } from "./write_dataset.ts";
 
@@ -15,7 +15,7 @@ export function prepareCharacters({
   text,
   source,
   directory,
-}: SourcedText & { directory: string }): Required<CharacterMeta> {
+}: SourcedText & { directory: string }): Complete<CharacterMeta> {
   // 1) the vocabulary
   const seen = new Set<string>();
   let characters = 0;
@@ -42,7 +42,7 @@ export function prepareCharacters({
   }
 
   // 3) the files
-  const meta: Required<CharacterMeta> = {
+  const meta: Complete<CharacterMeta> = {
     kind: "char",
     vocab_size: itos.length,
     itos,

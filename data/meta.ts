@@ -25,6 +25,10 @@ const collectionSource = z.object({
   seed: z.int(), // with val_fraction it says which documents are in val.bin
   val_fraction: z.number(),
 });
+/** A dataset of pairs, a source and what is to be written for it: each has `length` tokens, the last ones `end` where it is
+ * shorter. */
+const pairs = z.object({ length: z.int().min(2), end: z.int().min(0) });
+export type Pairs = z.infer<typeof pairs>;
 const counts = { train_tokens: z.int().exactOptional(), val_tokens: z.int().exactOptional() };
 
 const characterMeta = z.object({
@@ -33,6 +37,7 @@ const characterMeta = z.object({
   itos: z.array(z.string()), // token id -> character
   stoi: z.record(z.string(), z.int()), // character -> token id
   source: textSource.exactOptional(),
+  pairs: pairs.exactOptional(),
   ...counts,
 });
 
@@ -40,6 +45,7 @@ const gpt2Meta = z.object({
   kind: z.literal("gpt2"),
   vocab_size: z.literal(50_257),
   source: z.union([textSource, collectionSource]).exactOptional(),
+  pairs: pairs.exactOptional(),
   ...counts,
 });
 
@@ -50,6 +56,8 @@ export type CharacterMeta = z.infer<typeof characterMeta>;
 /** GPT-2's byte pairs, which need no vocabulary here: every program knows them. */
 export type Gpt2Meta = z.infer<typeof gpt2Meta>;
 export type Meta = CharacterMeta | Gpt2Meta;
+/** As a prepare script writes it: nothing left out. */
+export type Complete<M extends Meta> = M & Required<Omit<M, "pairs">>;
 /** What one text was, for a dataset made of it. */
 export type TextSource = z.infer<typeof textSource>;
 

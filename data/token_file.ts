@@ -109,10 +109,10 @@ export function sampleBatch(
   }
 }
 
-/** A UserError where `file` is too short for rows of `T` tokens: scripts ask before any work starts. */
-export function checkBlockSize(file: TokenFile, T: number): void {
-  if (file.length > T) return;
-  const most = file.length - 1;
+/** A UserError where `file` is too short for rows of `spans` times `T` tokens: scripts ask before any work starts. */
+export function checkBlockSize(file: TokenFile, T: number, spans = 1): void {
+  if (file.length > spans * T) return;
+  const most = Math.floor((file.length - 1) / spans);
   const advice = most > 0 ? `use --block_size=${most} or smaller, or prepare a longer text` : "prepare a longer text";
   throw new UserError(`${shownPath(file.path)} has ${file.length} tokens, too few for --block_size=${T}; ${advice}`);
 }

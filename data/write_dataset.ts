@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain } from "../engine/errors.ts";
 import { shownPath } from "./dataset.ts";
-import { type CharacterMeta, type Gpt2Meta, listCharacters, type TextSource } from "./meta.ts";
+import { type CharacterMeta, type Complete, type Gpt2Meta, listCharacters, type TextSource } from "./meta.ts";
 import { writeTokens } from "./token_file.ts";
 
-/** meta.json as such a script writes it: nothing left out. */
-export type PreparedMeta = Required<CharacterMeta> | (Required<Gpt2Meta> & { source: TextSource });
+/** meta.json as such a script writes it. */
+export type PreparedMeta = Complete<CharacterMeta> | (Complete<Gpt2Meta> & { source: TextSource });
 
 /** Write train.bin, val.bin and meta.json into `directory`, meta.json last: where it stands, the others are there. */
 export function writeDataset(directory: string, train: Uint16Array, val: Uint16Array, meta: PreparedMeta): void {

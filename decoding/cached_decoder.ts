@@ -12,25 +12,29 @@ import { type Bound, type Buffer, bind } from "../engine/session.ts";
 import type { GenerativeModel } from "../library/interfaces.ts";
 import type { LayerCache } from "../nn/cached_attention.ts";
 import type { Decoder } from "./decoder.ts";
+import { begin, createReader, memoryNames, type Reader } from "./source.ts";
 
 const FIRST_ROOM = 64; // positions; doubled as needed
 
 /** How the weights are kept, and where they are taken from; without a place, from the model. */
 export type CachedDecoderOptions = Pick<FrozenOptions, "int8" | "place" | "read">;
 
-/** Compile the model for decoding, with the weights of now. */
+/** Compile the model for decoding, with the weights of now.
+ * @param end the token that begins what is written for a source, where the model was trained on pairs */
 export async function createCachedDecoder(
   engine: Engine,
   model: GenerativeModel,
   options: CachedDecoderOptions = {},
+  end?: number,
 ): Promise<Decoder> {
   const { n_layer, n_head, n_kv_head, n_embd, vocab_size: V, block_size } = model.config;
   const H = n_kv_head || n_head; // of keys and values
   const D = n_embd / n_head;
   const names = Array.from({ length: n_layer }, (_, i) => [`key.${i}`, `value.${i}`]).flat();
+  const reader = model.encoder && (await createReader(engine, model, options));
 
   const program = await engine.frozen(
-    ({ batch, length, places: S }, input) => {
+    ({ batch, length, places: S, source }, input) => {
       const [ids, positions] = [input("ids", [batch!, length!], "int32"), input("positions", [length!], "int32")];
       const room = {
         places: input("places", [S!], "int32"),
@@ -38,8 +42,11 @@ export async function createCachedDecoder(
         total: input("total", [1], "int32"),
       };
       const before = names.map((name) => input(name, [batch!, H, S!, D], "float32"));
+      const hides = reader && input("memory.hides", [batch!, source!], "float32");
+      const read = reader && memoryNames(n_layer).map((name) => input(name, [batch!, H, source!, D], "float32"));
       const caches = Array.from({ length: n_layer }, (_, i): LayerCache => {
-        return { key: before[2 * i]!, value: before[2 * i + 1]!, positions, room };
+        const cache = { key: before[2 * i]!, value: before[2 * i + 1]!, positions, room };
+        return read ? { ...cache, memory: { key: read[2 * i]!, value: read[2 * i + 1]!, hides: hides! } } : cache;
       });
       const x = model.cachedForward(ids, positions, caches);
       const end = tf.gather(x, input("end", [1], "int32"), 1); // [B, 1, C]
@@ -47,12 +54,13 @@ export async function createCachedDecoder(
       const results = Object.fromEntries(names.map((name, i) => [`new.${name}`, after[i]!]));
       return { logits: tf.reshape(model.head(end), [batch!, V]), ...results };
     },
-    { ...options, weights: model.parameters, sizes: ["batch", "length", "places"] },
+    { ...options, weights: model.parameters, sizes: ["batch", "length", "places", ...(reader ? ["source"] : [])] },
   );
 
   /** The caches of B sequences, with everything that is bound to them. */
   class Memory {
     known = 0; // positions
+    source: Bound = {}; // what there is of a source
     readonly logits: Float32Array;
     readonly arrays: Float32Array[];
     readonly #inputs: Bound;
@@ -106,14 +114,14 @@ export async function createCachedDecoder(
       this.known += T;
       this.#last.fill(this.known - 1);
       this.#total[0] = this.known;
-      await program.run({ ...this.#inputs, ...bound }, this.#outputs);
+      await program.run({ ...this.#inputs, ...this.source, ...bound }, this.#outputs);
       return this.logits;
     }
 
     /** The same in another size: each sequence of ours `copies` times, with room for more. */
     grown(copies: number, room: number): Memory {
       const memory = new Memory(this.B * copies, room);
-      memory.known = this.known;
+      [memory.known, memory.source] = [this.known, this.source];
       for (let copy = 0; copy < copies; copy++) memory.logits.set(this.logits, copy * this.logits.length);
       for (const [i, cache] of this.arrays.entries()) {
         for (let row = 0; row < memory.B * H; row++) {
@@ -128,12 +136,21 @@ export async function createCachedDecoder(
   let sequences: number[][] = [];
   let memory: Memory;
 
+  /** Read the sources, and begin to write for each. */
+  async function write(reader: Reader): Promise<Float32Array> {
+    const begun = sequences.map((tokens) => begin(tokens, block_size, end));
+    memory = new Memory(sequences.length, Math.min(block_size, FIRST_ROOM));
+    memory.source = await reader.read(begun.map(({ source }) => source));
+    return memory.run(begun.flatMap(({ text }) => text));
+  }
+
   return {
     vocabSize: V,
 
     async start(prompt, copies) {
       if (prompt.length === 0) throw new Error("a prompt has at least one token");
       sequences = Array.from({ length: copies }, () => [...prompt]);
+      if (reader) return write(reader);
       const window = prompt.slice(-block_size);
       memory = new Memory(1, Math.min(block_size, Math.max(FIRST_ROOM, 2 ** Math.ceil(Math.log2(window.length + 1)))));
       await memory.run(window);
@@ -147,6 +164,7 @@ export async function createCachedDecoder(
       }
       for (const [i, sequence] of sequences.entries()) sequence.push(tokens[i]!);
       if (memory.known === block_size) {
+        if (reader) return write(reader);
         // the window slides: every token has another position now, so nothing that was kept is still right
         memory.known = 0;
         return memory.run(sequences.flatMap((sequence) => sequence.slice(-block_size)));
@@ -155,6 +173,9 @@ export async function createCachedDecoder(
       return memory.run(tokens);
     },
 
-    dispose: () => program.dispose(),
+    async dispose() {
+      await reader?.dispose();
+      await program.dispose();
+    },
   };
 }

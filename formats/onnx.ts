@@ -3,7 +3,7 @@
 //   input_ids int32 [batch, length]; past.0.key float32 [batch, heads, past, head size], and so on for each layer
 //     -> logits [batch, length, vocabulary]; present.0.key [batch, heads, past + length, head size], and so on
 //
-// `past` is empty at first (past = 0) and then the `present` of the call before. Leaves out masks for sequences of
+// An encoder has no past: input_ids -> logits. `past` is empty at first (past = 0) and then the `present` of the call before. Leaves out masks for sequences of
 // different lengths in one batch.
 
 import { join } from "node:path";
@@ -12,6 +12,7 @@ import * as tf from "@tensorflow/tfjs";
 
 import type { Meta } from "../data/meta.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
+import { UserError } from "../engine/errors.ts";
 import { type FrozenBody, lowerFrozen, traceFrozen } from "../engine/frozen.ts";
 import { WeightFile } from "../engine/weight_file.ts";
 import type { GPT } from "../model.ts";
@@ -22,9 +23,16 @@ const SIZES = ["batch", "length", "past"];
 /**
  * Write model.onnx, config.json (the model's settings) and meta.json (what its tokens mean) into a folder. Weights of up
  * to `most` bytes are inside of model.onnx; larger ones beside it in model.onnx.data: protobuf ends at 2 GB.
+ * @throws UserError where the model is an encoder-decoder
  */
 export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: string, most = 1.9e9): Promise<void> {
-  const traces = traceFrozen(decoderOf(model), { weights: model.parameters, sizes: SIZES });
+  const { architecture } = model.config;
+  if (model.encoder)
+    throw new UserError(`an ONNX file is one model, and an ${architecture} is two; export is left out`);
+  const isDecoder = architecture === "decoder";
+  const body = isDecoder ? decoderOf(model) : encoderOf(model);
+  const sizes = isDecoder ? SIZES : SIZES.slice(0, 2);
+  const traces = traceFrozen(body, { weights: model.parameters, sizes });
   const bytes = model.parameters.reduce((sum, { data }) => sum + data.byteLength, 0);
   const options = { standard: true };
   if (bytes <= most) {
@@ -40,7 +48,16 @@ export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: s
   writeFileAtomic(join(directory, "config.json"), `${JSON.stringify(model.config, null, 2)}\n`); // last: now it is whole
 }
 
-/** What the file computes. */
+/** What the file of an encoder computes. */
+function encoderOf(model: GPT): FrozenBody {
+  return ({ batch, length }, input) => {
+    const ids = input("input_ids", [batch!, length!], "int32");
+    const positions = tf.cumsum(tf.ones([length!], "int32"), 0, true); // counted: no number may depend on a size
+    return { logits: model.head(model.cachedForward(ids, positions, [])) };
+  };
+}
+
+/** What the file of a decoder computes. */
 function decoderOf(model: GPT): FrozenBody {
   const { n_layer, n_head, n_kv_head, n_embd } = model.config;
   const H = n_kv_head || n_head; // of keys and values

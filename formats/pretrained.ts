@@ -56,6 +56,15 @@ export async function openModel(
   };
 }
 
+/** @throws UserError where a model has another architecture than those that `what` is for */
+export function checkArchitecture({ source, modelArgs }: OpenedModel, what: string, ...known: string[]): void {
+  const { architecture = "decoder" } = modelArgs;
+  if (known.includes(architecture)) return;
+  throw new UserError(
+    `${what} is for the architecture ${known.join(" or ")}; the model of ${source} is an ${architecture}`,
+  );
+}
+
 async function open(
   initFrom: string,
   source: string,

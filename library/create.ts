@@ -5,7 +5,7 @@
 
 import { checkModelArgs } from "../config/model_args.ts";
 import { fillNormal, keyOf } from "../engine/rng.ts";
-import { CausalSelfAttention, type FullConfig, GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { type FullConfig, GPT, GPT2_CHOICES, type GPTConfig, SelfAttention } from "../model.ts";
 import { type FeedForward, feedForwards } from "../nn/feed_forward.ts";
 import { Scope } from "../nn/module.ts";
 import type { Parameter } from "../nn/parameter.ts";
@@ -45,9 +45,9 @@ export interface Layer<T> {
  * Self-attention alone: `layer.forward(x, T)` takes x [B, T, C] at the positions from 0 on to [B, T, C].
  * @throws UserError as createTransformerConfig
  */
-export function createAttention(options: TransformerOptions, { seed = 1337 } = {}): Layer<CausalSelfAttention> {
+export function createAttention(options: TransformerOptions, { seed = 1337 } = {}): Layer<SelfAttention> {
   const config = createTransformerConfig(options);
-  return create(seed, (scope) => new CausalSelfAttention(scope, config, new positions[config.pos]!(scope, config)));
+  return create(seed, (scope) => new SelfAttention(scope, config, new positions[config.pos]!(scope, config)));
 }
 
 /**

@@ -9,6 +9,7 @@
 //   } satisfies Callback;
 
 import type { Meta } from "../data/meta.ts";
+import type { Batch } from "../data/objective.ts";
 import type { Engine } from "../engine/program.ts";
 import type { GPT } from "../model.ts";
 
@@ -33,8 +34,8 @@ export interface Run {
   readonly model: GPT;
   readonly engine: Engine; // for programs of your own
   readonly tokenizer: Meta | undefined; // the dataset's meta.json; undefined for GPT-2's tokens
-  /** Token ids [rows * block_size] of the validation split, always the same ones; valid until the next step. */
-  validationBatch(): { x: Int32Array; y: Int32Array };
+  /** A micro-batch of the validation split, always the same one; valid until the next step. */
+  validationBatch(): Batch;
   readonly micros: number; // micro-batches in a step: a gradient's mean is grad / micros
   readonly startIter: number; // 0, or where a resumed run goes on
   readonly resumed: boolean;

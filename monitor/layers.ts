@@ -3,7 +3,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { Program } from "../engine/program.ts";
+import type { Objective } from "../data/objective.ts";
 import { sumOfSquares } from "../engine/simd.ts";
 import { withTaps } from "../nn/tap.ts";
 import type { Callback, Metrics, Run } from "./callback.ts";
@@ -62,9 +62,13 @@ export function layers({ statsInterval, histogramInterval }: LayersOptions): Cal
 /** A program that computes the statistics of what the layers show (nn/tap.ts), and the batch that it looks at. */
 async function inspection({ model, engine, validationBatch }: Run): Promise<() => Promise<Metrics>> {
   let names: string[] = [];
-  const shape = [validationBatch().x.length / model.config.block_size, model.config.block_size];
-  const program: Program<"x"> = await engine.program(
-    ({ x }) => {
+  const T = model.config.block_size;
+  const sizes = Object.entries(validationBatch()).map(([name, { length }]) => {
+    return [name, { shape: name === "source_length" ? [length] : [length / T, T], dtype: "int32" }];
+  });
+  const inputs = Object.fromEntries(sizes) as Objective["inputs"];
+  const program = await engine.program(
+    ({ x, ...source }) => {
       const seen: string[] = [];
       const found: tf.Tensor[] = [];
       withTaps(
@@ -73,16 +77,21 @@ async function inspection({ model, engine, validationBatch }: Run): Promise<() =
           seen.push(name);
           found.push(statistics(value));
         },
-        () => model.forward(x),
+        () => model.forward(x, source),
       );
+      const encoder = model.encoder?.blocks.length ?? 0; // its layers come first
       let layer = 0;
-      names = seen.map((name) => `activation/h.${name === "block" ? layer++ : layer}.${name}`);
+      names = seen.map((name) => {
+        const at = layer < encoder ? `encoder.h.${layer}` : `h.${layer - encoder}`;
+        if (name === "block") layer++;
+        return `activation/${at}.${name}`;
+      });
       return tf.stack(found); // [layers, 4]
     },
-    { variables: model.parameters, inputs: { x: { shape, dtype: "int32" } } },
+    { variables: model.parameters, inputs },
   );
   return async () => {
-    const values = await program.run({ x: validationBatch().x });
+    const values = await program.run(validationBatch());
     const metrics: Metrics = {};
     for (const [i, name] of names.entries()) {
       const [mean, std, max, dead] = values.subarray(4 * i);

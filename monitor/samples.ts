@@ -7,9 +7,7 @@ import * as z from "zod/mini";
 
 import { GPT2_META } from "../data/meta.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import { createCachedDecoder } from "../decoding/cached_decoder.ts";
-import { generateTexts } from "../decoding/generate.ts";
-import { createPlainDecoder } from "../decoding/plain_decoder.ts";
+import { createContinuer } from "../decoding/continue.ts";
 import { UserError } from "../engine/errors.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import type { Callback, Run } from "./callback.ts";
@@ -49,20 +47,28 @@ export function samples({ interval }: { interval: number }): Callback {
 }
 
 /** The same seed each time: what differs is the model. */
-async function draw({ model, engine, config, validationBatch }: Run, tokenizer: Tokenizer): Promise<string> {
-  const prompt = newline(tokenizer) ?? [validationBatch().x[0]!];
-  const decoder = config.compile ? await createCachedDecoder(engine, model) : createPlainDecoder(model);
+async function draw(run: Run, tokenizer: Tokenizer): Promise<string> {
+  const { model, engine, config } = run;
+  const frozen = config.compile ? {} : undefined;
+  const continueTexts = await createContinuer(engine, model, tokenizer, { frozen, pairs: run.tokenizer?.pairs });
   try {
     const random = (_: number, step: number) => uniform(keyOf(Number(config.seed), "sample"), step);
     const options = { max_new_tokens: TOKENS, temperature: 0.8, top_k: 200, random };
     let text = "";
-    for await (const [sample] of generateTexts(decoder, tokenizer, prompt, [0], options)) {
+    for await (const [sample] of continueTexts(promptOf(run, tokenizer), [0], options)) {
       text = sample!.text;
     }
     return text;
   } finally {
-    await decoder.dispose();
+    await continueTexts.dispose();
   }
+}
+
+/** The validation split's first source where the model has an encoder, else a line's end. */
+function promptOf({ model, validationBatch }: Run, tokenizer: Tokenizer): number[] {
+  const { x, source, source_length } = validationBatch();
+  if (model.encoder) return [...source.subarray(0, source_length[0]!)];
+  return newline(tokenizer) ?? [x[0]!];
 }
 
 /** A line's end, after which anything may come; undefined where the dataset has none. */

@@ -4,8 +4,8 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { causalAttention } from "./attention.ts";
-import { attendCached, type LayerCache } from "./cached_attention.ts";
-import type { MaskSource } from "./dropout.ts";
+import { attendCached } from "./cached_attention.ts";
+import type { Context } from "./context.ts";
 import { type AttentionChoices, generalAttention } from "./general_attention.ts";
 import type { Scope } from "./module.ts";
 import { RMSNorm } from "./norm.ts";
@@ -25,7 +25,7 @@ export interface AttentionConfig {
   dropout: number;
 }
 
-/** Would GPT-2's attention do? */
+/** Would GPT-2's attention do, where positions see only those before them? */
 export function isPlain(config: AttentionConfig, position: Position): boolean {
   const { n_head, n_kv_head, qk_norm, attn_softcap, window } = config;
   const fewer = n_kv_head !== 0 && n_kv_head !== n_head;
@@ -39,7 +39,7 @@ export class AttentionVariant {
   readonly #config: AttentionConfig;
   readonly choices: AttentionChoices;
 
-  constructor(scope: Scope, config: AttentionConfig, position: Position) {
+  constructor(scope: Scope, config: AttentionConfig, position: Position, causal: boolean) {
     this.#config = config;
     this.position = position;
     const D = config.n_embd / config.n_head;
@@ -49,7 +49,7 @@ export class AttentionVariant {
     }
     const { window, attn_global: global, attn_stride: stride, attn_softcap: softcap } = config;
     this.choices = {
-      pattern: { window, global, stride },
+      pattern: { causal, window, global, stride },
       softcap,
       bias: position.bias && ((distance) => position.bias!(distance)),
     };
@@ -60,7 +60,7 @@ export class AttentionVariant {
    * @param positions of these tokens
    * @returns [B, T, H D]
    */
-  forward(qkv: tf.Tensor, positions: Positions, mask?: MaskSource, cache?: LayerCache): tf.Tensor {
+  forward(qkv: tf.Tensor, positions: Positions, { mask, cache, hides }: Context = {}): tf.Tensor {
     const { n_head: H, n_kv_head, dropout: rate } = this.#config;
     const K = n_kv_head || H;
     const [B, T] = qkv.shape as [number, number];
@@ -81,13 +81,13 @@ export class AttentionVariant {
       ? attendCached(query, key, value, cache, this.choices)
       : this.#isCausalOnly()
         ? tf.reshape(causalAttention(...this.#asMany(query, key, value), rate, mask), [B, H, T, D])
-        : generalAttention(query, key, value, this.choices, rate, mask);
+        : generalAttention(query, key, value, this.choices, rate, mask, undefined, { hides, positions });
     return tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, H * D]);
   }
 
   #isCausalOnly(): boolean {
     const { pattern, softcap, bias } = this.choices;
-    return pattern.window === 0 && softcap === 0 && !bias;
+    return pattern.causal && pattern.window === 0 && softcap === 0 && !bias;
   }
 
   /** Each [B * H, T, D]: heads of keys and values once for each head of queries that they serve. */

@@ -5,6 +5,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { joinHeads, splitHeads } from "./attention.ts";
+import type { MemoryKeys } from "./cross_attention.ts";
 import { type FusedKernel, fused } from "./fused.ts";
 import { type AttentionChoices, attend, GPT2_ATTENTION } from "./general_attention.ts";
 
@@ -16,6 +17,7 @@ export interface LayerCache {
   /** Where the cache has room for S positions, each in its place: which of them are new is told here. Without it the cache
    * is as long as it is full, and the new ones are joined to it. */
   room?: CacheRoom;
+  memory?: MemoryKeys; // of a source, in a model that has one
   updated?: { key: tf.Tensor; value: tf.Tensor }; // set by the layer: the cache with the new positions in it
 }
 

@@ -16,7 +16,7 @@ export interface Position {
   embed?(positions: Positions): tf.Tensor;
   /** Queries or keys [B, H, T, D] at `positions` -> turned, the same shape. */
   turn?(x: tf.Tensor, positions: Positions): tf.Tensor;
-  /** How far back a key is, float [T, S] (negative: not there, or later) -> what is added to its score, [H, T, S]. */
+  /** How far back a key is, float [T, S] (negative: later, or not there) -> what is added to its score, [H, T, S]. */
   bias?(distance: tf.Tensor): tf.Tensor;
 }
 
@@ -104,14 +104,17 @@ function angles(positions: Positions, C: number, theta: number): tf.Tensor {
 /** Attention with linear biases (Press et al. 2022): a head's score falls by its slope with each position back. */
 export class Alibi implements Position {
   readonly #H: number;
+  readonly #causal: boolean;
 
-  constructor(_: Scope, { n_head }: PositionConfig) {
+  constructor(_: Scope, { n_head }: PositionConfig, causal = true) {
     this.#H = n_head;
+    this.#causal = causal;
   }
 
   bias(distance: tf.Tensor): tf.Tensor {
     const slopes = tf.tensor(alibiSlopes(this.#H), [this.#H, 1, 1]);
-    return tf.mul(slopes, tf.neg(tf.expandDims(distance, 0)));
+    const far = this.#causal ? distance : tf.abs(distance); // either way
+    return tf.mul(slopes, tf.neg(tf.expandDims(far, 0)));
   }
 }
 
@@ -130,15 +133,18 @@ export function alibiSlopes(H: number): number[] {
 export class Relative implements Position {
   readonly table: Parameter; // [buckets, H]
   readonly #most: number;
+  readonly #causal: boolean;
 
-  constructor(scope: Scope, { n_head, relative_buckets, relative_max_distance }: PositionConfig) {
+  constructor(scope: Scope, { n_head, relative_buckets, relative_max_distance }: PositionConfig, causal = true) {
+    this.#causal = causal;
     this.table = scope.at("relative").parameter("weight", [relative_buckets, n_head], { normal: 0.02 });
     this.#most = relative_max_distance;
   }
 
   bias(distance: tf.Tensor): tf.Tensor {
     const [T, S] = distance.shape as [number, number];
-    const bias = embedding(this.table.value, tf.reshape(bucketOf(distance, this.table.shape[0]!, this.#most), [T * S])); // [T * S, H]
+    const buckets = (this.#causal ? bucketOf : bucketBothWays)(distance, this.table.shape[0]!, this.#most);
+    const bias = embedding(this.table.value, tf.reshape(buckets, [T * S])); // [T * S, H]
     return tf.reshape(tf.transpose(bias), [-1, T, S]);
   }
 }
@@ -153,10 +159,18 @@ export function bucketOf(distance: tf.Tensor, buckets: number, most: number): tf
   return tf.cast(tf.where(tf.less(d, near), d, far), "int32");
 }
 
+/** The same both ways: the first half of the buckets is for keys before, the second for those after. */
+function bucketBothWays(distance: tf.Tensor, buckets: number, most: number): tf.Tensor {
+  const half = Math.floor(buckets / 2);
+  const after = tf.mul(tf.cast(tf.less(distance, 0), "int32"), tf.scalar(half, "int32"));
+  return tf.add(bucketOf(tf.abs(distance), half, most), after);
+}
+
 /** None at all: a causal model can tell positions apart by how much there is to see (Haviv et al. 2022). */
 class None implements Position {}
 
-export const positions: Record<string, new (scope: Scope, config: PositionConfig) => Position> = {
+/** A class for each value of `pos`; `causal` says whether keys come only from before. */
+export const positions: Record<string, new (scope: Scope, config: PositionConfig, causal?: boolean) => Position> = {
   learned: Learned,
   sinusoidal: Sinusoidal,
   rotary: Rotary,

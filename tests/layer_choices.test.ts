@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
 import { findConflict } from "../config/rules.ts";
+import type { InputName } from "../data/objective.ts";
 import { createCachedDecoder } from "../decoding/cached_decoder.ts";
 import { createPlainDecoder } from "../decoding/plain_decoder.ts";
 import { saveCheckpoint } from "../engine/checkpoint.ts";
@@ -25,9 +26,21 @@ import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, sha
 
 /** Our keys of a fixture's settings; undefined where there is one that we don't have. */
 function configOf(name: string): GPTConfig | undefined {
-  const { architecture, stride, parallel_norms, ...config } = layerIndex[name]!.config;
-  if (architecture !== "decoder" || parallel_norms !== undefined || config.ffn === "moe") return undefined;
+  const { stride, parallel_norms, ...config } = layerIndex[name]!.config;
+  if (parallel_norms !== undefined || config.ffn === "moe") return undefined;
   return { dropout: 0, ...config, ...(stride !== undefined && { attn_stride: stride }) } as unknown as GPTConfig;
+}
+
+/** A fixture's integers as a batch; targets that aren't masked count as -1. */
+function batchOf(integers: ReturnType<typeof layerFixture>["integers"]) {
+  const masked = integers.get("masked")?.data;
+  const y = integers.get("targets")!;
+  const given = { x: integers.get("x")!, y: { ...y, data: y.data.map((id, i) => (masked?.[i] === 0 ? -1 : id)) } };
+  const source = { source: integers.get("source"), source_length: integers.get("source_length") };
+  const all = Object.entries({ ...given, ...source }).filter(([, value]) => value !== undefined);
+  const of = <T>(pick: (value: { shape: readonly number[]; data: Int32Array }) => T) =>
+    Object.fromEntries(all.map(([name, value]) => [name, pick(value!)])) as Record<InputName, T>;
+  return { inputs: of(({ shape }) => ({ shape: [...shape], dtype: "int32" as const })), data: of(({ data }) => data) };
 }
 
 const fixtures = Object.keys(layerIndex).filter((name) => layerIndex[name]!.kind === "model" && configOf(name));
@@ -42,22 +55,20 @@ for (const name of fixtures) {
       assert.deepEqual(shape, weights.get(name)!.shape, name);
       data.set(weights.get(name)!.data);
     }
-    const [x, y] = [integers.get("x")!, integers.get("targets")!];
-    const [B, T] = x.shape as [number, number];
-    const spec = { shape: [B, T], dtype: "int32" } as const;
+    const { inputs, data } = batchOf(integers);
     for (const engine of [compiled, eager]) {
-      const logits = await engine.program(({ x }) => model.logits(x), {
+      const logits = await engine.program(({ x, ...source }) => model.logits(x, source), {
         variables: model.parameters,
-        inputs: { x: spec },
+        inputs,
       });
-      assertClose(await logits.run({ x: x.data }), tensors.get("logits")!.data, { atol: 1e-4, label: "logits" });
+      assertClose(await logits.run(data), tensors.get("logits")!.data, { atol: 1e-4, label: "logits" });
       await logits.dispose();
-      const loss = await engine.program(({ x, y }) => model.loss(x, y), {
+      const loss = await engine.program(({ x, y, ...source }) => model.loss(x, y, undefined, source), {
         variables: model.parameters,
-        inputs: { x: spec, y: spec },
+        inputs,
         gradients: true,
       });
-      const value = await loss.run({ x: x.data, y: y.data });
+      const value = await loss.run(data);
       assertClose(value, tensors.get("loss")!.data, { atol: 1e-5, label: "loss" });
       for (const { name, grad } of model.parameters) {
         assertClose(grad!, tensors.get(`grads/${name}`)!.data, { atol: 1e-4, rtol: 1e-3, label: name });
@@ -75,6 +86,17 @@ const CHOICES: Partial<GPTConfig>[] = [
   { pos: "sinusoidal", norm_position: "post", ffn: "relu2", window: 4, attn_global: 1, attn_stride: 3 },
   { pos: "none", n_embd: 16, n_kv_head: 1, window: 5, logit_softcap: 4, ffn: "geglu_tanh", tie_weights: false },
   { ffn: "moe", n_expert: 4, n_hidden: 12, n_shared_hidden: 8, dropout: 0.1 },
+  { architecture: "encoder", pos: "alibi", n_kv_head: 1, window: 3, attn_global: 2, dropout: 0.1 },
+  { architecture: "encoder_decoder", dropout: 0.1, norm_position: "sandwich" },
+  {
+    architecture: "encoder_decoder",
+    pos: "rotary",
+    n_kv_head: 1,
+    ffn: "moe",
+    n_expert: 4,
+    norm: "rmsnorm",
+    bias: false,
+  },
 ];
 for (const choice of CHOICES) {
   const config = { block_size: 14, ...choice };
@@ -95,6 +117,7 @@ for (const choice of CHOICES) {
       assertClose(grads[1]![i]!, grads[0]![i]!, { atol: 2e-5, rtol: 1e-4, label: name });
     });
 
+    if (choice.architecture === "encoder") return; // it writes no text
     const decoder = await createCachedDecoder(compiled, model);
     const plain = createPlainDecoder(model);
     const compare = (a: Float32Array, b: Float32Array, at: number) =>

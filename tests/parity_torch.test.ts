@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import test, { type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import type { Batch } from "../data/objective.ts";
 import { AdamW } from "../engine/optimizer.ts";
 import type { Engine } from "../engine/program.ts";
 import { SafetensorsFile } from "../engine/safetensors.ts";
@@ -61,7 +62,8 @@ function openCase(t: TestContext, name: string) {
     return data;
   };
   const [x, y] = [tokens("x"), tokens("y")];
-  const batch = (i: number) => ({ x: x.slice(i * B * T, (i + 1) * B * T), y: y.slice(i * B * T, (i + 1) * B * T) });
+  const rows = (ids: Int32Array, i: number) => ids.slice(i * B * T, (i + 1) * B * T);
+  const batch = (i: number) => ({ x: rows(x, i), y: rows(y, i) }) as Batch;
   return { recording, model, floats, batch };
 }
 

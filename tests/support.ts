@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 
 import * as tf from "@tensorflow/tfjs";
 
+import { type Batch, createObjective } from "../data/objective.ts";
 import type { Inputs, Shape } from "../engine/graph.ts";
 import { createEngine, type Engine, type MaskSource, type RunOptions, type Variable } from "../engine/program.ts";
 import { fillNormal, keyOf, uniform } from "../engine/rng.ts";
@@ -206,17 +207,18 @@ export function shaken(changes: Partial<GPTConfig>): GPT {
 }
 
 /** Tokens and targets for a model. */
-export function randomBatch(model: GPT, B: number, name = "batch"): { x: Int32Array; y: Int32Array } {
-  const { block_size: T, vocab_size: V } = model.config;
-  return { x: randomInts(`${name} x`, [B, T], 0, V), y: randomInts(`${name} y`, [B, T], 0, V) };
+export function randomBatch(model: GPT, B: number, name = "batch"): Batch {
+  const { block_size: T, vocab_size: V, architecture } = model.config;
+  const ids = (name_: string, least = 0) => randomInts(`${name} ${name_}`, [B, T], least, V);
+  const batch = { x: ids("x"), y: ids("y", architecture === "decoder" ? 0 : -1) }; // -1: doesn't count
+  if (!model.encoder) return batch as Batch;
+  return { ...batch, source: ids("source"), source_length: randomInts(`${name} length`, [B], 1, T + 1) };
 }
 
 /** The model's loss with its gradients, as train.ts makes it. */
 export function lossProgram(engine: Engine, model: GPT, B: number) {
-  const tokens = { shape: [B, model.config.block_size], dtype: "int32" } as const;
-  return engine.program(({ x, y }, mask) => model.loss(x, y, mask), {
-    variables: model.parameters,
-    inputs: { x: tokens, y: tokens },
-    gradients: true,
-  });
+  const { architecture, block_size: T, vocab_size } = model.config;
+  const { inputs } = createObjective(architecture, { B, T, vocab_size, mask_fraction: 0.5, pairs: undefined });
+  const spec = { variables: model.parameters, inputs, gradients: true };
+  return engine.program(({ x, y, ...source }, mask) => model.loss(x, y, mask, source), spec);
 }

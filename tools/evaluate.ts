@@ -19,7 +19,7 @@ import { describe, evaluate, modelLosses } from "../decoding/evaluate.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import { createEngine } from "../engine/program.ts";
-import { type OpenedModel, openModel } from "../formats/pretrained.ts";
+import { checkArchitecture, type OpenedModel, openModel } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
 import { runName, stamp } from "../monitor/file_names.ts";
 import { startProgress } from "../monitor/progress.ts";
@@ -65,6 +65,7 @@ await main(async () => {
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
   const { source, metadata, tensors } = opened;
   if (!opened.tokenizerMeta) throw new UserError(`${source} doesn't say what its tokens mean`);
+  checkArchitecture(opened, "tools/evaluate.ts", "decoder");
   const tokenizer = await createTokenizer(opened.tokenizerMeta, source);
   const model = new GPT(opened.modelArgs);
   const { dataset, what, ids, text } = config.evaluate

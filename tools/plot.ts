@@ -117,8 +117,9 @@ function lowest({ name, history }: NamedRun): { label: string; mean: number } {
 async function attention({ out_dir, start, layer }: Config): Promise<[name: string, svg: string][]> {
   const [folder] = out_dir;
   if (out_dir.length > 1) throw new UserError(`attention is of one model; name one --out_dir, not ${out_dir.length}`);
-  const { openModel } = await import("../formats/pretrained.ts");
+  const { checkArchitecture, openModel } = await import("../formats/pretrained.ts");
   const opened = await openModel("resume", folder!);
+  checkArchitecture(opened, "an attention map", "decoder", "encoder");
   const { n_layer, block_size } = opened.modelArgs;
   if (!Number.isInteger(layer) || layer < 0 || layer >= n_layer) {
     throw new UserError(`--layer must be an integer from 0 to ${n_layer - 1} (the model in ${folder}), got ${layer}`);

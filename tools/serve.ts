@@ -13,7 +13,7 @@ import { configure } from "../configurator.ts";
 import { createTokenizer } from "../data/tokenizer.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import { writeOnnx } from "../formats/onnx.ts";
-import { openModel } from "../formats/pretrained.ts";
+import { checkArchitecture, openModel } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
 import { listen, openInBrowser } from "./page_server.ts";
 import { createModelServer, type ModelInfo } from "./serve/server.ts";
@@ -38,6 +38,7 @@ await main(async () => {
   // 2) the model as ONNX, and what its tokens mean
   const opened = await openModel(config.init_from, config.out_dir);
   const { source, tokenizerMeta: meta } = opened;
+  checkArchitecture(opened, "the page", "decoder");
   if (!meta) throw new UserError(`${source} doesn't say what its tokens mean`);
   const tokenizer = await createTokenizer(meta, source);
   const model = new GPT(opened.modelArgs);

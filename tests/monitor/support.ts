@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 
+import type { Batch } from "../../data/objective.ts";
 import { createEngine } from "../../engine/program.ts";
 import { fillNormal, keyOf } from "../../engine/rng.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
@@ -68,7 +69,7 @@ export async function fakeRun(
     startIter: 0,
     resumed: false,
     learningRateScale: 1,
-    validationBatch: () => ({ x, y: x }),
+    validationBatch: () => ({ x, y: x }) as Batch,
     log: (line) => asked.lines.push(line),
     stop: (why) => asked.stops.push(why),
     rollBack(why) {

@@ -112,7 +112,7 @@ for (const name of ["mixtral", "moe_shared"]) {
       assertClose(await logits.run(batch), expected("logits"), { atol: 1e-4, label: "logits" });
       const losses = await engine.program(({ x }, mask) => {
         const routers: tf.Tensor[] = [];
-        model.forward(x, mask, routers);
+        model.forward(x, undefined, mask, routers);
         const { balance, z } = routerLosses(routers, model.config.n_expert_active);
         return tf.stack([balance, z]);
       }, options);

@@ -1,0 +1,69 @@
+// A decoder's attention to a source that an encoder has read (Vaswani et al. 2017, section 3.2.3): queries come from the text,
+// keys and values from the source. It has the model's heads of keys; windows, caps and positions are self-attention's.
+
+import * as tf from "@tensorflow/tfjs";
+
+import type { Context, Memory } from "./context.ts";
+import { dropout } from "./dropout.ts";
+import { ALL, generalAttention } from "./general_attention.ts";
+import { Linear, type Scope } from "./module.ts";
+
+export interface CrossAttentionConfig {
+  n_embd: number;
+  n_head: number;
+  n_kv_head: number; // heads of keys and values; 0 for n_head
+  bias: boolean;
+  dropout: number;
+}
+
+/** A source's keys and values for one layer, each [B, K, S, D], and where it has ended, as in Memory. */
+export interface MemoryKeys {
+  key: tf.Tensor;
+  value: tf.Tensor;
+  hides: tf.Tensor;
+}
+
+export class CrossAttention {
+  readonly cQ: Linear; // [C, H D]
+  readonly cKv: Linear; // [C, 2 K D]: keys of all heads, then values
+  readonly cProj: Linear;
+  readonly #config: CrossAttentionConfig;
+
+  constructor(scope: Scope, config: CrossAttentionConfig, deviation: number) {
+    const { n_embd: C, n_head: H, n_kv_head, bias } = config;
+    this.#config = config;
+    this.cQ = new Linear(scope.at("c_q"), C, C, bias);
+    this.cKv = new Linear(scope.at("c_kv"), C, (2 * (n_kv_head || H) * C) / H, bias);
+    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, deviation);
+  }
+
+  /** x [B, T, C] -> what the context's memory (or the keys of it in its cache) has for each position [B, T, C] */
+  forward(x: tf.Tensor, { mask, memory, cache }: Context): tf.Tensor {
+    const { n_head: H, dropout: rate } = this.#config;
+    const { key, value, hides } = cache?.memory ?? this.keys(memory!);
+    const result = generalAttention(heads(this.cQ.forward(x), H), key, value, ALL, rate, mask, cache && x.shape[1]!, {
+      hides,
+    });
+    const [B, T, C] = x.shape as [number, number, number];
+    return dropout(this.cProj.forward(tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, C])), rate, mask);
+  }
+
+  /** A source's keys and values: the same for all that is written after it. */
+  keys({ x, hides }: Memory): MemoryKeys {
+    const [key, value] = tf.split(this.cKv.forward(x), 2, 2) as [tf.Tensor, tf.Tensor];
+    const K = this.#config.n_kv_head || this.#config.n_head;
+    return { key: heads(key, K), value: heads(value, K), hides };
+  }
+}
+
+/** [B, T, H D] -> [B, H, T, D] */
+function heads(x: tf.Tensor, H: number): tf.Tensor {
+  const [B, T, C] = x.shape as [number, number, number];
+  return tf.transpose(tf.reshape(x, [B, T, H, C / H]), [0, 2, 1, 3]);
+}
+
+/** How many of S positions are text, int32 [B] -> 1 behind them, 0 before: float32 [B, S] */
+export function sourceEnds(length: tf.Tensor, S: number): tf.Tensor {
+  const places = tf.range(0, S, 1, "int32");
+  return tf.cast(tf.greaterEqual(tf.reshape(places, [1, S]), tf.reshape(length, [-1, 1])), "float32");
+}
