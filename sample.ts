@@ -81,10 +81,11 @@ await main(async () => {
     throw new UserError(`${opened.source}: its tokenizer has ${sizes}; it belongs to another model`);
   }
   const isEncoder = model.config.architecture === "encoder";
-  const goesOn = !isEncoder && !opened.tokenizerMeta.pairs; // else what is written stands for itself
+  const { pairs } = opened.tokenizerMeta;
+  const goesOn = !isEncoder && !pairs; // else what is written stands for itself
   const encodePrompt = (prompt: string) => {
     const ids = isEncoder ? encodeMasked(prompt, tokenizer) : tokenizer.encode(prompt, { special: true }); // "<|endoftext|>" is the token, as in nanoGPT
-    if (!goesOn) checkPromptFits(ids, model.config);
+    if (!goesOn) checkPromptFits(ids, model.config, pairs);
     if (ids.length === 0) throw new UserError("--start is empty; give at least one character to go on from");
     return ids;
   };
@@ -124,7 +125,7 @@ await main(async () => {
 
   // 3) samples, side by side as many as memory allows
   const frozen = config.compile ? weights : undefined;
-  const continueTexts = await createContinuer(engine, model, tokenizer, { frozen, pairs: opened.tokenizerMeta.pairs });
+  const continueTexts = await createContinuer(engine, model, tokenizer, { frozen, pairs });
   opened.close();
   const drawn = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
   async function answer(prompt: string, count: number, separator?: string, interrupted = () => false) {

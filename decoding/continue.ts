@@ -54,8 +54,15 @@ export async function createContinuer(
   );
 }
 
-/** @throws UserError where a prompt that a model must see whole is too long, or has nothing for an encoder to guess */
-export function checkPromptFits(ids: readonly number[], { architecture, block_size }: GPTConfig): void {
+/** @throws UserError where a prompt that a model must see whole is too long, is no source, or has nothing for an encoder to guess */
+export function checkPromptFits(
+  ids: readonly number[],
+  { architecture, block_size }: GPTConfig,
+  pairs: Pairs | undefined,
+): void {
+  if (pairs && ids.includes(pairs.end)) {
+    throw new UserError("the model writes what belongs to a source; give one in --start, on one line");
+  }
   if (ids.length > block_size) {
     throw new UserError(`--start has ${ids.length} tokens, and the model reads ${block_size} at most; shorten it`);
   }

@@ -1,0 +1,40 @@
+// Pairs of texts for --architecture=encoder_decoder: writes train.bin, val.bin and meta.json beside this file (or into --out).
+//   tsx data/pairs/prepare.ts [--input=pairs.tsv] [--length=N] [--out=DIR]
+// --input has a pair a line, "source<TAB>target". Without it the words of Shakespeare, to be written backwards.
+
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { configure } from "../../configurator.ts";
+import { main, UserError } from "../../engine/errors.ts";
+import { readOrFetch } from "../fetch_text.ts";
+import { parsePairs, preparePairs, reversedWords } from "../sequence_pairs.ts";
+import { MOBY_DICK, TINY_SHAKESPEARE } from "../tiny_shakespeare.ts";
+import { describe } from "../write_dataset.ts";
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+const defaults = {
+  input: "", // a file of your own, in UTF-8: a source, a tab and a target on each line
+  length: 0, // characters of a source or target, with one for its end; longer pairs are left out. 0 for the longest's
+  out: "", // the folder to write into; this one if empty
+};
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults, { usage: "Make a dataset of pairs of texts." });
+  const { input, length } = config;
+  if (!Number.isInteger(length) || length < 0 || length === 1) {
+    throw new UserError(`length must be 0 or an integer of at least 2, got ${length}`);
+  }
+  const saved = join(here, "..", "shakespeare_char", "input.txt"); // if that dataset's script was here
+  const text = await readOrFetch({ input, saved, original: TINY_SHAKESPEARE, standIn: MOBY_DICK });
+  const all = input ? parsePairs(text.text, input) : reversedWords(text.text);
+  const { meta, left } = preparePairs(all, text, { directory: config.out || here, length });
+  console.log(describe(meta));
+  console.log(
+    `pairs:      ${all.length - left} of 2 times ${meta.pairs!.length} tokens${left ? `; ${left} longer ones left out` : ""}`,
+  );
+  console.log(
+    `train with: tsx train.ts config/train_pairs.ts${config.out ? ` --dataset=${config.out}` : ""} --block_size=${meta.pairs!.length}`,
+  );
+});
