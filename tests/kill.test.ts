@@ -2,39 +2,31 @@
 // at least as new as the last that was announced, and in the end the weights are those of a run that nobody killed.
 
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
 import { loadCheckpoint } from "../engine/checkpoint.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import { readHistory } from "../monitor/metrics_file.ts";
-import { flags, launch, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { launch } from "./scripts.ts";
+import { tinyRuns } from "./tiny_runs.ts";
 
 const KILLS = 20;
-const FOLDER = temporaryFolder();
 
 // 0.4M weights: a step takes some 5 ms and a checkpoint of 5 MB some 30, so most moments are within a save
-const SETTINGS = {
-  dataset: tinyDataset(FOLDER),
-  n_layer: 2,
-  n_head: 2,
+const { outDir, args, train, stateOf } = tinyRuns({
   n_embd: 128,
-  block_size: 16,
-  batch_size: 4,
   gradient_accumulation_steps: 1,
   dropout: 0.1,
   learning_rate: 1e-3,
   decay_lr: false,
   eval_iters: 1,
   threads: 2,
-};
-const args = (out: string, more: Record<string, string | number>) =>
-  flags({ ...SETTINGS, out_dir: join(FOLDER, out), ...more });
+});
 
 /** What is left of a checkpoint whose parts are there; weights and ckpt.json with their temporary names apart. */
 function inspect(out: string): { iterNum: number; weights: number; temporary: number } {
-  const directory = join(FOLDER, out);
+  const directory = outDir(out);
   const names = existsSync(directory) ? readdirSync(directory) : [];
   const weights = names.filter((name) => name.startsWith("weights-")).length;
   const temporary = names.filter((name) => name.startsWith("ckpt.json.")).length;
@@ -66,7 +58,7 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
     const { iterNum, weights, temporary } = inspect("killed");
     assert.ok(iterNum >= (announced.at(-1) ?? previous), `kill ${kill}: ${iterNum} after ${announced.at(-1)}`);
     assert.ok(iterNum >= previous);
-    assert.ok(weights <= 2 && temporary <= 1, `kill ${kill} left ${readdirSync(join(FOLDER, "killed"))}`);
+    assert.ok(weights <= 2 && temporary <= 1, `kill ${kill} left ${readdirSync(outDir("killed"))}`);
     if (weights > 1 || temporary > 0) found.strays++;
     if (iterNum > previous) found.progress++;
     previous = iterNum;
@@ -78,23 +70,16 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
   // 3) to the end; the other run never saves but there
   const last = previous + 5;
   await Promise.all([
-    succeed("train.ts", args("killed", { max_iters: last, eval_interval: 1, init_from: "resume" })),
-    succeed("train.ts", args("calm", { max_iters: last, eval_interval: last })),
+    train("killed", { max_iters: last, eval_interval: 1, init_from: "resume" }),
+    train("calm", { max_iters: last, eval_interval: last }),
   ]);
-  const steps = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
-  const states = ["killed", "calm"].map((out) => {
-    const { metadata, tensors } = loadCheckpoint(join(FOLDER, out));
-    tensors.close();
+  const steps = Array.from({ length: last + 1 }, (_, i) => i);
+  for (const out of ["killed", "calm"]) {
+    const { metadata } = stateOf(out);
     assert.equal(metadata.iter_num, last);
     assert.equal(metadata.optimizer_steps, last);
-    assert.deepEqual(readdirSync(join(FOLDER, out)).sort(), [
-      "ckpt.json",
-      "logs",
-      "metrics.jsonl",
-      metadata.weights.file,
-    ]);
-    assert.deepEqual(readHistory(join(FOLDER, out)).series.get("loss")!.iters, steps(0, last));
-    return readFileSync(tensors.path);
-  });
-  assert.ok(states[0]!.equals(states[1]!), "other weights than without the kills");
+    assert.deepEqual(readdirSync(outDir(out)).sort(), ["ckpt.json", "logs", "metrics.jsonl", metadata.weights.file]);
+    assert.deepEqual(readHistory(outDir(out)).series.get("loss")!.iters, steps);
+  }
+  assert.ok(stateOf("killed").weights.equals(stateOf("calm").weights), "other weights than without the kills");
 });

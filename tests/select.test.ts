@@ -36,7 +36,13 @@ test("every test file is in exactly one suite, and every suite has some", () => 
 test("suites: what a run costs; what starts programs, by its imports; the rest", () => {
   const known = {
     unit: ["tests/nn/linear.test.ts", "tests/engine/lower.test.ts", "tests/select.test.ts"], // takes a folder from scripts.ts
-    integration: ["quick_test.ts", "test_integration.ts", "tests/train.test.ts", "tests/export_python.test.ts"],
+    integration: [
+      "quick_test.ts",
+      "test_integration.ts",
+      "tests/train.test.ts",
+      "tests/train_grad_checkpoint.test.ts",
+      "tests/export_python.test.ts",
+    ],
     performance: ["tests/nn/attention_cost.test.ts", "tests/bench/bench.test.ts"],
   };
   for (const suite of SUITES) {

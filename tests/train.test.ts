@@ -16,49 +16,20 @@ import {
 import { join } from "node:path";
 import { before, test } from "node:test";
 
-import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
-import {
-  assertRefused,
-  contentsOf,
-  type Ended,
-  flags,
-  launch,
-  launchCommand,
-  ROOT,
-  run,
-  succeed,
-  TSX,
-  temporaryFolder,
-  tinyDataset,
-} from "./scripts.ts";
+import { loadCheckpoint } from "../engine/checkpoint.ts";
+import { assertRefused, contentsOf, type Ended, flags, launch, launchCommand, ROOT, run, TSX } from "./scripts.ts";
+import { tinyRuns } from "./tiny_runs.ts";
 
-const FOLDER = temporaryFolder();
-const DATASET = tinyDataset(FOLDER);
-
-/** A run of a second, with all that could make a resumed run another one: dropout, accumulation, a schedule. */
-const TINY = {
-  dataset: DATASET,
-  n_layer: 2,
-  n_head: 2,
-  n_embd: 32,
-  block_size: 16,
-  batch_size: 4,
-  gradient_accumulation_steps: 2,
-  dropout: 0.2,
-  learning_rate: 1e-2,
+/** With all that could make a resumed run another one: dropout, accumulation, a schedule. */
+const runs = tinyRuns({
   warmup_iters: 5,
   lr_decay_iters: 20,
   min_lr: 1e-3,
   max_iters: 20,
   eval_interval: 10,
-  eval_iters: 2,
-  threads: 1,
-};
-type Changes = Record<string, string | number | boolean>;
-
-const outDir = (name: string) => join(FOLDER, name);
-const tiny = (name: string, changes: Changes = {}) => flags({ ...TINY, out_dir: outDir(name), ...changes });
-const train = (name: string, changes: Changes = {}) => succeed("train.ts", tiny(name, changes), { cwd: FOLDER });
+});
+const { folder: FOLDER, settings: TINY, outDir, args: tiny, train, stateOf, assertSameState, tensorOf } = runs;
+const DATASET = TINY.dataset;
 
 /** The printed loss of each step, and of each evaluation. */
 function lossesOf(stdout: string): Map<string, string> {
@@ -67,34 +38,10 @@ function lossesOf(stdout: string): Map<string, string> {
   );
 }
 
-/** All that a checkpoint says about the state of a run: not its settings, of which a resumed run has others. */
-function stateOf(name: string): { bytes: Buffer; metadata: Omit<Metadata, "config"> } {
-  const { metadata, tensors } = loadCheckpoint(outDir(name));
-  const bytes = readFileSync(tensors.path);
-  tensors.close();
-  const { config: _, ...rest } = metadata;
-  return { bytes, metadata: rest };
-}
-
 /** The checkpoint's files: not the log and the metrics, which every run adds to. */
 function checkpointIn(name: string): Record<string, string> {
   const files = Object.entries(contentsOf(outDir(name)));
   return Object.fromEntries(files.filter(([path]) => /(ckpt\.json|\.safetensors|\.tmp)$/.test(path)));
-}
-
-function assertSameState(a: string, b: string): void {
-  const [one, other] = [stateOf(a), stateOf(b)];
-  assert.deepEqual(one.metadata, other.metadata);
-  assert.ok(one.bytes.equals(other.bytes), `${a} and ${b} have other weights`);
-}
-
-function tensorOf(name: string, tensor: string): Float32Array {
-  const { tensors } = loadCheckpoint(outDir(name));
-  const { shape } = tensors.entries.get(tensor)!;
-  const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
-  tensors.read(tensor, shape, data);
-  tensors.close();
-  return data;
 }
 
 // ---- the same run ----
@@ -127,9 +74,9 @@ test("20 steps are 10 steps, resumed, and 10 more: every bit, with 1 and with 2 
 
 test("another seed, and no dropout, are other runs", async () => {
   await Promise.all([train("seed", { seed: 1338 }), train("dry", { dropout: 0 })]);
-  const whole = stateOf("whole1").bytes;
-  assert.ok(!stateOf("seed").bytes.equals(whole));
-  assert.ok(!stateOf("dry").bytes.equals(whole));
+  const whole = stateOf("whole1").weights;
+  assert.ok(!stateOf("seed").weights.equals(whole));
+  assert.ok(!stateOf("dry").weights.equals(whole));
 });
 
 test("init_from another run takes its weights, crops the block, and starts the optimizer anew", async () => {

@@ -2,8 +2,7 @@
 // average is what is sampled, and settings that contradict each other are one line.
 
 import assert from "node:assert/strict";
-import { cpSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync } from "node:fs";
 import { test } from "node:test";
 
 import { findConflict, OPTIMIZERS, SCHEDULES } from "../config/rules.ts";
@@ -11,47 +10,18 @@ import { loadCheckpoint } from "../engine/checkpoint.ts";
 import { openModel } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
 import { readHistory } from "../monitor/metrics_file.ts";
-import { assertRefused, flags, run, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { assertRefused, flags, run, succeed } from "./scripts.ts";
 import { assertClose } from "./support.ts";
+import { type Changes, tinyRuns } from "./tiny_runs.ts";
 
-const FOLDER = temporaryFolder();
-const TINY = {
-  dataset: tinyDataset(FOLDER),
-  n_layer: 2,
-  n_head: 2,
-  n_embd: 32,
-  block_size: 16,
-  batch_size: 4,
-  gradient_accumulation_steps: 2,
-  dropout: 0.2,
-  learning_rate: 1e-2,
+const runs = tinyRuns({
   warmup_iters: 3,
   lr_decay_iters: 12,
   min_lr: 1e-3,
   max_iters: 12,
   eval_interval: 6,
-  eval_iters: 2,
-  threads: 1,
-};
-type Changes = Record<string, string | number | boolean>;
-
-const outDir = (name: string) => join(FOLDER, name);
-const tiny = (name: string, changes: Changes = {}) => flags({ ...TINY, out_dir: outDir(name), ...changes });
-const train = (name: string, changes: Changes = {}) => succeed("train.ts", tiny(name, changes), { cwd: FOLDER });
-
-function stateOf(name: string) {
-  const { metadata, tensors } = loadCheckpoint(outDir(name));
-  const bytes = readFileSync(tensors.path);
-  tensors.close();
-  const { config: _, ...rest } = metadata;
-  return { bytes, metadata: rest, names: [...tensors.entries.keys()] };
-}
-
-function assertSameState(a: string, b: string): void {
-  const [one, other] = [stateOf(a), stateOf(b)];
-  assert.deepEqual(one.metadata, other.metadata);
-  assert.ok(one.bytes.equals(other.bytes), `${a} and ${b} have other weights`);
-}
+});
+const { folder: FOLDER, settings: TINY, outDir, args: tiny, train, stateOf, assertSameState, tensorOf } = runs;
 
 // each with another schedule and, but for one, with an average
 const RUNS: Record<string, Changes> = {
@@ -140,13 +110,7 @@ test("a resumed run can begin an average, and end it", async () => {
   assert.match(ended, /^the checkpoint's average of the weights ends here/m);
   assert.equal(stateOf("later").metadata.ema_steps, undefined);
   await train("adafactor_whole", { ...changes, max_iters: 24 });
-  const weights = (name: string) => {
-    const { tensors } = loadCheckpoint(outDir(name));
-    const data = new Float32Array(tensors.entries.get("transformer.wpe.weight")!.shape.reduce((a, b) => a * b));
-    tensors.read("transformer.wpe.weight", [TINY.block_size, TINY.n_embd], data);
-    tensors.close();
-    return data;
-  };
+  const weights = (name: string) => tensorOf(name, "transformer.wpe.weight");
   assert.deepEqual(weights("later"), weights("adafactor_whole")); // the run itself never sees an average
 });
 

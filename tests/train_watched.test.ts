@@ -7,32 +7,12 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
 
-import { loadCheckpoint } from "../engine/checkpoint.ts";
 import { readHistory } from "../monitor/metrics_file.ts";
-import { assertRefused, flags, launch, ROOT, run, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { assertRefused, launch, ROOT, run, succeed } from "./scripts.ts";
+import { type Changes, tinyRuns } from "./tiny_runs.ts";
 
-const FOLDER = temporaryFolder();
-const TINY = {
-  dataset: tinyDataset(FOLDER),
-  n_layer: 2,
-  n_head: 2,
-  n_embd: 32,
-  block_size: 16,
-  batch_size: 4,
-  gradient_accumulation_steps: 2,
-  dropout: 0.2,
-  learning_rate: 1e-2,
-  decay_lr: false,
-  max_iters: 20,
-  eval_interval: 5,
-  eval_iters: 2,
-  threads: 1,
-};
-type Changes = Record<string, string | number | boolean>;
-
-const outDir = (name: string) => join(FOLDER, name);
-const tiny = (name: string, changes: Changes = {}) => flags({ ...TINY, out_dir: outDir(name), ...changes });
-const train = (name: string, changes?: Changes) => succeed("train.ts", tiny(name, changes), { cwd: FOLDER });
+const runs = tinyRuns({ decay_lr: false, max_iters: 20, eval_interval: 5 });
+const { folder: FOLDER, outDir, args: tiny, train, stateOf } = runs;
 
 function callbackFile(name: string, text: string): string {
   const path = join(FOLDER, name);
@@ -40,12 +20,8 @@ function callbackFile(name: string, text: string): string {
   return path;
 }
 
-function stateOf(name: string): { iter: number; weights: Buffer; scale: unknown } {
-  const { metadata, tensors } = loadCheckpoint(outDir(name));
-  tensors.close();
-  const { scale } = metadata.callbacks!.stability as { scale: number };
-  return { iter: metadata.iter_num, weights: readFileSync(tensors.path), scale };
-}
+const iterOf = (name: string) => stateOf(name).metadata.iter_num;
+const scaleOf = (name: string) => (stateOf(name).metadata.callbacks!.stability as { scale: number }).scale;
 
 before(() => train("plain"));
 
@@ -122,7 +98,7 @@ test("a callback that throws ends the run with a line that names it; the checkpo
   );
   const ended = await run("train.ts", tiny("throws", { callbacks: file }), { cwd: FOLDER });
   assertRefused(ended, /callback throws\.ts failed in onStep at step 7: seven is enough/);
-  assert.equal(stateOf("throws").iter, 8);
+  assert.equal(iterOf("throws"), 8);
   assert.deepEqual(
     { reason: "failed", iter: 8 },
     (({ reason, iter }) => ({ reason, iter }))(readHistory(outDir("throws")).end!),
@@ -162,8 +138,8 @@ test("early_stop_patience ends a run that gets no better, with its last checkpoi
 test("lr_patience lowers the learning rate, and a resumed run keeps it low", async () => {
   const settings = { learning_rate: 0, min_lr: 0, lr_patience: 1, eval_iters: 1, always_save_checkpoint: true };
   await train("plateau", settings);
-  const { scale } = stateOf("plateau");
-  assert.ok(Number(scale) < 1);
+  const scale = scaleOf("plateau");
+  assert.ok(scale < 1);
   await train("plateau", { ...settings, lr_patience: 0, learning_rate: 1, init_from: "resume", max_iters: 21 });
   const history = readHistory(outDir("plateau"));
   assert.equal(history.series.get("lr")!.iters.at(-1), 21);
@@ -186,13 +162,12 @@ test("a loss that is no number: one line, exit code 1, and the weights of the ch
   );
   const ended = await run("train.ts", tiny("nan", { callbacks: spoil }), { cwd: FOLDER });
   assertRefused(ended, /callback stability failed in onStep at step 13: the loss is no number; lower --learning_rate/);
-  assert.equal(stateOf("nan").iter, 10);
+  assert.equal(iterOf("nan"), 10);
 
   // with rollback it goes back to step 10, and on from there at half the rate
   const stdout = await train("back", { callbacks: spoil, rollback: true });
   assert.match(stdout, /^step 13: the loss is no number: back to the checkpoint of step 10$/m);
-  const { iter, scale } = stateOf("back");
-  assert.deepEqual([iter, scale], [20, 0.5]);
+  assert.deepEqual([iterOf("back"), scaleOf("back")], [20, 0.5]);
   const history = readHistory(outDir("back"));
   const rates = history.series.get("lr")!;
   assert.deepEqual(

@@ -1,0 +1,61 @@
+// What the tests that train share: runs of train.ts of a second each, on made-up words in a folder of their own, and what
+// two of them left, compared to the bit.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { loadCheckpoint } from "../engine/checkpoint.ts";
+import { flags, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+
+export type Changes = Record<string, string | number | boolean>;
+
+const TINY = {
+  n_layer: 2,
+  n_head: 2,
+  n_embd: 32,
+  block_size: 16,
+  batch_size: 4,
+  gradient_accumulation_steps: 2,
+  dropout: 0.2,
+  learning_rate: 1e-2,
+  eval_iters: 2,
+  threads: 1,
+};
+
+/** A folder for runs with these settings; a run is its out_dir's name. */
+export function tinyRuns<T extends Changes>(changes: T) {
+  const folder = temporaryFolder();
+  const settings = { dataset: tinyDataset(folder), ...TINY, ...changes };
+  const outDir = (name: string) => join(folder, name);
+  const args = (name: string, more: Changes = {}) => flags({ ...settings, out_dir: outDir(name), ...more });
+
+  /** Train to the end; gives what was printed. */
+  const train = (name: string, more: Changes = {}) => succeed("train.ts", args(name, more), { cwd: folder });
+
+  /** All that a checkpoint says about the state of a run: not its settings, of which a resumed run has others. */
+  function stateOf(name: string) {
+    const { metadata, tensors } = loadCheckpoint(outDir(name));
+    const weights = readFileSync(tensors.path);
+    tensors.close();
+    const { config: _, ...rest } = metadata;
+    return { weights, metadata: rest, names: [...tensors.entries.keys()] };
+  }
+
+  function assertSameState(a: string, b: string): void {
+    const [one, other] = [stateOf(a), stateOf(b)];
+    assert.deepEqual(one.metadata, other.metadata);
+    assert.ok(one.weights.equals(other.weights), `${a} and ${b} have other weights`);
+  }
+
+  function tensorOf(name: string, tensor: string): Float32Array {
+    const { tensors } = loadCheckpoint(outDir(name));
+    const { shape } = tensors.entries.get(tensor)!;
+    const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+    tensors.read(tensor, shape, data);
+    tensors.close();
+    return data;
+  }
+
+  return { folder, settings, outDir, args, train, stateOf, assertSameState, tensorOf };
+}
