@@ -2,42 +2,30 @@
 // numbers are transformers' own is tested in parity_huggingface.test.ts and export_python.test.ts.
 
 import assert from "node:assert/strict";
-import { cpSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
 import { GPT2_META } from "../../data/meta.ts";
-import { type NamedTensor, openSafetensors } from "../../engine/safetensors.ts";
-import { openHuggingFace, writeHuggingFace } from "../../formats/huggingface.ts";
+import type { NamedTensor } from "../../engine/safetensors.ts";
+import { writeHuggingFace } from "../../formats/huggingface.ts";
 import { transpose } from "../../formats/weights.ts";
 import { userError } from "../data/support.ts";
-import { temporaryFolder } from "../scripts.ts";
 import { randomFloats } from "../support.ts";
-import { assertSameModel, editJson, fixture, modelOf, placedNames, shakenGPT, writeTensors } from "./support.ts";
-
-const FOLDER = temporaryFolder();
-let folders = 0;
-const newFolder = () => join(FOLDER, `folder${folders++}`);
-const lines: string[] = [];
-const open = (folder: string) => openHuggingFace(join(folder, "config.json"), folder, (line) => lines.push(line));
-
-function copyOf(name: string): string {
-  const folder = newFolder();
-  cpSync(fixture(name), folder, { recursive: true });
-  return folder;
-}
-
-/** The tensors of a folder as they are there, in float32. */
-function tensorsIn(folder: string): NamedTensor[] {
-  const file = openSafetensors(folder);
-  const tensors = [...file.entries].map(([name, { shape }]) => {
-    const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
-    file.read(name, shape, data);
-    return { name, shape, data };
-  });
-  file.close();
-  return tensors;
-}
+import {
+  assertSameModel,
+  copyOf,
+  editJson,
+  fixture,
+  modelOf,
+  newFolder,
+  openHF,
+  placedNames,
+  shakenGPT,
+  tensorsIn,
+  testHuggingFaceFolder,
+  writeTensors,
+} from "./support.ts";
 
 const LLAMA = {
   ...{ pos: "rotary", norm: "rmsnorm", ffn: "swiglu", bias: false, n_embd: 16, n_head: 4, n_hidden: 12 },
@@ -56,16 +44,16 @@ for (const [kind, changes] of [
     const [model, folder] = [shakenGPT({ ...LLAMA, ...changes }), newFolder()];
     await writeHuggingFace(model, undefined, folder);
     assert.deepEqual(JSON.parse(readFileSync(join(folder, "config.json"), "utf8")).architectures, [kind]);
-    assertSameModel(modelOf(open(folder)), model);
+    assertSameModel(modelOf(openHF(folder)), model);
   });
 }
 
 const FIXTURES = ["llama", "llama_tied_bf16", "mistral_f16", "qwen3_bf16"];
 for (const name of FIXTURES) {
   test(`files -> model -> files, to the bit, by transformers' names: ${name}`, async () => {
-    const [model, folder] = [modelOf(open(fixture(name))), newFolder()];
+    const [model, folder] = [modelOf(openHF(fixture(name))), newFolder()];
     await writeHuggingFace(model, undefined, folder);
-    assertSameModel(modelOf(open(folder)), model);
+    assertSameModel(modelOf(openHF(folder)), model);
     const named = (tensors: NamedTensor[]) =>
       Object.fromEntries(tensors.map(({ name, ...rest }) => [name.replace(/^model\./, ""), rest]));
     assert.deepEqual(named(tensorsIn(folder)), named(tensorsIn(fixture(name))));
@@ -81,7 +69,7 @@ test("each setting is where it belongs", () => {
     ["mistral_f16", { ffn: "swiglu", tie_weights: true, rope_theta: 10_000, window: 5, n_kv_head: 1 }],
     ["qwen3_bf16", { ffn: "geglu_tanh", tie_weights: false, rope_theta: 1e6, qk_norm: true, n_kv_head: 2 }],
   ] as const) {
-    const { modelArgs, tokenizerMeta, tensors } = open(fixture(name));
+    const { modelArgs, tokenizerMeta, tensors } = openHF(fixture(name));
     tensors.close();
     assert.deepEqual(modelArgs, { ...llama, bias: false, window: 0, qk_norm: false, ...changes }, name);
     assert.equal(tokenizerMeta, undefined);
@@ -108,14 +96,14 @@ test("config.json: older names, keys that may be missing, windows", () => {
   ] as [string, Record<string, unknown>, Record<string, unknown>][]) {
     const folder = copyOf(name);
     editJson(folder, "config.json", changes);
-    const { modelArgs, tensors } = open(folder);
+    const { modelArgs, tensors } = openHF(folder);
     tensors.close();
     assert.deepEqual({ ...modelArgs, ...expected }, modelArgs, JSON.stringify(changes));
   }
 });
 
 test("embeddings and norms are placed where they lie; what is turned or joined has no place", () => {
-  const opened = open(fixture("llama"));
+  const opened = openHF(fixture("llama"));
   const ln = (i: number) => [`transformer.h.${i}.ln_1.weight`, `transformer.h.${i}.ln_2.weight`];
   const expected = ["transformer.wte.weight", ...ln(0), ...ln(1), "transformer.ln_f.weight", "lm_head.weight"];
   assert.deepEqual(placedNames(opened), expected);
@@ -126,24 +114,10 @@ test("the angles of older files are passed over", () => {
   const folder = copyOf("llama");
   const angles = { name: "model.layers.0.self_attn.rotary_emb.inv_freq", shape: [2], data: new Float32Array(2) };
   writeTensors(folder, [...tensorsIn(folder), angles]);
-  assertSameModel(modelOf(open(folder)), modelOf(open(fixture("llama"))));
+  assertSameModel(modelOf(openHF(folder)), modelOf(openHF(fixture("llama"))));
 });
 
-test("an output layer in a tied model's file: dropped where it is the embeddings, kept with a word where it is not", () => {
-  const folder = copyOf("mistral_f16");
-  const tensors = tensorsIn(folder);
-  const { shape, data } = tensors.find(({ name }) => name === "embed_tokens.weight")!;
-  writeTensors(folder, [...tensors, { name: "lm_head.weight", shape, data }]);
-  lines.length = 0;
-  assertSameModel(modelOf(open(folder)), modelOf(open(fixture("mistral_f16"))));
-  assert.deepEqual(lines, []);
-  const other = randomFloats("head", [...shape]);
-  writeTensors(folder, [...tensors, { name: "lm_head.weight", shape, data: other }]);
-  const model = modelOf(open(folder));
-  assert.equal(model.config.tie_weights, false);
-  assert.deepEqual(model.lmHead.data, other);
-  assert.match(lines.join("\n"), /^lm_head\.weight is not the token embeddings[^\n]*$/);
-});
+testHuggingFaceFolder({ tied: "mistral_f16", embeddings: "embed_tokens.weight", layers: "num_hidden_layers" });
 
 test("GPT-2's tokens are written as its tokenizer's files", async () => {
   const folder = newFolder();
@@ -152,7 +126,7 @@ test("GPT-2's tokens are written as its tokenizer's files", async () => {
   const files = ["config.json", "merges.txt", "meta.json", "model.safetensors"];
   assert.deepEqual(readdirSync(folder).sort(), [...files, "tokenizer.json", "tokenizer_config.json", "vocab.json"]);
   rmSync(join(folder, "meta.json"));
-  const opened = open(folder);
+  const opened = openHF(folder);
   assert.deepEqual(opened.tokenizerMeta, GPT2_META);
   assertSameModel(modelOf(opened), model);
 });
@@ -232,7 +206,7 @@ for (const [what, name, changes, message] of settings) {
   test(`one line: ${what}`, () => {
     const folder = copyOf(name);
     editJson(folder, "config.json", changes);
-    assert.throws(() => open(folder), userError(message));
+    assert.throws(() => openHF(folder), userError(message));
   });
 }
 
@@ -256,15 +230,6 @@ for (const [changes, what] of [
     );
   });
 }
-
-const LINUX = { skip: process.platform !== "linux" && "counts open files in /proc" };
-test("a refused model leaves no file open", LINUX, () => {
-  const folder = copyOf("llama_tied_bf16");
-  editJson(folder, "config.json", { num_hidden_layers: 3 });
-  const before = readdirSync("/proc/self/fd").length;
-  assert.throws(() => open(folder), userError(/no tensor/));
-  assert.equal(readdirSync("/proc/self/fd").length, before);
-});
 
 test("matrices are turned in tiles, columns of a wider one too", () => {
   for (const [R, C] of [

@@ -7,28 +7,21 @@ import { join } from "node:path";
 import test from "node:test";
 
 import { GPT2_META } from "../../data/meta.ts";
-import { type NamedTensor, SafetensorsFile } from "../../engine/safetensors.ts";
+import type { NamedTensor } from "../../engine/safetensors.ts";
 import { openNanoGPT, writeNanoGPT } from "../../formats/nanogpt.ts";
 import { userError } from "../data/support.ts";
-import { temporaryFolder } from "../scripts.ts";
-import { assertSameBits, sizeOf } from "../support.ts";
-import { assertSameModel, editJson, fixture, modelOf, placedNames, shakenGPT, writeTensors } from "./support.ts";
-
-const FOLDER = temporaryFolder();
-let folders = 0;
-const newFolder = () => join(FOLDER, `folder${folders++}`);
-
-/** All tensors of a file, as they are there. */
-function tensorsOf(folder: string): NamedTensor[] {
-  const file = new SafetensorsFile(join(folder, "model.safetensors"));
-  const tensors = [...file.entries].map(([name, { shape }]) => {
-    const data = new Float32Array(sizeOf(shape));
-    file.read(name, shape, data);
-    return { name, shape, data };
-  });
-  file.close();
-  return tensors;
-}
+import { assertSameBits } from "../support.ts";
+import {
+  assertSameModel,
+  editJson,
+  fixture,
+  modelOf,
+  newFolder,
+  placedNames,
+  shakenGPT,
+  tensorsIn,
+  writeTensors,
+} from "./support.ts";
 
 for (const changes of [{}, { bias: false, dropout: 0.2 }, { n_embd: 40, n_layer: 1, vocab_size: 70 }]) {
   test(`model -> files -> model, to the bit: ${JSON.stringify(changes)}`, () => {
@@ -42,8 +35,8 @@ for (const changes of [{}, { bias: false, dropout: 0.2 }, { n_embd: 40, n_layer:
 test("nanoGPT's file -> model -> file: the tensors that nanoGPT wrote, to the bit", () => {
   const folder = newFolder();
   writeNanoGPT(modelOf(openNanoGPT(fixture("nanogpt"))), undefined, folder);
-  const ours = new Map(tensorsOf(folder).map((tensor) => [tensor.name, tensor]));
-  const theirs = tensorsOf(fixture("nanogpt"));
+  const ours = new Map(tensorsIn(folder).map((tensor) => [tensor.name, tensor]));
+  const theirs = tensorsIn(fixture("nanogpt"));
   assert.equal(ours.size, theirs.length);
   for (const { name, shape, data } of theirs) {
     const tensor = ours.get(name.replace(/^_orig_mod\./, ""));
@@ -67,7 +60,7 @@ test("all but the linear layers lie in the file as they are", () => {
 test("the output layer and the causal masks may be there or not; a meta.json says what the tokens mean", () => {
   const [model, folder] = [shakenGPT({ vocab_size: 50_257, n_embd: 2 }), newFolder()];
   writeNanoGPT(model, GPT2_META, folder);
-  const tensors = tensorsOf(folder).filter(({ name }) => name !== "lm_head.weight");
+  const tensors = tensorsIn(folder).filter(({ name }) => name !== "lm_head.weight");
   const mask = { name: "transformer.h.1.attn.bias", shape: [1, 1, 6, 6], data: new Float32Array(36) };
   writeTensors(folder, [...tensors, mask]);
   const opened = openNanoGPT(folder);
@@ -117,14 +110,14 @@ const mistakes: [string, (folder: string) => void, RegExp][] = [
     (folder) => {
       const turned = ({ name, shape, data }: NamedTensor) =>
         name.endsWith("0.mlp.c_fc.weight") ? { name, shape: shape.toReversed(), data } : { name, shape, data };
-      writeTensors(folder, tensorsOf(folder).map(turned));
+      writeTensors(folder, tensorsIn(folder).map(turned));
     },
     /h\.0\.mlp\.c_fc\.weight as F32 \[16,64\]; .* asks for \[64,16\]/,
   ],
   [
     "an output layer of its own",
     (folder) => {
-      const tensors = tensorsOf(folder);
+      const tensors = tensorsIn(folder);
       tensors.find(({ name }) => name.endsWith("lm_head.weight"))!.data[5] = 1;
       writeTensors(folder, tensors);
     },
@@ -132,7 +125,7 @@ const mistakes: [string, (folder: string) => void, RegExp][] = [
   ],
   [
     "a tensor too much",
-    (folder) => writeTensors(folder, [...tensorsOf(folder), { name: "x\ny", shape: [1], data: new Float32Array(1) }]),
+    (folder) => writeTensors(folder, [...tensorsIn(folder), { name: "x\ny", shape: [1], data: new Float32Array(1) }]),
     /has a tensor "x\\ny", for which .*model_args\.json has no place/,
   ],
 ];

@@ -10,12 +10,7 @@ import { saveCheckpoint } from "../../engine/checkpoint.ts";
 import { GPT2_NAMES, type OpenedModel, openModel } from "../../formats/pretrained.ts";
 import { GPT } from "../../model.ts";
 import { serve, userError } from "../data/support.ts";
-import { temporaryFolder } from "../scripts.ts";
-import { assertSameModel, fixture, placedNames, shakenGPT } from "./support.ts";
-
-const FOLDER = temporaryFolder();
-let folders = 0;
-const newFolder = () => join(FOLDER, `folder${folders++}`);
+import { assertSameModel, fixture, newFolder, placedNames, shakenGPT } from "./support.ts";
 
 function checkpoint(model: GPT, tokenizer: Record<string, unknown> | null = null): string {
   const folder = newFolder();
@@ -125,7 +120,7 @@ const pickle = join(empty, "ckpt.pt");
 writeFileSync(pickle, "");
 for (const [what, initFrom, outDir, message] of [
   ["resume without a checkpoint", "resume", empty, /no checkpoint in .* \(no ckpt\.json there\); train one/],
-  ["a folder without a model", empty, "out", /no checkpoint in .*folder\d+ .*resume, gpt2, gpt2-medium, .*or a folder/],
+  ["a folder without a model", empty, "out", /no checkpoint in \S+model \(.*resume, gpt2, gpt2-medium, .*or a folder/],
   [
     "no folder",
     "gpt3",
