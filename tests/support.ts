@@ -97,13 +97,13 @@ export interface Evaluation {
   kernels: Set<string>; // that were recorded, forward and backward; none in an eager run
 }
 
-/** Run an operation on an engine; then, for its gradients, a sum of its results with random weights (so that dy is not
- * the same everywhere). */
+/** Run an operation on an engine; then, for its gradients, a sum of its results with the weights `dy`, random ones if not
+ * given (so that dy is not the same everywhere). */
 export async function evaluate(
   engine: Engine,
   operation: Operation,
   args: readonly Argument[],
-  { gradients = true, dropout }: { gradients?: boolean; dropout?: number[] } = {},
+  { gradients = true, dropout, dy }: { gradients?: boolean; dropout?: number[]; dy?: Float32Array } = {},
 ): Promise<Evaluation> {
   const variables: Variable[] = [];
   const inputs: Record<string, { shape: Shape; dtype: "int32" }> = {};
@@ -128,7 +128,7 @@ export async function evaluate(
   };
   const weightedSum = (tensors: Record<string, tf.Tensor>, mask: MaskSource): tf.Tensor => {
     const results = apply(tensors, mask);
-    return tf.sum(tf.mul(results, tf.tensor1d(randomFloats("dy", results.shape, -1, 1))));
+    return tf.sum(tf.mul(results, tf.tensor1d(dy ?? randomFloats("dy", results.shape, -1, 1))));
   };
   const options: RunOptions = dropout ? { dropout } : {};
   const forward = await engine.program(apply, { variables, inputs });
