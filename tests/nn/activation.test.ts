@@ -1,12 +1,22 @@
-// GELU: against tfjs' own gradients, and against values computed here in double precision.
+// The activations against PyTorch's in double precision; those with kernels of their own against tfjs' own gradients, too.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import { gelu, geluTanh } from "../../nn/activation.ts";
-import { assertClose, assertLayer, compiled, eager, evaluate, floats, type Operation } from "../support.ts";
+import { activations, gelu, geluTanh } from "../../nn/activation.ts";
+import { layerFixture } from "../fixtures/layers/read.ts";
+import {
+  assertClose,
+  assertLayer,
+  compiled,
+  eager,
+  evaluate,
+  floats,
+  type Operation,
+  randomFloats,
+} from "../support.ts";
 
 /** tfjs' and ONNX Runtime's erf are polynomials, good to 2e-7; here times x up to 4. */
 const TOLERANCE = { atol: 2e-6, rtol: 2e-6 };
@@ -36,45 +46,19 @@ for (const shape of [[], [1], [7], [3, 5], [2, 3, 4]]) {
   });
 }
 
-/** erf by its power series, in double precision: good to 1e-11 for |x| < 4.5. */
-function erf(x: number): number {
-  let term = x;
-  let sum = x;
-  for (let n = 1; n < 200; n++) {
-    term *= -(x * x) / n;
-    sum += term / (2 * n + 1);
-  }
-  return (2 / Math.sqrt(Math.PI)) * sum;
+const { tensors } = layerFixture("activations");
+for (const [name, activation] of Object.entries(activations)) {
+  test(`${name}: values and slopes as PyTorch's in double precision`, async () => {
+    const x = tensors.get("x")!;
+    const dy = randomFloats("dy", x.shape, -1, 1);
+    const slopes = tensors.get(`d_${name}`)!.data.map((slope, i) => slope * dy[i]!);
+    for (const engine of [compiled, eager]) {
+      const { values, grads } = await evaluate(engine, ([x]) => activation(x), [x], { dy });
+      assertClose(values, tensors.get(name)!.data, { ...TOLERANCE, label: name });
+      assertClose(grads[0]!, slopes, { ...TOLERANCE, label: `${name}: slope` });
+    }
+  });
 }
-
-/** Values and slopes of f at the points, the slope by a central difference in double precision. */
-async function against(operation: Operation, f: (x: number) => number, label: string): Promise<void> {
-  const data = Float32Array.from({ length: 121 }, (_, i) => (i - 60) / 10);
-  const values = [...data].map(f);
-  const slopes = [...data].map((x) => (f(x + 1e-4) - f(x - 1e-4)) / 2e-4);
-  for (const engine of [compiled, eager]) {
-    const args = [{ shape: [121], data }];
-    const actual = await evaluate(engine, operation, args);
-    const dy = (await evaluate(engine, ([x]) => x, args)).grads[0]!; // what evaluate weighs the results with
-    const expected = slopes.map((slope, i) => slope * dy[i]!);
-    assertClose(actual.values, values, { ...TOLERANCE, label });
-    assertClose(actual.grads[0]!, expected, { ...TOLERANCE, label: `${label}: slope` });
-  }
-}
-
-test("gelu: values and slopes as in double precision", async () => {
-  assert.ok(Math.abs(erf(1) - 0.8427007929497149) < 1e-15 && Math.abs(erf(3) - 0.9999779095030014) < 1e-11);
-  await against(
-    ([x]) => gelu(x),
-    (x) => (x * (1 + erf(x / Math.SQRT2))) / 2,
-    "gelu",
-  );
-});
-
-test("geluTanh: values and slopes as in double precision", async () => {
-  const f = (x: number) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
-  await against(([x]) => geluTanh(x), f, "geluTanh");
-});
 
 test("the two forms differ, by up to 5e-4", async () => {
   const args = [floats("x", [400], -4, 4)];
