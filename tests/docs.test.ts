@@ -1,0 +1,115 @@
+// README.md and docs/: every link and every file that is named is there, with what is said to be in it, and every command
+// is one that its script accepts, flags, values and combinations. Nothing is run.
+
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { runInNewContext } from "node:vm";
+
+import { transformSync } from "esbuild";
+
+import type { Value } from "../config/rules.ts";
+import { configure, defaultsBlock } from "../configurator.ts";
+import { ROOT } from "./scripts.ts";
+
+const pages = ["README.md", ...filesBelow("docs"), ...filesBelow("data")].filter((file) => file.endsWith(".md"));
+const MADE_UP = /\b(mine|dropout_long|cluster|babi)\./; // files that the reader writes, or gets wrong
+const textOf = (page: string) => readFileSync(join(ROOT, page), "utf8");
+const folders = readdirSync(ROOT, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? entry.name : []));
+
+function filesBelow(folder: string): string[] {
+  const names = readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" });
+  return names.map((name) => join(folder, name));
+}
+
+/** A script's defaults, none where it takes no settings; those of the pipeline are train.ts', too. */
+function defaultsOf(script: string): Record<string, Value> {
+  const block = defaultsBlock(join(ROOT, script)) ?? "";
+  const { code } = transformSync(`result = {\n${block}}`, { loader: "ts" });
+  const own = structuredClone<Record<string, Value>>(runInNewContext(code));
+  return script === "tools/pipeline.ts" ? { ...defaultsOf("train.ts"), ...own } : own;
+}
+
+interface Command {
+  script: string;
+  words: string[];
+}
+
+const { scripts }: { scripts: Record<string, string> } = JSON.parse(textOf("package.json"));
+
+/** The commands of a page that start one of our scripts. */
+function commandsIn(page: string): Command[] {
+  let text = textOf(page).replaceAll(/\\\n\s*/g, " ");
+  for (const [, name, value] of text.matchAll(/^(\w+)="(.*)"$/gm)) text = text.replaceAll(`$${name} `, `${value} `);
+  for (const [name, command] of Object.entries(scripts)) {
+    text = text.replaceAll(new RegExp(`npm (?:run )?${name}(?: -- |(?![\\w-]))`, "g"), () => `${command} `);
+  }
+  const commands = text.matchAll(/\btsx ((?:[\w-]+\/)*[\w-]+\.ts)([^`\n&]*)/g);
+  return [...commands].map(([, script, rest]) => ({
+    script: script!,
+    words: [...rest!.replace(/\s#.*| …/, "").matchAll(/(?:[^\s"]|"[^"]*")+/g)].map(([word]) =>
+      word.replaceAll('"', ""),
+    ),
+  }));
+}
+
+for (const page of pages) {
+  const commands = commandsIn(page);
+  if (commands.length === 0) continue;
+  test(`${page}: its commands are accepted`, async () => {
+    for (const { script, words } of commands) {
+      assert.ok(existsSync(join(ROOT, script)), script);
+      assert.ok(!words.some((word) => word.startsWith("$")), `a variable that the page doesn't set: ${words}`);
+      if (script.startsWith("tests/")) continue; // has flags of its own: select.test.ts
+      const file = script === "tools/experiment.ts" ? [] : words.filter((word) => existsSync(join(ROOT, word)));
+      const argv = [...file, ...words.filter((word) => word.startsWith("--"))];
+      const url = pathToFileURL(join(ROOT, script)).href;
+      await configure(url, defaultsOf(script), { argv, env: {}, log: () => {} }).catch((error) => {
+        assert.fail(`${script} ${words.join(" ")}: ${error.message}`);
+      });
+    }
+  });
+}
+
+test("links, files, and names that are said to be in a file are there", () => {
+  for (const page of pages) {
+    const text = textOf(page);
+    for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
+      assert.ok(existsSync(join(ROOT, dirname(page), target!)), `${page}: a link to ${target}`);
+    }
+    for (const [path, folder] of text.matchAll(/(?<![\w./-])([\w-]+)\/[\w./-]*\w\.(?:ts|py|md|yaml|wat|svg)\b/g)) {
+      if (!folders.includes(folder!) || MADE_UP.test(path)) continue;
+      const places = ["", "config", dirname(page)].map((place) => join(ROOT, place, path)); // config: of what is extended
+      assert.ok(places.some(existsSync), `${page}: ${path}`);
+    }
+    // `name` (engine/trace.ts) or `name`, engine/trace.ts
+    for (const [, name, path] of text.matchAll(/`(\w+)(?:\([^`]*\))?`(?:,| \()\s?(\w+\/[\w/]+\.ts)/g)) {
+      assert.ok(new RegExp(`\\b${name}\\b`).test(textOf(path!)), `${page}: ${name} in ${path}`);
+    }
+  }
+});
+
+test("docs/configuration.md has every preset", () => {
+  const text = textOf("docs/configuration.md");
+  const presets = ["models", "data", "training", "environments"].flatMap((folder) =>
+    filesBelow(join("config", folder)),
+  );
+  assert.ok(presets.length > 10);
+  for (const path of presets) assert.ok(text.includes(basename(path, ".yaml")), path);
+});
+
+test("every flag in the pages is one of some script", () => {
+  const all = ["tools", "bench", "data"].flatMap(filesBelow).concat(readdirSync(ROOT));
+  const known = new Set(["help", "logdir", "autocast"]); // every script's, TensorBoard's, bench/rival_torch.py's
+  for (const name of ["module", "suite", "test"]) known.add(name); // tests/run.ts
+  for (const file of all.filter((file) => file.endsWith(".ts"))) {
+    for (const key of Object.keys(defaultsOf(file))) known.add(key);
+  }
+  for (const page of pages) {
+    for (const [, key] of textOf(page).matchAll(/(?<![\w-])--(?:no-(?=\w))?([a-z]\w*)/g)) {
+      assert.ok(known.has(key!), `${page}: --${key}`);
+    }
+  }
+});
