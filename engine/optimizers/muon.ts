@@ -92,9 +92,9 @@ export class Muon implements Optimizer {
   }
 }
 
-/** Is it the matrix of a layer in a block (or a stack of them, such as experts), and no table of embeddings? */
+/** Is it the matrix of a layer in a block, or a stack of them (experts, whose names end without ".weight")? */
 export function isHiddenMatrix({ name, shape }: Pick<Variable, "name" | "shape">): boolean {
-  return shape.length >= 2 && /(^|\.)h\.\d+\..*\.c_\w+\.weight$/.test(name);
+  return shape.length >= 2 && /(^|\.)h\.\d+\..*\.c_\w+(\.weight)?$/.test(name);
 }
 
 /**
