@@ -163,6 +163,7 @@ export class Stack {
   ): tf.Tensor {
     const { mask, memory } = context;
     const { n_embd: C, n_expert: E } = this.config;
+    if (this.position.scale) x = tf.mul(x, this.position.scale);
     if (this.position.embed) x = tf.add(x, this.position.embed(positions));
     x = dropout(x, this.config.dropout, mask);
     const hides = memory?.hides ?? context.hides;

@@ -12,7 +12,9 @@ import type { Parameter } from "./parameter.ts";
 export type Positions = tf.Tensor | number;
 
 export interface Position {
-  /** What is added to the embeddings of the tokens there, [T, C]. */
+  /** What the embeddings of the tokens are multiplied by; 1 if not given. */
+  readonly scale?: number;
+  /** What is then added to them there, [T, C]. */
   embed?(positions: Positions): tf.Tensor;
   /** Queries or keys [B, H, T, D] at `positions` -> turned, the same shape. */
   turn?(x: tf.Tensor, positions: Positions): tf.Tensor;
@@ -45,11 +47,14 @@ export class Learned implements Position {
   }
 }
 
-/** Vaswani et al. 2017, section 3.5: sin(p / 10000^(2i / C)) at 2i, the cosine of the same at 2i + 1. */
+/** Vaswani et al. 2017, section 3.5: sin(p / 10000^(2i / C)) at 2i, the cosine of the same at 2i + 1; and section 3.4: the
+ * tokens' embeddings, which begin small, are multiplied by sqrt(C). */
 export class Sinusoidal implements Position {
+  readonly scale: number;
   readonly #C: number;
 
   constructor(_: Scope, { n_embd }: PositionConfig) {
+    this.scale = Math.sqrt(n_embd);
     this.#C = n_embd;
   }
 
