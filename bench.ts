@@ -62,6 +62,7 @@ const defaults = {
   n_expert: 8, // moe: MLPs to choose from
   n_expert_active: 2, // moe: of which a token has so many
   n_shared_hidden: 0, // moe: hidden units of one more, which every token has; 0 for none
+  expert_capacity: 0, // moe: rows that an expert takes at most, over its even share; 0 for all
   router_aux_coef: 0.01, // moe: of the loss that balances the experts; 0 for none
   router_z_coef: 0.001, // moe: of the one that keeps the router's logits small; 0 for none
   norm: "layernorm", // or "rmsnorm"

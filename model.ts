@@ -110,7 +110,7 @@ export class Block {
     const droppable = (part: Sublayer) => (x: tf.Tensor) => dropLayer(part(x), this.skip, mask);
     const attend = droppable((x) => this.attn.forward(x, positions, context));
     const look = cross && droppable((x) => cross.forward(x, context));
-    const think = droppable((x) => dropout(this.mlp.forward(x, onRoute), this.config.dropout, mask));
+    const think = droppable((x) => dropout(this.mlp.forward(x, onRoute, !!mask), this.config.dropout, mask));
     if (!this.ln2) {
       const normal = this.ln1.forward(x);
       return tap("block", tf.add(tf.add(x, attend(normal)), think(normal))); // GPT-J

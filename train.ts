@@ -93,6 +93,7 @@ const defaults = {
   n_expert: 8, // moe: a router chooses from so many MLPs, "swiglu" with n_hidden each
   n_expert_active: 2, // moe: and gives each token to so many
   n_shared_hidden: 0, // moe: hidden units of one more, which every token has; 0 for none
+  expert_capacity: 0, // moe: in training, rows that an expert takes at most, over its even share: 1.25, say; the rest is dropped; 0 for all
   router_aux_coef: 0.01, // moe: of the loss that balances the experts, added in training alone; 0 for none
   router_z_coef: 0.001, // moe: of the one that keeps the router's logits small; 0 for none
   norm: "layernorm", // or "rmsnorm"

@@ -117,6 +117,7 @@ export const rules = {
   n_expert: integer(2),
   n_expert_active: integer(1),
   n_shared_hidden: integer(0),
+  expert_capacity: amount,
   router_aux_coef: amount,
   router_z_coef: amount,
   norm: oneOf("layernorm", "rmsnorm"),

@@ -5,6 +5,7 @@ import * as tf from "@tensorflow/tfjs";
 
 import type { Objective } from "../data/objective.ts";
 import { sumOfSquares } from "../engine/simd.ts";
+import { capacityOf, keep } from "../nn/routing.ts";
 import { withTaps } from "../nn/tap.ts";
 import type { Callback, Metrics, Run } from "./callback.ts";
 
@@ -19,7 +20,9 @@ const DEAD = 1e-3;
 /**
  * Adds to every `statsInterval`th step, for each weight: update_ratio/<name> = |change of this step| / |weight before|, and
  * grad_norm/<name>; to each evaluation, on a batch of the validation split: activation/<layer>/mean, /std, /max (absolute),
- * and for an MLP's hidden units /dead, the share of units that are dead. Every `histogramInterval`th step gets histograms.
+ * and for an MLP's hidden units /dead, the share of units that are dead; of a mixture of experts router/<layer>/busiest, what
+ * the expert that most want has to do, over its even share, and, with an expert_capacity, /dropped, the share of choices that
+ * training would drop. Every `histogramInterval`th step gets histograms.
  */
 export function layers({ statsInterval, histogramInterval }: LayersOptions): Callback {
   let run: Run;
@@ -69,36 +72,38 @@ async function inspection({ model, engine, validationBatch }: Run): Promise<() =
   const inputs = Object.fromEntries(sizes) as Objective["inputs"];
   const program = await engine.program(
     ({ x, ...source }) => {
-      const seen: string[] = [];
+      names = [];
       const found: tf.Tensor[] = [];
+      const add = (prefix: string, which: string[], values: tf.Tensor) => {
+        names.push(...which.map((name) => `${prefix}/${name}`));
+        found.push(tf.slice(values, 0, which.length));
+      };
+      const encoder = model.encoder?.blocks.length ?? 0; // its layers come first
+      let layer = 0;
+      const { expert_capacity } = model.config;
       withTaps(
         (name, value) => {
-          if (name !== "mlp" && name !== "block") return; // the others are for attention maps
-          seen.push(name);
-          found.push(statistics(value));
+          // what else is shown is for attention maps
+          const at = layer < encoder ? `encoder.h.${layer}` : `h.${layer - encoder}`;
+          const key = `activation/${at}.${name}`;
+          if (name === "mlp") add(key, ["mean", "std", "max", "dead"], statistics(value));
+          if (name === "chosen") {
+            const which = expert_capacity > 0 ? ["busiest", "dropped"] : ["busiest"];
+            add(`router/${at}`, which, routing(value, expert_capacity));
+          }
+          if (name !== "block") return;
+          add(key, ["mean", "std", "max"], statistics(value));
+          layer++;
         },
         () => model.forward(x, source),
       );
-      const encoder = model.encoder?.blocks.length ?? 0; // its layers come first
-      let layer = 0;
-      names = seen.map((name) => {
-        const at = layer < encoder ? `encoder.h.${layer}` : `h.${layer - encoder}`;
-        if (name === "block") layer++;
-        return `activation/${at}.${name}`;
-      });
-      return tf.stack(found); // [layers, 4]
+      return tf.concat(found);
     },
     { variables: model.parameters, inputs },
   );
   return async () => {
     const values = await program.run(validationBatch());
-    const metrics: Metrics = {};
-    for (const [i, name] of names.entries()) {
-      const [mean, std, max, dead] = values.subarray(4 * i);
-      Object.assign(metrics, { [`${name}/mean`]: mean, [`${name}/std`]: std, [`${name}/max`]: max });
-      if (name.endsWith(".mlp")) metrics[`${name}/dead`] = dead!;
-    }
-    return metrics;
+    return Object.fromEntries(names.map((name, i) => [name, values[i]!]));
   };
 }
 
@@ -112,6 +117,14 @@ export function statistics(x: tf.Tensor): tf.Tensor {
   const max = tf.max(highest);
   const dead = tf.mean(tf.cast(tf.lessEqual(highest, tf.mul(max, DEAD)), "float32"));
   return tf.stack([mean, std, max, dead]);
+}
+
+/** Choices of experts [N, k, E] -> [2]: rows of the one that most want, over N k / E, and the share of choices that are dropped
+ * with this factor of the capacity. */
+export function routing(chosen: tf.Tensor, factor: number): tf.Tensor {
+  const [N, k, E] = chosen.shape as [number, number, number];
+  const busiest = tf.mul(tf.max(tf.sum(chosen, [0, 1])), E / (N * k));
+  return tf.stack([busiest, tf.sub(1, tf.mean(keep(chosen, capacityOf(factor, chosen))))]);
 }
 
 /** "transformer.h.0.attn.c_attn.weight" -> "h.0.attn.c_attn.weight" */

@@ -20,6 +20,7 @@ export interface Choices {
   n_expert: number; // "moe": MLPs to choose from
   n_expert_active: number; // and how many of them a token has
   n_shared_hidden: number; // hidden units of one that every token has besides; 0 for none
+  expert_capacity: number; // in training: what an expert takes at most, over its even share; 0 for all that come
   router_aux_coef: number; // of the loss that balances the experts, in training; 0 for none
   router_z_coef: number; // of the loss that keeps the router's logits small, in training; 0 for none
   norm: string; // one of norm.ts
@@ -48,6 +49,7 @@ export const GPT2_CHOICES: Choices = {
   n_expert: 8,
   n_expert_active: 2,
   n_shared_hidden: 0,
+  expert_capacity: 0,
   router_aux_coef: 0.01,
   router_z_coef: 0.001,
   norm: "layernorm",

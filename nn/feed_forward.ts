@@ -6,7 +6,7 @@ import { activations } from "./activation.ts";
 import { asRows } from "./fused.ts";
 import { Linear, type Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
-import { experts, route } from "./routing.ts";
+import { capacityOf, experts, expertsWithin, route } from "./routing.ts";
 import { tap } from "./tap.ts";
 
 export interface FeedForwardConfig {
@@ -20,11 +20,12 @@ export interface MixtureConfig extends FeedForwardConfig {
   n_expert: number;
   n_expert_active: number; // for a token
   n_shared_hidden: number; // hidden units of the expert that every token has besides; 0 for none
+  expert_capacity: number; // in training: rows that an expert takes, over its even share; 0 for all that come
 }
 
 export interface FeedForward {
-  /** [B, T, C] -> [B, T, C]. A mixture shows `onRoute` its router's logits [B, T, E]. */
-  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void): tf.Tensor;
+  /** [B, T, C] -> [B, T, C]. A mixture shows `onRoute` its router's logits [B, T, E], and has its capacity in training. */
+  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void, training?: boolean): tf.Tensor;
   readonly idle?: number; // weights that a token does not pass
 }
 
@@ -85,12 +86,14 @@ export class Mixture implements FeedForward {
   readonly shared: GatedMLP | undefined;
   readonly idle: number;
   readonly #active: number;
+  readonly #capacity: number;
 
   constructor(scope: Scope, config: MixtureConfig, deviation: number) {
     const { n_embd: C, n_expert: E, n_expert_active, n_shared_hidden } = config;
     const F = config.n_hidden || gatedHidden(C);
     const all = scope.at("experts");
     this.#active = n_expert_active;
+    this.#capacity = config.expert_capacity;
     this.idle = (E - n_expert_active) * 3 * C * F;
     this.router = new Linear(scope.at("router"), C, E, false);
     this.gate = all.parameter("c_gate", [E, C, F], { normal: 0.02 });
@@ -101,13 +104,19 @@ export class Mixture implements FeedForward {
     this.shared = new GatedMLP(scope.at("shared"), shared, deviation);
   }
 
-  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void): tf.Tensor {
+  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void, training = false): tf.Tensor {
     const logits = this.router.forward(x);
     onRoute?.(logits);
     const weights = { gate: this.gate.value, fc: this.fc.value, proj: this.proj.value };
+    const rows = asRows(x);
     const routes = route(asRows(logits), this.#active);
-    const mixed = tf.reshape(experts(asRows(x), routes, weights), x.shape);
-    return this.shared ? tf.add(mixed, this.shared.forward(x)) : mixed;
+    tap("chosen", routes.chosen);
+    const mixed =
+      training && this.#capacity > 0
+        ? expertsWithin(rows, routes, weights, capacityOf(this.#capacity, routes.chosen))
+        : experts(rows, routes, weights);
+    const all = tf.reshape(mixed, x.shape);
+    return this.shared ? tf.add(all, this.shared.forward(x)) : all;
   }
 }
 

@@ -1,6 +1,6 @@
 // A mixture of experts (Shazeer et al. 2017; as in Mixtral, Jiang et al. 2024): which experts a token goes to, what they
-// make of it, and the two losses that keep the router in order. Dropless: an expert takes as many tokens as want it, so
-// there is no capacity to choose. Several machines with some of the experts each are left out.
+// make of it, and the two losses that keep the router in order. Dropless, where an expert takes as many tokens as want it, or
+// with a capacity. Several machines with some of the experts each are left out.
 //
 // Letters of shapes: N tokens, C channels, E experts, k of them active for a token, F hidden units of one.
 
@@ -51,13 +51,11 @@ function choose(probabilities: tf.Tensor, k: number): tf.Tensor {
 
 /** x [N, C] -> the weighted sum of what its experts make of each token [N, C]. Costs k experts a token. */
 export function experts(x: tf.Tensor, { chosen, weights }: Routes, { gate, fc, proj }: Experts): tf.Tensor {
-  const [N, k] = chosen.shape as [number, number];
-  const { counts, places, order } = sort(chosen);
-  const rows = byExpert(x, k, places, order);
+  const sorted = sort(rank(chosen));
+  const rows = byExpert(x, sorted);
+  const { counts } = sorted;
   const hidden = tf.mul(activations.silu!(groupedMatMul(rows, gate, counts)), groupedMatMul(rows, fc, counts));
-  const sorted = groupedMatMul(tap("mlp", hidden), proj, counts); // [N k, C]
-  const results = tf.reshape(byToken(sorted, places, order), [N, k, x.shape[1]!]);
-  return tf.sum(tf.mul(results, tf.expandDims(weights, -1)), 1);
+  return weigh(byToken(groupedMatMul(tap("mlp", hidden), proj, counts), sorted), weights);
 }
 
 /** The plain twin: every expert computes every token, and most of it counts 0. Costs E experts a token. */
@@ -69,21 +67,104 @@ export function expertsDense(x: tf.Tensor, { chosen, weights }: Routes, { gate, 
   return tf.sum(tf.mul(tf.matMul(hidden, proj), tf.expandDims(tf.transpose(share), -1)), 0);
 }
 
-/** A token's choices are rows: number n k + j is choice j of token n. Sorted by expert, and those of one as they were. */
-interface Sorted {
-  counts: tf.Tensor; // float32 [E]: rows of each expert
-  places: tf.Tensor; // int32 [N k]: where each row comes to stand
-  order: tf.Tensor; // int32 [N k]: which row stands at each place
+/**
+ * `experts`, but none takes more than `capacity` tokens: a choice that comes too late adds nothing (`keep`). One product of a
+ * shape that doesn't depend on the data, and of E capacity rows however few there are.
+ */
+export function expertsWithin(
+  x: tf.Tensor,
+  { chosen, weights }: Routes,
+  { gate, fc, proj }: Experts,
+  capacity: number,
+): tf.Tensor {
+  const [E, C] = gate.shape as [number, number];
+  const slots = fill(rank(chosen), capacity);
+  const taken = tf.reshape(intoSlots(x, slots), [E, capacity, C]);
+  const hidden = tf.mul(activations.silu!(tf.matMul(taken, gate)), tf.matMul(taken, fc)); // [E, capacity, F]
+  const made = tf.reshape(tf.matMul(tap("mlp", hidden), proj), [E * capacity, C]);
+  return weigh(outOfSlots(made, slots), weights);
 }
 
-function sort(chosen: tf.Tensor): Sorted {
+/** Rows that an expert takes at most, of `chosen` [N, k, E]: ceil(factor N k / E) (Fedus et al. 2021, equation 3, for k choices),
+ * and never more than there are tokens. */
+export function capacityOf(factor: number, chosen: tf.Tensor): number {
   const [N, k, E] = chosen.shape as [number, number, number];
-  const rows = tf.reshape(chosen, [N * k, E]);
+  return Math.min(N, Math.ceil((factor * N * k) / E));
+}
+
+/**
+ * Which choices fit: all first ones come before the second ones, and among these the order of tokens counts (Lepikhin et al.
+ * 2020, algorithm 1).
+ * @param chosen [N, k, E]
+ * @returns float32 [N, k]: 1, or 0 where a choice is dropped. No gradient.
+ */
+export function keep(chosen: tf.Tensor, capacity: number): tf.Tensor {
+  const [N, k] = chosen.shape as [number, number];
+  return withGradient([chosen], (chosen) => ({
+    value: tf.transpose(tf.reshape(tf.cast(tf.less(rank(chosen!).ranks, capacity), "float32"), [k, N])),
+    saved: [chosen!],
+    gradient: (_, [chosen]) => [tf.zerosLike(chosen!)],
+  }));
+}
+
+/** Results [k N, C] of all rows, weights [N, k] -> [N, C] */
+function weigh(results: tf.Tensor, weights: tf.Tensor): tf.Tensor {
+  const [N, k] = weights.shape as [number, number];
+  return tf.sum(tf.mul(tf.reshape(results, [k, N, -1]), tf.expandDims(tf.transpose(weights), -1)), 0);
+}
+
+/** The choices as rows: number j N + n is choice j of token n. Float32, exact up to 2^24 rows. */
+interface Ranked {
+  rows: tf.Tensor; // [k N, E], 1 at the expert
+  ranks: tf.Tensor; // [k N]: how many rows of the same expert come before
+  counts: tf.Tensor; // [E]: rows of each expert
+  starts: tf.Tensor; // [E]: rows of the experts before
+}
+
+function rank(chosen: tf.Tensor): Ranked {
+  const [N, k, E] = chosen.shape as [number, number, number];
+  const rows = tf.reshape(tf.transpose(chosen, [1, 0, 2]), [k * N, E]);
   const counts = tf.sum(rows, 0);
-  const place = tf.add(tf.cumsum(rows, 0, true), tf.cumsum(counts, 0, true)); // if it goes there. Exact up to 2^24 rows
-  const places = tf.cast(tf.sum(tf.mul(rows, place), 1), "int32");
-  const numbers = tf.cumsum(tf.ones([N * k]), 0, true);
+  return { rows, ranks: atExpert(rows, tf.cumsum(rows, 0, true)), counts, starts: tf.cumsum(counts, 0, true) };
+}
+
+/** What stands at the expert of each row: rows [M, E], values [M, E] or [E] -> [M] */
+const atExpert = (rows: tf.Tensor, values: tf.Tensor) => tf.sum(tf.mul(rows, values), 1);
+
+/** Sorted by expert, and those of one as they were. */
+interface Sorted {
+  counts: tf.Tensor; // float32 [E]: rows of each expert
+  places: tf.Tensor; // int32 [k N]: where each row comes to stand
+  order: tf.Tensor; // int32 [k N]: which row stands at each place
+}
+
+function sort({ rows, ranks, counts, starts }: Ranked): Sorted {
+  const places = tf.cast(tf.add(ranks, atExpert(rows, starts)), "int32");
+  const numbers = tf.cumsum(tf.ones([rows.shape[0]!]), 0, true);
   return { counts, places, order: tf.cast(fused(inverse, [numbers, places])[0]!, "int32") };
+}
+
+/** Each expert has `capacity` slots, in a line. Rows and slots without one another have some other's number. */
+interface Slots {
+  kept: tf.Tensor; // float32 [k N, 1]: 1 where a row has a slot
+  slots: tf.Tensor; // int32 [k N]: which
+  filled: tf.Tensor; // float32 [E capacity, 1]: 1 where a slot has a row
+  rows: tf.Tensor; // int32 [E capacity]: which
+}
+
+function fill(ranked: Ranked, capacity: number): Slots {
+  const { rows, ranks, counts, starts } = ranked;
+  const [M, E] = rows.shape as [number, number];
+  const firsts = tf.mul(tf.range(0, E), capacity); // [E]: each expert's first slot
+  const slots = tf.add(tf.minimum(ranks, capacity - 1), atExpert(rows, firsts));
+  const nth = tf.range(0, capacity); // [capacity]
+  const places = tf.minimum(tf.add(tf.expandDims(starts, 1), nth), M - 1); // [E, capacity]
+  return {
+    kept: tf.cast(tf.less(tf.expandDims(ranks, 1), capacity), "float32"),
+    slots: tf.cast(slots, "int32"),
+    filled: tf.reshape(tf.cast(tf.less(nth, tf.expandDims(counts, 1)), "float32"), [-1, 1]),
+    rows: take(sort(ranked).order, tf.cast(tf.reshape(places, [E * capacity]), "int32")),
+  };
 }
 
 /** 0, 1, 2, ... [M] and a permutation, int32 [M] -> its inverse, float32 [M] */
@@ -93,24 +174,50 @@ const inverse: FusedKernel = {
   lower: (g, [numbers, places]) => g.emit("ScatterElements", [numbers, places, numbers], { axis: 0 }), // all are replaced
 };
 
-// Both ways are gathers, forward and backward: tfjs' own gradient of a gather is a sum by index.
+// All ways are gathers, forward and backward: tfjs' own gradient of a gather is a sum by index.
 
-/** x [N, C] -> the token of each row [N k, C], sorted */
-function byExpert(x: tf.Tensor, k: number, places: tf.Tensor, order: tf.Tensor): tf.Tensor {
+const take = (x: tf.Tensor, numbers: tf.Tensor) => tf.gather(x, numbers as tf.Tensor1D);
+
+/** int32 numbers [M] of rows -> of their tokens. From a table: N would be a constant in a graph for texts of any length. */
+function tokensOf(rows: tf.Tensor, N: number, k: number): tf.Tensor {
+  return tf.cast(take(tf.tile(tf.cumsum(tf.ones([N]), 0, true), [k]), rows), "int32");
+}
+
+/** x [N, C] -> the token of each row [k N, C], sorted */
+function byExpert(x: tf.Tensor, { places, order }: Sorted): tf.Tensor {
   const [N, C] = x.shape as [number, number];
   return withGradient([x], (x) => ({
-    value: tf.gather(x!, tf.cast(tf.floor(tf.div(tf.add(order, 0.5), k)), "int32")),
+    value: take(x!, tokensOf(order, N, order.size / N)),
     saved: [places],
-    gradient: (dy, [places]) => [tf.sum(tf.reshape(tf.gather(dy, places as tf.Tensor1D), [N, k, C]), 1)],
+    gradient: (dy, [places]) => [tf.sum(tf.reshape(take(dy, places!), [-1, N, C]), 0)],
   }));
 }
 
-/** Sorted rows [N k, C] -> as they were before */
-function byToken(sorted: tf.Tensor, places: tf.Tensor, order: tf.Tensor): tf.Tensor {
+/** Sorted rows [k N, C] -> as they were before */
+function byToken(sorted: tf.Tensor, { places, order }: Sorted): tf.Tensor {
   return withGradient([sorted], (sorted) => ({
-    value: tf.gather(sorted!, places as tf.Tensor1D),
+    value: take(sorted!, places),
     saved: [order],
-    gradient: (dy, [order]) => [tf.gather(dy, order as tf.Tensor1D)],
+    gradient: (dy, [order]) => [take(dy, order!)],
+  }));
+}
+
+/** x [N, C] -> the token in each slot [E capacity, C]; in an empty one, any */
+function intoSlots(x: tf.Tensor, { kept, slots, rows }: Slots): tf.Tensor {
+  const [N, C] = x.shape as [number, number];
+  return withGradient([x], (x) => ({
+    value: take(x!, tokensOf(rows, N, slots.size / N)),
+    saved: [kept, slots],
+    gradient: (dy, [kept, slots]) => [tf.sum(tf.reshape(tf.mul(take(dy, slots!), kept!), [-1, N, C]), 0)],
+  }));
+}
+
+/** Slots [E capacity, C] -> the rows in them [k N, C]; a dropped one is 0 */
+function outOfSlots(made: tf.Tensor, { kept, slots, filled, rows }: Slots): tf.Tensor {
+  return withGradient([made], (made) => ({
+    value: tf.mul(take(made!, slots), kept),
+    saved: [filled, rows],
+    gradient: (dy, [filled, rows]) => [tf.mul(take(dy, rows!), filled!)],
   }));
 }
 

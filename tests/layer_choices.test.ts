@@ -86,6 +86,7 @@ const CHOICES: Partial<GPTConfig>[] = [
   { pos: "sinusoidal", norm_position: "post", ffn: "relu2", window: 4, attn_global: 1, attn_stride: 3 },
   { pos: "none", n_embd: 16, n_kv_head: 1, window: 5, logit_softcap: 4, ffn: "geglu_tanh", tie_weights: false },
   { ffn: "moe", n_expert: 4, n_hidden: 12, n_shared_hidden: 8, dropout: 0.1 },
+  { ffn: "moe", n_expert: 4, n_hidden: 12, expert_capacity: 0.8, pos: "rotary", dropout: 0.1 },
   { architecture: "encoder", pos: "alibi", n_kv_head: 1, window: 3, attn_global: 2, dropout: 0.1 },
   { architecture: "encoder_decoder", dropout: 0.1, norm_position: "sandwich" },
   {
@@ -152,6 +153,7 @@ function combination(index: number): Partial<GPTConfig> {
       ffn: one("ffn", Object.keys(feedForwards)),
       n_hidden: one("n_hidden", [0, 20]),
       ...{ n_expert: 4, n_expert_active: one("n_expert_active", [1, 2]), n_shared_hidden: one("shared", [0, 12]) },
+      expert_capacity: one("expert_capacity", [0, 0.7]),
       pos: one("pos", Object.keys(positions)),
       rope_fraction: one("rope_fraction", [1, 0.5]),
       window: one("window", [0, 1, 4, 30]),

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import type { EvaluateEvent, StepEvent } from "../../monitor/callback.ts";
-import { layers, statistics } from "../../monitor/layers.ts";
+import { layers, routing, statistics } from "../../monitor/layers.ts";
 import type { MLP } from "../../nn/feed_forward.ts";
 import { tap, withTaps } from "../../nn/tap.ts";
 import { fakeRun } from "./support.ts";
@@ -102,6 +102,36 @@ test("activations of every layer at an evaluation, compiled and equal to the mod
     model.wte.data[0]! += 1; // the weights of now, not those of the first look
   }
 });
+
+test("routing: what the busiest expert has, and what a capacity drops", () => {
+  // 3 tokens, 2 choices of 3 experts: the first has 3 rows, the second 2, the third 1
+  const chosen = tf.oneHot(tf.tensor2d([0, 1, 0, 1, 2, 0], [3, 2], "int32"), 3, 1, 0, "float32");
+  const [busiest, dropped] = routing(chosen, 1).dataSync(); // room for 2 each: one is dropped
+  close(busiest, 1.5, "busiest");
+  close(dropped, 1 / 6, "dropped");
+  close(routing(chosen, 1.5).dataSync()[1], 0, "dropped with room for 3");
+});
+
+for (const expert_capacity of [0, 1]) {
+  test(`a mixture's routing at an evaluation, with an expert_capacity of ${expert_capacity}`, async () => {
+    const { run } = await fakeRun({}, { shape: { ffn: "moe", n_expert: 4, expert_capacity } });
+    const callback = layers({ statsInterval: 1, histogramInterval: 0 });
+    callback.onTrainStart!(run);
+    const event: EvaluateEvent = { iter: 0, metrics: {}, best: true, texts: new Map() };
+    await callback.onEvaluate!(event);
+    const chosen: tf.Tensor[] = [];
+    const ids = tf.tensor2d(run.validationBatch().x, [2, 8], "int32");
+    const listen = (name: string, x: tf.Tensor) => name === "chosen" && chosen.push(x);
+    withTaps(listen, () => run.model.forward(ids));
+    assert.equal(chosen.length, 2);
+    for (const [layer, choices] of chosen.entries()) {
+      const [busiest, dropped] = routing(choices, expert_capacity).dataSync();
+      close(event.metrics[`router/h.${layer}/busiest`], busiest!, "busiest");
+      if (expert_capacity > 0) close(event.metrics[`router/h.${layer}/dropped`], dropped!, "dropped");
+      else assert.ok(!(`router/h.${layer}/dropped` in event.metrics));
+    }
+  });
+}
 
 test("taps show nothing once the body has ended, even by an error", () => {
   const seen: string[] = [];

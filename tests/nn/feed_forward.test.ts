@@ -61,7 +61,7 @@ for (const [name, Layer] of Object.entries({ silu: MLP, swiglu: GatedMLP })) {
 test("hidden units: n_hidden, else 4 C, or with a gate the next multiple of 32 from 8/3 C on", () => {
   const shapesOf = (config: Pick<FeedForwardConfig, "ffn" | "n_embd" | "n_hidden">) => {
     const all: Parameter[] = [];
-    const rest = { bias: false, n_expert: 2, n_expert_active: 1, n_shared_hidden: 0 };
+    const rest = { bias: false, n_expert: 2, n_expert_active: 1, n_shared_hidden: 0, expert_capacity: 0 };
     new feedForwards[config.ffn]!(new Scope(all), { ...rest, ...config }, 1);
     return Object.fromEntries(all.map(({ name, shape }) => [name, shape]));
   };
