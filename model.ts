@@ -96,7 +96,7 @@ export class Block {
       this.lnCross = norm("ln_cross");
       this.cross = new CrossAttention(scope.at("cross_attn"), config, residualDeviation(config));
     }
-    this.ln2 = config.parallel_block ? undefined : norm("ln_2");
+    this.ln2 = config.parallel_block && config.parallel_norms === 1 ? undefined : norm("ln_2");
     this.mlp = new feedForwards[config.ffn]!(scope.at("mlp"), config, residualDeviation(config));
     const names = ["ln_1", ...(this.cross ? ["ln_cross"] : []), "ln_2"];
     this.post = config.norm_position === "sandwich" ? names.map((name) => norm(`${name}_post`)) : [];
@@ -111,11 +111,11 @@ export class Block {
     const attend = droppable((x) => this.attn.forward(x, positions, context));
     const look = cross && droppable((x) => cross.forward(x, context));
     const think = droppable((x) => dropout(this.mlp.forward(x, onRoute, !!mask), this.config.dropout, mask));
-    if (!this.ln2) {
-      const normal = this.ln1.forward(x);
-      return tap("block", tf.add(tf.add(x, attend(normal)), think(normal))); // GPT-J
+    if (this.config.parallel_block) {
+      const normal = this.ln1.forward(x); // for both (GPT-J), or attention alone (GPT-NeoX)
+      return tap("block", tf.add(tf.add(x, attend(normal)), think(this.ln2 ? this.ln2.forward(x) : normal)));
     }
-    const norms = [this.ln1, ...(look ? [this.lnCross!] : []), this.ln2];
+    const norms = [this.ln1, ...(look ? [this.lnCross!] : []), this.ln2!];
     const parts = [attend, ...(look ? [look] : []), think];
     for (const [i, part] of parts.entries()) x = this.add(x, norms[i]!, part, this.post[i]);
     return tap("block", x);

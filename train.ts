@@ -100,6 +100,7 @@ const defaults = {
   norm_position: "pre", // or "post" (after the sum), "sandwich" (before, and before the sum)
   norm_eps: 1e-5, // added to a variance
   parallel_block: false, // attention and MLP side by side
+  parallel_norms: 1, // with it: one norm for both, or 2
   stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
   tie_weights: true, // the token embeddings are the output layer too
   logit_softcap: 0, // logits stay below; 0 for no limit

@@ -124,6 +124,7 @@ export const rules = {
   norm_position: oneOf("pre", "post", "sandwich"),
   norm_eps: positive,
   parallel_block: flag,
+  parallel_norms: integer(1, 2),
   stochastic_depth: fraction,
   tie_weights: flag,
   logit_softcap: amount,
@@ -219,7 +220,7 @@ const combinations = [
   }),
   together(["parallel_block", "norm_position"], ({ parallel_block, norm_position }) => {
     if (!parallel_block || norm_position === "pre") return undefined;
-    return `parallel_block has one norm, before both: norm_position must be "pre"`;
+    return `parallel_block has its norms before both: norm_position must be "pre"`;
   }),
   together(["relative_buckets", "relative_max_distance"], ({ relative_buckets, relative_max_distance }) => {
     if (relative_max_distance > relative_buckets / 2) return undefined;

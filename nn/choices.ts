@@ -27,6 +27,7 @@ export interface Choices {
   norm_position: string; // "pre" (before attention and MLP), "post" (after the sum), or "sandwich" (before, and before the sum)
   norm_eps: number;
   parallel_block: boolean; // attention and MLP side by side (GPT-J)
+  parallel_norms: number; // and 1 norm for both, or 2 (GPT-NeoX)
   stochastic_depth: number; // chance that a sequence skips the last layer in training; earlier ones in proportion
   logit_softcap: number; // logits stay below; 0 for no limit
 }
@@ -56,6 +57,7 @@ export const GPT2_CHOICES: Choices = {
   norm_position: "pre",
   norm_eps: 1e-5,
   parallel_block: false,
+  parallel_norms: 1,
   stochastic_depth: 0,
   logit_softcap: 0,
 };

@@ -26,8 +26,8 @@ import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, sha
 
 /** Our keys of a fixture's settings; undefined where there is one that we don't have. */
 function configOf(name: string): GPTConfig | undefined {
-  const { stride, parallel_norms, ...config } = layerIndex[name]!.config;
-  if (parallel_norms !== undefined || config.ffn === "moe") return undefined;
+  const { stride, ...config } = layerIndex[name]!.config;
+  if (config.ffn === "moe") return undefined;
   return { dropout: 0, ...config, ...(stride !== undefined && { attn_stride: stride }) } as unknown as GPTConfig;
 }
 
@@ -163,7 +163,7 @@ function combination(index: number): Partial<GPTConfig> {
       qk_norm: one("qk_norm", [true, false]),
       norm: one("norm", Object.keys(norms)),
       norm_position: one("norm_position", ["pre", "post", "sandwich"]),
-      parallel_block: one("parallel_block", [true, false]),
+      ...{ parallel_block: one("parallel_block", [true, false]), parallel_norms: one("parallel_norms", [1, 2]) },
       stochastic_depth: one("stochastic_depth", [0, 0.4]),
       tie_weights: one("tie_weights", [true, false]),
       logit_softcap: one("logit_softcap", [0, 5]),
