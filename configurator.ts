@@ -20,11 +20,10 @@ import leven from "leven";
 import minimist from "minimist";
 
 import { type FileSetting, readConfigFile } from "./config/files.ts";
-import { findConflict, ruleFor, rules, type Value } from "./config/rules.ts";
+import { findConflict, ruleFor, rules, type Settings, type Value } from "./config/rules.ts";
 import { show } from "./config/show.ts";
 import { UserError } from "./engine/errors.ts";
 
-type Settings = Record<string, Value>;
 /** What set a key: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
 export type SourceKind = "environment" | "file" | "variable" | "flag";
 type Source = { source: string; kind: SourceKind };

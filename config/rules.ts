@@ -9,6 +9,7 @@ import * as z from "zod/mini"; // not "zod": imports in two thirds of the time
 
 /** What a key can hold: its default decides which. */
 export type Value = number | string | boolean | readonly (number | string | boolean)[];
+export type Settings = Record<string, Value>;
 
 /** A rule's message completes "<key> must be ..."; one wording for a wrong type and a wrong range. */
 export type Rule = z.ZodMiniType<Value>;

@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { ROOT } from "./train_settings.ts";
+import { ROOT } from "../config/script_defaults.ts";
 
 /** Node's arguments that run a TypeScript file, from any working directory. */
 const TSX = ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];

@@ -2,12 +2,11 @@
 // the others by more than that spread. It doesn't test hypotheses: with three seeds, a difference of several times the
 // spread is worth believing, and one within it is not.
 
-import type { Value } from "../config/rules.ts";
+import type { Settings, Value } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
 import type { History } from "../monitor/metrics_file.ts";
 import { formatMetric, titleOf } from "./format.ts";
 import { METRICS } from "./results.ts";
-import type { Settings } from "./train_settings.ts";
 
 /** One run, of whatever origin. */
 export interface ComparedRun {

@@ -18,11 +18,13 @@ import { stringify } from "yaml";
 import * as z from "zod/mini";
 
 import { readConfigFile } from "../config/files.ts";
+import type { Settings } from "../config/rules.ts";
+import { ROOT, trainDefaults } from "../config/script_defaults.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import type { TrainConfig } from "../train.ts";
-import { checkSettings, checkTogether, ROOT, readBase, type Settings, trainDefaults } from "./train_settings.ts";
+import { checkSettings, checkTogether, readBase } from "./train_settings.ts";
 
 /** Where a random search draws from. Numbers are rounded to 4 digits, so that a trial's name says all of them. */
 export type Range<V> =

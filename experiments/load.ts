@@ -3,7 +3,7 @@
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-
+import type { Settings } from "../config/rules.ts";
 import { shownPath } from "../data/dataset.ts";
 import { UserError } from "../engine/errors.ts";
 import { runName } from "../monitor/file_names.ts";
@@ -18,7 +18,6 @@ import {
   readExperiment,
   runFolder,
 } from "./run_folder.ts";
-import type { Settings } from "./train_settings.ts";
 
 /** Where experiments are, unless told otherwise. */
 export const EXPERIMENTS = "out-experiments";

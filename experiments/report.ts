@@ -3,7 +3,8 @@
 
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
-
+import type { Settings } from "../config/rules.ts";
+import { ROOT, trainDefaults } from "../config/script_defaults.ts";
 import { shownPath } from "../data/dataset.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
@@ -14,7 +15,6 @@ import { type Comparison, compareExperiments, comparisonTable, formatStatistic }
 import { type Block, toHtml, toMarkdown } from "./document.ts";
 import { formatMetric, titleOf } from "./format.ts";
 import type { FoundExperiment } from "./load.ts";
-import { ROOT, type Settings, trainDefaults } from "./train_settings.ts";
 
 const MOST_CURVES = 8;
 

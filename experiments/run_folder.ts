@@ -9,11 +9,11 @@ import { loadavg } from "node:os";
 import { join } from "node:path";
 
 import { machineOf, versions } from "../bench/report.ts";
+import type { Settings } from "../config/rules.ts";
 import { shownPath } from "../data/dataset.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { differencesOf, ExperimentConfig, type ExperimentSettings, type Trial } from "./experiment_config.ts";
-import type { Settings } from "./train_settings.ts";
 
 export const EXPERIMENT_FILE = "experiment.json";
 export const CONFIG_FILE = "config.json";

@@ -1,32 +1,13 @@
-// The settings that train.ts takes, as an experiment needs them: their defaults, and the check of some of them before
-// anything runs. train.ts trains when it is imported, so its block of defaults is read as text, as --help does it.
+// The settings that train.ts takes, as an experiment needs them: out of a config file, and checked before anything runs.
 
-import { dirname, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { runInNewContext } from "node:vm";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
-import { transformSync } from "esbuild";
-
-import { findConflict, ruleFor, type Value } from "../config/rules.ts";
+import { findConflict, ruleFor, type Settings } from "../config/rules.ts";
+import { ROOT, trainDefaults } from "../config/script_defaults.ts";
 import { show } from "../config/show.ts";
-import { configure, defaultsBlock, nearestKey } from "../configurator.ts";
+import { configure, nearestKey } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";
-
-export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-
-export type Settings = Record<string, Value>;
-
-let defaults: Settings | undefined;
-
-/** Every key of train.ts with its default. */
-export function trainDefaults(): Readonly<Settings> {
-  if (defaults) return defaults;
-  const block = defaultsBlock(join(ROOT, "train.ts"));
-  if (!block) throw new Error("internal: no block `const defaults = {` in train.ts");
-  const { code } = transformSync(`result = {\n${block}}`, { loader: "ts" }); // takes the types out
-  defaults = structuredClone<Settings>(runInNewContext(code));
-  return defaults;
-}
 
 /** Complete settings from a config file of train.ts and what it extends; NANOGPT_ENV has no say in an experiment. */
 export async function readBase(path: string): Promise<Settings> {

@@ -1,14 +1,9 @@
 // What training is told: train.ts's own settings, from a base (config/train_shakespeare_char_cpu.ts, or the user's config
 // file), what the user said, what the search found, and a schedule sized to the text. Left out: any setting's meaning.
 
-import { spawnSync } from "node:child_process";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-
-import type { Value } from "../config/rules.ts";
+import type { Settings, Value } from "../config/rules.ts";
+import { trainDefaults } from "../config/script_defaults.ts";
 import { UserError } from "../engine/errors.ts";
-
-export type Settings = Record<string, Value>;
 
 /** Settings of train.ts that are the pipeline's to give. */
 const OWN = ["out_dir", "dataset", "init_from", "eval_only"];
@@ -21,16 +16,9 @@ export type Found = Partial<Record<Searched, number>>;
 const PASSES = 10; // through the text: then a model of the default size has learned what it will from a short one
 const EVALUATIONS = 8; // over the run, at least: each may leave a checkpoint
 
-/** train.ts's settings and defaults, as its own --help tells them. */
-export function trainDefaults(): Settings {
-  const script = join(dirname(dirname(fileURLToPath(import.meta.url))), "train.ts");
-  const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, script, "--help"], { encoding: "utf8" });
-  const value = String.raw`"(?:\\.|[^"\\])*"|\[[^\]]*\]|true|false|[-+\d.e]+`;
-  const found = [...stdout.matchAll(new RegExp(`^ {2}--(\\w+)=(${value})`, "gm"))];
-  if (found.length === 0) throw new Error(`internal: train.ts --help tells no settings:\n${stderr}`);
-  return Object.fromEntries(
-    found.filter(([, key = ""]) => !OWN.includes(key)).map(([, key = "", text = ""]) => [key, JSON.parse(text)]),
-  );
+/** train.ts's settings and their defaults, without those that the pipeline gives it. */
+export function defaultsOfTraining(): Settings {
+  return Object.fromEntries(Object.entries(trainDefaults()).filter(([key]) => !OWN.includes(key)));
 }
 
 /** A setting that is a number. */

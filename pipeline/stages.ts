@@ -7,6 +7,7 @@ import { basename, join, parse } from "node:path";
 
 import * as z from "zod/mini";
 
+import type { Settings } from "../config/rules.ts";
 import { shownPath } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
 import { decodeText, readInput } from "../data/text.ts";
@@ -19,16 +20,7 @@ import { runName, stamp } from "../monitor/file_names.ts";
 import { startProgress } from "../monitor/progress.ts";
 import type { Runner } from "./child.ts";
 import { search } from "./search.ts";
-import {
-  type Found,
-  flagsOf,
-  numberOf,
-  SEARCHED,
-  type Searched,
-  type Settings,
-  sized,
-  trainFlags,
-} from "./settings.ts";
+import { type Found, flagsOf, numberOf, SEARCHED, type Searched, sized, trainFlags } from "./settings.ts";
 import type { StageName } from "./state.ts";
 
 /** Settings of the pipeline alone. */

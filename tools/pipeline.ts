@@ -10,14 +10,14 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import type { Value } from "../config/rules.ts";
+import type { Settings, Value } from "../config/rules.ts";
 import cpu from "../config/train_shakespeare_char_cpu.ts";
 import { configure, sourceKind } from "../configurator.ts";
 import { shownPath } from "../data/dataset.ts";
 import { main, UserError } from "../engine/errors.ts";
 import { Stopped } from "../pipeline/child.ts";
 import { checkOnly, describePlan, plan, resumeCommand, runPipeline } from "../pipeline/pipeline.ts";
-import { oneOf, type Settings, trainDefaults } from "../pipeline/settings.ts";
+import { defaultsOfTraining, oneOf } from "../pipeline/settings.ts";
 import { type Context, datasetName, stages, TOKENIZERS } from "../pipeline/stages.ts";
 import { readState, STAGES, type State } from "../pipeline/state.ts";
 
@@ -52,7 +52,7 @@ await main(async () => {
     "Make a model of a text: process, optimize, train, evaluate, generate. Any setting of train.ts can be given too.";
   if (process.argv.some((arg) => arg === "--help" || arg === "-h"))
     await configure(import.meta.url, defaults, { usage });
-  const trains = trainDefaults();
+  const trains = defaultsOfTraining();
 
   // 1) what is asked for
   const file = configFile(process.argv.slice(2), { ...trains, ...defaults });

@@ -7,12 +7,13 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 
 import { readConfigFile } from "../../config/files.ts";
+import type { Settings } from "../../config/rules.ts";
+import { trainDefaults } from "../../config/script_defaults.ts";
 import gpt2 from "../../config/train_gpt2.ts";
 import baby from "../../config/train_shakespeare_char.ts";
 import cpu from "../../config/train_shakespeare_char_cpu.ts";
 import { configure } from "../../configurator.ts";
 import { UserError } from "../../engine/errors.ts";
-import { type Settings, trainDefaults } from "../../experiments/train_settings.ts";
 import { GPT } from "../../model.ts";
 import type { TrainConfig } from "../../train.ts";
 import { ROOT, temporaryFolder } from "../scripts.ts";

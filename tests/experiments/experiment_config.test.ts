@@ -3,10 +3,10 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join, parse } from "node:path";
 import { test } from "node:test";
 
+import { trainDefaults } from "../../config/script_defaults.ts";
 import { UserError } from "../../engine/errors.ts";
 import { ExperimentConfig, type ExperimentSettings } from "../../experiments/experiment_config.ts";
-import { trainDefaults } from "../../experiments/train_settings.ts";
-import { ROOT, succeed, temporaryFolder } from "../scripts.ts";
+import { ROOT, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const SMALL = { max_iters: 20, eval_interval: 10, warmup_iters: 0, n_embd: 32, n_head: 2 };
@@ -23,21 +23,6 @@ const refused = (settings: unknown, message: RegExp) =>
       return true;
     },
   );
-
-test("train.ts' defaults are those that its --help shows", async () => {
-  const help = await succeed("train.ts", ["--help"]);
-  const shown = Object.fromEntries([...help.matchAll(/^ {2}--(\w+)=(\S*)/gm)].map(([, key, value]) => [key, value]));
-  const defaults = trainDefaults();
-  assert.deepEqual(Object.keys(shown), Object.keys(defaults));
-  for (const [key, value] of Object.entries(defaults)) {
-    const text = Array.isArray(value)
-      ? `[${value.join(", ")}]`
-      : typeof value === "string"
-        ? JSON.stringify(value)
-        : String(value);
-    assert.equal(shown[key], text.split(" ")[0], key);
-  }
-});
 
 test("a grid is every combination, the last axis fastest, each with complete settings", async () => {
   const trials = await new ExperimentConfig(HEADS).validate();

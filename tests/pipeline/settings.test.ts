@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { numberOf, type Settings, sized, trainDefaults, trainFlags } from "../../pipeline/settings.ts";
+import type { Settings } from "../../config/rules.ts";
+import { trainDefaults } from "../../config/script_defaults.ts";
+import { defaultsOfTraining, numberOf, sized, trainFlags } from "../../pipeline/settings.ts";
 
 const BASE: Settings = {
   batch_size: 10,
@@ -51,13 +53,10 @@ test("the lowest learning rate keeps its ratio to one that was found", () => {
   assert.equal(sized(BASE, NONE, { learning_rate: 4e-3 }, 16_000, 2e6).min_lr, 4e-4);
 });
 
-test("train.ts's defaults are what its --help says, and only other values become flags", () => {
-  const defaults = trainDefaults();
-  assert.equal(defaults.n_layer, 12);
-  assert.equal(defaults.bias, false);
-  assert.equal(defaults.ffn, "gelu");
-  assert.equal(defaults.learning_rate, 6e-4);
-  assert.ok(!("out_dir" in defaults) && !("dataset" in defaults), "the pipeline's own");
+test("all that train.ts can be told but the pipeline's own; only other values become flags", () => {
+  const defaults = defaultsOfTraining();
+  const own = Object.keys(trainDefaults()).filter((key) => !Object.hasOwn(defaults, key));
+  assert.deepEqual(own.sort(), ["dataset", "eval_only", "init_from", "out_dir"]);
   assert.deepEqual(trainFlags({ ...defaults, n_layer: 3, ffn: "gelu_tanh" }, defaults).sort(), [
     "--ffn=gelu_tanh",
     "--n_layer=3",

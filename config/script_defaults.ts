@@ -1,0 +1,31 @@
+// What the scripts may be told, for programs that start them. A script runs when it is imported, so its block of defaults
+// is read as text, as --help does it.
+
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { runInNewContext } from "node:vm";
+
+import { transformSync } from "esbuild";
+
+import { defaultsBlock } from "../configurator.ts";
+import type { Settings } from "./rules.ts";
+
+/** The repository. */
+export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+const known = new Map<string, Settings>();
+
+/** Every key of train.ts with its default. */
+export const trainDefaults = () => scriptDefaults("train.ts");
+
+/** Every key of a script of the repository, such as "train.ts", with its default. */
+export function scriptDefaults(script: string): Readonly<Settings> {
+  let defaults = known.get(script);
+  if (defaults) return defaults;
+  const block = defaultsBlock(join(ROOT, script));
+  if (!block) throw new Error(`internal: no block \`const defaults = {\` in ${script}`);
+  const { code } = transformSync(`result = {\n${block}}`, { loader: "ts" }); // takes the types out
+  defaults = structuredClone<Settings>(runInNewContext(code));
+  known.set(script, defaults);
+  return defaults;
+}
