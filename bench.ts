@@ -12,7 +12,8 @@
 
 import type { Benchmark, Result } from "./bench/benchmark.ts";
 import type { Report } from "./bench/report.ts";
-import { BENCHMARKS, type BenchmarkName } from "./config/rules.ts";
+import { NOT_MEASURED } from "./bench/settings.ts";
+import { BENCHMARKS, type BenchmarkName, type OptimizerName } from "./config/rules.ts";
 import { configure } from "./configurator.ts";
 import { main, UserError } from "./engine/errors.ts";
 
@@ -73,11 +74,13 @@ const defaults = {
   stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
   tie_weights: true, // the token embeddings are the output layer too
   logit_softcap: 0, // logits stay below; 0 for no limit
-  // AdamW
+  // optimizer
+  optimizer: "adamw" as OptimizerName, // or "lion", "muon", "adafactor", "sgd"
   learning_rate: 1e-3,
   weight_decay: 0.1,
   beta1: 0.9,
   beta2: 0.99,
+  momentum: 0.95, // of muon and sgd
   grad_clip: 1, // longest gradient; 0 for no limit
   // system
   device: "auto", // "auto" or "cpu"
@@ -88,9 +91,6 @@ const defaults = {
   seed: 1337,
 };
 export type BenchSettings = Readonly<typeof defaults>;
-
-/** Settings that have no influence on the figures. */
-const NOT_MEASURED: readonly string[] = ["benchmark", "profile", "json", "results", "compare", "to"];
 
 /** Each is loaded when its turn comes, so that no other's imports are in the first one's time and memory. */
 const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {

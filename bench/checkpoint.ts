@@ -5,14 +5,16 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 
 import { loadCheckpoint, saveCheckpoint } from "../engine/checkpoint.ts";
-import { AdamW } from "../engine/optimizer.ts";
+import { createOptimizer } from "../engine/optimizers/create.ts";
+import { createEngine } from "../engine/program.ts";
 import { type Benchmark, count, describeModel, exact, MB, randomModel, rate } from "./benchmark.ts";
 import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
 
 export const checkpoint: Benchmark = (settings, progress) =>
   withTemporaryFolder(async (folder) => {
     const model = randomModel(settings);
-    const optimizer = new AdamW(model.decayGroups(), settings);
+    const engine = await createEngine(settings); // for an optimizer that has graphs of its own
+    const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
     const tensors = [...model.parameters, ...optimizer.tensors()];
     const saveTimes: number[] = []; // ms
     const loadTimes: number[] = []; // ms
@@ -60,7 +62,7 @@ export const checkpoint: Benchmark = (settings, progress) =>
       facts: { ...model.config, params: weights },
       summary: [
         `model:       ${describeModel(model)}`,
-        `size:        ${count(bytes)} bytes, ${(bytes / weights).toFixed(2)} a weight (12 are its number and its two averages)`,
+        `size:        ${count(bytes)} bytes, ${(bytes / weights).toFixed(2)} a weight (with adamw 12: its number and its two averages)`,
         `saving:      ${count(save.value)} MB/s, with checksum and flush to the disk`,
         `loading:     ${count(load.value)} MB/s, with checksum, from the system's cache`,
       ],

@@ -10,18 +10,12 @@ import * as z from "zod/mini";
 import type { BenchSettings } from "../bench.ts";
 import type { BenchmarkName } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
-import { GPT2_CHOICES } from "../model.ts";
+import { NOT_MEASURED } from "./settings.ts";
 
 const SCRIPT = join(dirname(dirname(fileURLToPath(import.meta.url))), "bench.ts");
 
-/** What a child gets to know: the settings of a training step, and of drawing. */
-const PASSED_ON = [
-  ...["steps", "warmup", "dataset", "vocab_size", "batch_size", "micro_batch_size", "gradient_accumulation_steps"],
-  ...["block_size", "n_layer", "n_head", "n_embd", "dropout", "bias", "ffn", "learning_rate", "weight_decay"],
-  ...["beta1", "beta2", "grad_clip", "device", "dtype", "compile", "grad_checkpoint", "threads", "seed"],
-  ...Object.keys(GPT2_CHOICES),
-  ...["rounds", "max_new_tokens"],
-] as (keyof BenchSettings)[];
+/** What a child isn't told: it has its own of these, and `choices` is of the benchmark that started it. */
+const NOT_PASSED_ON = [...NOT_MEASURED, "choices"];
 
 const stepSchema = z.object({
   ms_median: z.number(),
@@ -34,6 +28,7 @@ const stepSchema = z.object({
   mfu: z.number(),
   peak_gflops: z.number(),
   params: z.number(),
+  optimizer_mb: z.number(),
   micro_batch_size: z.number(),
   device: z.string(),
 });
@@ -70,7 +65,8 @@ async function runAlone(
   nodeFlags: string[] = [],
 ): Promise<unknown> {
   const given = { ...settings, ...changes };
-  const flags = PASSED_ON.filter((key) => (given[key] ?? "") !== "").map((key) => `--${key}=${given[key]}`);
+  const passed = Object.entries(given).filter(([key, value]) => !NOT_PASSED_ON.includes(key) && value !== "");
+  const flags = passed.map(([key, value]) => `--${key}=${value}`);
   // Node's own flags are those of this process: they hold the loader that reads TypeScript
   const node = [...process.execArgv, ...nodeFlags];
   const args = [...node, SCRIPT, `--benchmark=${name}`, "--json=true", "--results=", ...flags];

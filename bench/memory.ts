@@ -14,7 +14,7 @@ export const memory: Benchmark = async (settings, progress) => {
     runs.push(run);
     progress(`memory ${round}/${settings.rounds}: ${run.peak_rss_mb.toFixed(0)} MB at its peak`);
   }
-  const { params, micro_batch_size, device } = runs[0]!;
+  const { params, optimizer_mb, micro_batch_size, device } = runs[0]!;
   const { batch_size, gradient_accumulation_steps, block_size, n_layer, n_head, n_embd, steps, grad_checkpoint } =
     settings;
 
@@ -22,7 +22,7 @@ export const memory: Benchmark = async (settings, progress) => {
   const several = gradient_accumulation_steps * batch_size > micro_batch_size; // then gradients are added up in a copy
   const weights = exact("weights_mb", "MB", "lower", (4 * params) / MB);
   const gradients = exact("gradients_mb", "MB", "lower", ((several ? 8 : 4) * params) / MB);
-  const optimizer = exact("optimizer_mb", "MB", "lower", (8 * params) / MB);
+  const optimizer = exact("optimizer_mb", "MB", "lower", optimizer_mb);
   const known = weights.value + gradients.value + optimizer.value;
   const peak = metric(
     "peak_rss_mb",
@@ -69,7 +69,7 @@ export const memory: Benchmark = async (settings, progress) => {
       line("  runtime", base.value, "Node and the libraries, before there is a model"),
       line("  weights", weights.value, "exactly"),
       line("  gradients", gradients.value, several ? "exactly; twice, to add up those of micro-batches" : "exactly"),
-      line("  optimizer", optimizer.value, "exactly: AdamW's two averages"),
+      line("  optimizer", optimizer.value, `exactly: the state of ${settings.optimizer}`),
       line("  rest", rest.value, `activations of ${micro_batch_size} sequences at once, the graph, Node's heap`),
       `growth:      ${growth.value.toFixed(1)} KB a step from step ${SETTLED} to ${SETTLED + steps} ` +
         `(${median(runs.map((run) => run.rss_growth_mb)).toFixed(1)} MB in all)`,

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { datasetFolder } from "../data/dataset.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "../data/token_file.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
-import { AdamW } from "../engine/optimizer.ts";
+import { createOptimizer } from "../engine/optimizers/create.ts";
 import { measurePeak } from "../engine/peak.ts";
 import { createEngine } from "../engine/program.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
@@ -43,8 +43,8 @@ export const trainingThroughput: Benchmark = async (settings) => {
   file?.close();
 
   // 2) optimizer, compiled step
-  const optimizer = new AdamW(model.decayGroups(), settings);
   const engine = await createEngine(settings);
+  const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
   const profiles = join("out", "profiles");
   if (settings.profile) mkdirSync(profiles, { recursive: true });
   const tokens = { shape: [rows, T], dtype: "int32" } as const;
@@ -71,7 +71,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
       const batch = batches[(step * micros + micro) % batches.length]!;
       [loss = 0] = await backward.run(batch, { dropout: [seed, step, micro], accumulate: micro > 0 });
     }
-    optimizer.step(settings.learning_rate, 1 / micros);
+    await optimizer.step(settings.learning_rate, 1 / micros);
     if (step >= warmup) times.push(performance.now() - start);
     if (step === 0) firstStepS = performance.now() / 1000; // since the process started
     if (step === Math.max(0, warmup - 1)) rssWarmMb = await currentRssMb();
@@ -100,9 +100,17 @@ export const trainingThroughput: Benchmark = async (settings) => {
       rss_growth_mb: round(growthMb), // from the end of the warm-up to the last step
       loss,
       params: model.numParams(false),
+      optimizer_mb: optimizer.tensors().reduce((sum, { data }) => sum + data.byteLength, 0) / MB, // its state
       ...{ device: engine.description, threads: engine.threads, steps, warmup },
       ...{ n_layer, n_head, n_embd, block_size: T, batch_size: B, micro_batch_size: rows },
-      ...{ gradient_accumulation_steps: accumulation, vocab_size, dropout, bias, grad_checkpoint },
+      ...{
+        gradient_accumulation_steps: accumulation,
+        vocab_size,
+        dropout,
+        bias,
+        grad_checkpoint,
+        optimizer: settings.optimizer,
+      },
     },
     summary: [
       `device:      ${engine.description}`,

@@ -4,7 +4,7 @@
 import type { BenchSettings } from "../bench.ts";
 import type { Batch } from "../data/objective.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
-import { AdamW } from "../engine/optimizer.ts";
+import { createOptimizer } from "../engine/optimizers/create.ts";
 import { createEngine } from "../engine/program.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import type { Metrics, Run } from "../monitor/callback.ts";
@@ -37,8 +37,8 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
     batch.x[i] = uniform(key, 2 * i) * model.config.vocab_size;
     batch.y[i] = uniform(key, 2 * i + 1) * model.config.vocab_size;
   }
-  const optimizer = new AdamW(model.decayGroups(), settings);
   const engine = await createEngine(settings);
+  const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
   const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), {
     variables: model.parameters,
@@ -53,7 +53,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
       loss += value! / micros;
     }
     const lr = settings.learning_rate;
-    const grad_norm = optimizer.step(lr, 1 / micros);
+    const grad_norm = await optimizer.step(lr, 1 / micros);
     const step_ms = performance.now() - start;
     return { loss, lr, grad_norm, step_ms, tokens_per_s: (1000 * B * T * accumulation) / step_ms, mfu: 0.5 };
   }

@@ -2,11 +2,25 @@
 // file), what the user said, what the search found, and a schedule sized to the text. Left out: any setting's meaning.
 
 import type { Settings, Value } from "../config/rules.ts";
-import { trainDefaults } from "../config/script_defaults.ts";
+import { scriptDefaults, trainDefaults } from "../config/script_defaults.ts";
 import { UserError } from "../engine/errors.ts";
 
 /** Settings of train.ts that are the pipeline's to give. */
 const OWN = ["out_dir", "dataset", "init_from", "eval_only"];
+
+/** Settings that a trial of optimize has others of, or none: it is short and nobody's run, watched by no one. */
+const NOT_TRIED = [
+  ...OWN,
+  // I/O
+  ...["eval_interval", "log_interval", "always_save_checkpoint"],
+  // watching
+  ...["callbacks", "stats_interval", "sample_interval", "tensorboard", "histogram_interval", "mlflow_uri"],
+  ...["wandb_log", "wandb_project", "wandb_run_name"],
+  // reacting
+  ...["early_stop_patience", "lr_patience", "lr_factor", "spike_threshold", "rollback"],
+  // how long
+  ...["max_iters", "lr_decay_iters"],
+];
 
 /** What optimize searches, each unless the user gave it. */
 export const SEARCHED = ["threads", "batch_size", "micro_batch_size", "learning_rate"] as const;
@@ -19,6 +33,17 @@ const EVALUATIONS = 8; // over the run, at least: each may leave a checkpoint
 /** train.ts's settings and their defaults, without those that the pipeline gives it. */
 export function defaultsOfTraining(): Settings {
   return Object.fromEntries(Object.entries(trainDefaults()).filter(([key]) => !OWN.includes(key)));
+}
+
+/** What decides how fast training is and what it learns: all of its settings that a trial of optimize shares. */
+export function tried(settings: Settings): Settings {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => !NOT_TRIED.includes(key)));
+}
+
+/** Of these what bench.ts has too: the settings of a step. */
+export function timed(settings: Settings): Settings {
+  const known = scriptDefaults("bench.ts");
+  return Object.fromEntries(Object.entries(tried(settings)).filter(([key]) => Object.hasOwn(known, key)));
 }
 
 /** A setting that is a number. */

@@ -20,7 +20,7 @@ import { runName, stamp } from "../monitor/file_names.ts";
 import { startProgress } from "../monitor/progress.ts";
 import type { Runner } from "./child.ts";
 import { search } from "./search.ts";
-import { type Found, flagsOf, numberOf, SEARCHED, type Searched, sized, trainFlags } from "./settings.ts";
+import { type Found, flagsOf, numberOf, SEARCHED, type Searched, sized, timed, trainFlags, tried } from "./settings.ts";
 import type { StageName } from "./state.ts";
 
 /** Settings of the pipeline alone. */
@@ -48,7 +48,7 @@ export interface Context {
 
 /** What a stage has while it runs. */
 export interface Work extends Context {
-  runner: Runner;
+  runner: Pick<Runner, "run">;
   log: string; // file for all that its scripts print
   resumes: boolean; // it has begun with the same inputs before
   say(line: string): void;
@@ -75,13 +75,6 @@ const CHECKPOINT = "ckpt.json";
 
 /** Where a stage may put what nobody needs after it; the pipeline's lock is here, as train.ts locks OUT_DIR itself. */
 export const SCRATCH = "pipeline";
-
-/** Settings of training that decide how fast a step is, which bench.ts has too; and those that decide what it learns. */
-const SPEED_KEYS =
-  "batch_size micro_batch_size gradient_accumulation_steps block_size n_layer n_head n_embd dropout bias ffn learning_rate weight_decay beta1 beta2 grad_clip device compile threads seed".split(
-    " ",
-  );
-const LEARNING_KEYS = [...SPEED_KEYS, "eval_iters", "decay_lr", "warmup_iters", "min_lr"];
 
 // ---- process ----
 
@@ -141,11 +134,9 @@ const optimize: Stage = {
   inputs(context) {
     const { own, train, outDir } = context;
     const keys = searchedOf(context);
-    const settings = Object.entries(train).filter(([key]) => LEARNING_KEYS.includes(key));
     const { optimize_seconds } = own;
     return {
-      settings:
-        keys.size === 0 ? { searched: [] } : { searched: [...keys], optimize_seconds, ...Object.fromEntries(settings) },
+      settings: keys.size === 0 ? { searched: [] } : { searched: [...keys], optimize_seconds, ...tried(train) },
       files: keys.size === 0 ? {} : dataFiles(outDir),
     };
   },
@@ -186,25 +177,16 @@ const optimize: Stage = {
       seconds: own.optimize_seconds,
       async stepTime(candidate, steps) {
         show(`speed of ${shortly(candidate)}`);
-        const shape = only({ ...train, ...candidate }, SPEED_KEYS);
-        const vocab_size = readMeta(dataset)!.vocab_size;
-        const fixed = {
-          benchmark: "training_throughput",
-          json: true,
-          results: "",
-          dataset,
-          vocab_size,
-          steps,
-          warmup: 3,
-        };
-        const stdout = await runner.run("bench.ts", flagsOf({ ...fixed, ...shape }), { log, onStart });
+        const fixed = { benchmark: "training_throughput", json: true, results: "", dataset, steps, warmup: 3 };
+        const settings = timed({ ...train, ...candidate });
+        const stdout = await runner.run("bench.ts", flagsOf({ ...fixed, ...settings }), { log, onStart });
         return z.object({ ms_median: z.number() }).parse(JSON.parse(lastLine(stdout))).ms_median;
       },
       async train(candidate, steps) {
         show(`training with ${shortly(candidate)}`);
         rmSync(trial, { recursive: true, force: true });
         const schedule = { max_iters: steps, eval_interval: steps, log_interval: steps, lr_decay_iters: steps };
-        const base = { ...only(train, LEARNING_KEYS), ...schedule }; // no callbacks, no tracker: it is nobody's run
+        const base = { ...tried(train), ...schedule };
         const settings = sized(base, new Set(Object.keys(schedule)), candidate, 0, 0);
         const args = [...flagsOf({ out_dir: trial, dataset }), ...trainFlags(settings, trainDefaults)];
         const stdout = await runner.run("train.ts", args, { log, onStart }).catch((error) => {
@@ -212,7 +194,7 @@ const optimize: Stage = {
           throw error;
         });
         if (stdout === undefined) return Number.NaN; // too high a learning rate is a result, too
-        const losses = [...stdout.matchAll(/^step (\d+): train loss \S+, val loss (\S+)/gm)];
+        const losses = [...stdout.matchAll(/^step (\d+): train loss \S+, val loss ([^\s,]+)/gm)];
         const last = losses.at(-1);
         if (Number(last?.[1]) !== steps) throw new Error(`internal: no loss of step ${steps} in what train.ts printed`);
         return Number(last![2]);
@@ -234,10 +216,6 @@ function searchedOf({ own, train, flags }: Context): Set<Searched> {
   // a number of steps means so many batches: with others it would be another training
   const fixed = (key: Searched) => flags.has(key) || (key === "batch_size" && train.max_iters !== 0);
   return new Set(own.optimize ? SEARCHED.filter((key) => !fixed(key)) : []);
-}
-
-function only(settings: Settings, keys: readonly string[]): Settings {
-  return Object.fromEntries(Object.entries(settings).filter(([key]) => keys.includes(key)));
 }
 
 /** Of a bar's length. */

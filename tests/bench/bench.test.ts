@@ -99,6 +99,12 @@ test("--compare runs the file's benchmark and prints ratios", async () => {
   assert.deepEqual(files(), before, "--results= writes no file");
 });
 
+test("another optimizer is measured with its own state, in processes of their own too", async () => {
+  const args = [...TINY, "--benchmark=memory", "--optimizer=sgd", "--json=true", "--results="];
+  const figures = JSON.parse((await succeed("bench.ts", args, here)).trimEnd().split("\n").at(-1)!);
+  assert.equal(figures.optimizer_mb, (4 * figures.params) / 2 ** 20); // one number a weight, its velocity
+});
+
 test("layer choices: a row for each that differs and can be made, ratios to the settings beside it", async () => {
   const shape = { ...SHAPE, n_head: 3, n_embd: 9, ffn: "relu2" };
   const changed = flags({ ...shape, steps: 2, warmup: 1, rounds: 2, max_new_tokens: 3 });

@@ -1,13 +1,16 @@
 // What the stages refuse before anything is written, and what they call things.
 
 import assert from "node:assert/strict";
-import { readdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join, parse } from "node:path";
 import { test } from "node:test";
 
+import type { Settings, Value } from "../../config/rules.ts";
+import { scriptDefaults, trainDefaults } from "../../config/script_defaults.ts";
 import { UserError } from "../../engine/errors.ts";
+import { defaultsOfTraining, SEARCHED } from "../../pipeline/settings.ts";
 import { type Context, datasetName, stages } from "../../pipeline/stages.ts";
-import { madeUpText, temporaryFolder } from "../scripts.ts";
+import { madeUpText, temporaryFolder, tinyDataset } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const OWN = {
@@ -72,4 +75,72 @@ test("optimize searches what isn't given, and no batch size where the number of 
   assert.deepEqual(searched(["learning_rate", "n_layer"]), ["threads", "batch_size", "micro_batch_size"]);
   assert.deepEqual(searched([], true, 20), ["threads", "micro_batch_size", "learning_rate"]);
   assert.deepEqual(searched([], false), []);
+});
+
+/** Settings of train.ts that a trial of optimize has none or others of; all others are those of the training itself. */
+const NOT_OF_TRIALS = [
+  ...["out_dir", "dataset", "init_from", "eval_only", "eval_interval", "log_interval", "always_save_checkpoint"],
+  ...["callbacks", "stats_interval", "sample_interval", "tensorboard", "histogram_interval", "mlflow_uri"],
+  ...["wandb_log", "wandb_project", "wandb_run_name"],
+  ...["early_stop_patience", "lr_patience", "lr_factor", "spike_threshold", "rollback"],
+  ...["max_iters", "lr_decay_iters"],
+];
+
+test("optimize tries the model and the optimizer that will be trained: every other setting reaches its trials", async () => {
+  // 1) every setting another than its default
+  const other = (value: Value): Value => {
+    if (typeof value === "boolean") return !value;
+    return typeof value === "number" ? value + 1 : typeof value === "string" ? `${value}x` : ["x"];
+  };
+  const defaults = defaultsOfTraining();
+  const changed = Object.fromEntries(Object.entries(defaults).map(([key, value]) => [key, other(value)]));
+  const train: Settings = { ...changed, block_size: 16 }; // what fits the data
+  const outDir = join(FOLDER, "trials");
+  const { dir } = parse(tinyDataset(FOLDER));
+  mkdirSync(outDir);
+  renameSync(join(dir, "words"), join(outDir, "data"));
+
+  // 2) what would be run
+  const calls: { script: string; given: Record<string, string> }[] = [];
+  const run = async (script: string, args: readonly string[]) => {
+    const given = Object.fromEntries(args.map((arg) => arg.slice(2).split("=") as [string, string]));
+    calls.push({ script, given });
+    if (script === "bench.ts") return JSON.stringify({ ms_median: 1 });
+    return `step ${given.max_iters}: train loss 2.0000, val loss 2.1000, averaged 2.5000\n`;
+  };
+  const own = { ...OWN, input_file: "", tokenizer: "characters" };
+  const known = { outDir, own, train, trainDefaults: defaults, flags: new Set<string>(), mostTokens: 1e6 };
+  const context: Context = { ...known, own: { ...own, optimize_seconds: 5 } };
+  const work = { runner: { run }, log: join(outDir, "log"), resumes: false, say() {}, onStart() {} };
+  await stages.optimize.run({ ...context, ...work });
+
+  // 3) each of them has all that isn't named above, with its value where it isn't searched or fitted to the steps
+  const fitted: readonly string[] = [...SEARCHED, "warmup_iters", "min_lr"];
+  for (const script of ["train.ts", "bench.ts"]) {
+    const runs = calls.filter((call) => call.script === script);
+    assert.ok(runs.length > 0, script);
+    const shared = Object.keys(trainDefaults()).filter(
+      (key) => !NOT_OF_TRIALS.includes(key) && Object.hasOwn(scriptDefaults(script), key),
+    );
+    for (const { given } of runs) {
+      assert.deepEqual(
+        shared.filter((key) => given[key] === undefined),
+        [],
+        `${script} is not told`,
+      );
+      for (const key of shared) if (!fitted.includes(key)) assert.equal(given[key], `${train[key]}`, key);
+    }
+  }
+  for (const key of ["n_kv_head", "ffn", "optimizer", "grad_checkpoint"]) assert.ok(key in scriptDefaults("bench.ts"));
+  const { tried } = JSON.parse(readFileSync(join(outDir, "optimize.json"), "utf8"));
+  const losses = tried.flatMap(({ val_loss }: { val_loss?: number | null }) =>
+    val_loss === undefined ? [] : val_loss,
+  );
+  assert.deepEqual([...new Set(losses)], [2.1], "of the weights themselves: a short run's average is of its start");
+  for (const key of NOT_OF_TRIALS) assert.ok(Object.hasOwn(trainDefaults(), key), `${key} is no setting of train.ts`);
+
+  // 4) and it runs again when one of them changes, not when another does
+  const inputs = (settings: Settings) => stages.optimize.inputs({ ...context, train: { ...train, ...settings } });
+  assert.notDeepEqual(inputs({ pos: "rotary" }), inputs({ pos: "alibi" }));
+  assert.deepEqual(inputs({ tensorboard: false }), inputs({ tensorboard: true }));
 });
