@@ -1,18 +1,13 @@
 // One run of training_throughput, or of another benchmark, in a process of its own: for peak memory, and for the time
 // that starting takes.
 
-import { spawn } from "node:child_process";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-
 import * as z from "zod/mini";
 
 import type { BenchSettings } from "../bench.ts";
 import type { BenchmarkName } from "../config/rules.ts";
+import { type Ended, endOf, errorLine, lastLine, startScript } from "../config/scripts.ts";
 import { UserError } from "../engine/errors.ts";
 import { NOT_MEASURED } from "./settings.ts";
-
-const SCRIPT = join(dirname(dirname(fileURLToPath(import.meta.url))), "bench.ts");
 
 /** What a child isn't told: it has its own of these, and `choices` is of the benchmark that started it. */
 const NOT_PASSED_ON = [...NOT_MEASURED, "choices"];
@@ -67,46 +62,21 @@ async function runAlone(
   const given = { ...settings, ...changes };
   const passed = Object.entries(given).filter(([key, value]) => !NOT_PASSED_ON.includes(key) && value !== "");
   const flags = passed.map(([key, value]) => `--${key}=${value}`);
-  // Node's own flags are those of this process: they hold the loader that reads TypeScript
-  const node = [...process.execArgv, ...nodeFlags];
-  const args = [...node, SCRIPT, `--benchmark=${name}`, "--json=true", "--results=", ...flags];
-  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("NANOGPT_")));
+  const args = [`--benchmark=${name}`, "--json=true", "--results=", ...flags];
 
-  const { code, signal, stdout, stderr } = await runToEnd(args, env);
+  const { code, signal, stdout, stderr } = await runToEnd(args, nodeFlags);
   if (code === 0) return JSON.parse(lastLine(stdout));
-  const message = /^error: (.+)$/m.exec(stderr)?.[1];
+  const message = errorLine(stderr);
   if (message) throw new UserError(message);
   const what = JSON.stringify(changes);
   if (signal) throw new UserError(`the run with ${what} was ended by ${signal}; too little memory? try smaller shapes`);
   throw new Error(`internal: the run with ${what} ended with code ${code}:\n${stderr}`);
 }
 
-interface Ended {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-  stdout: string;
-  stderr: string;
-}
-
-function runToEnd(args: string[], env: Record<string, string | undefined>): Promise<Ended> {
-  const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+/** Run to the end, which is also this process' end: whoever stops it wants no other to go on. */
+async function runToEnd(args: readonly string[], nodeFlags: readonly string[]): Promise<Ended> {
+  const child = startScript("bench.ts", args, { stdio: ["ignore", "pipe", "pipe"] }, nodeFlags);
   const kill = () => child.kill();
-  process.once("exit", kill); // whoever stops this process wants no other to go on
-  const text = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) {
-    child[name].setEncoding("utf8").on("data", (part: string) => {
-      text[name] += part;
-    });
-  }
-  return new Promise((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code, signal) => {
-      process.off("exit", kill);
-      resolve({ code, signal, ...text });
-    });
-  });
-}
-
-function lastLine(text: string): string {
-  return text.trimEnd().split("\n").at(-1) ?? "";
+  process.once("exit", kill);
+  return endOf(child).finally(() => process.off("exit", kill));
 }

@@ -8,19 +8,17 @@
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join, resolve } from "node:path";
 
 import * as z from "zod/mini";
 
+import { lastLine, ROOT } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../engine/errors.ts";
 import { fillNormal, keyOf } from "../engine/rng.ts";
 import { writeHuggingFace } from "../formats/huggingface.ts";
 import { GPT } from "../model.ts";
 import { median } from "./statistics.ts";
-
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const defaults = {
   nanogpt: "", // a checkout of karpathy/nanoGPT; without it that opponent is left out
@@ -109,8 +107,7 @@ function same(a: readonly number[], b: readonly number[]): number {
 
 function runOnce(name: string, [command, ...args]: string[]): Run {
   const child = spawnSync(command!, args, { cwd: ROOT, encoding: "utf8", maxBuffer: 2 ** 26 });
-  const last = (text: string) => text.trimEnd().split("\n").at(-1) ?? "";
   if (child.error) throw new UserError(`${name}: can't start ${command} (${child.error.message})`);
-  if (child.status !== 0) throw new UserError(`${name} ended with code ${child.status}: ${last(child.stderr)}`);
-  return runSchema.parse(JSON.parse(last(child.stdout)));
+  if (child.status !== 0) throw new UserError(`${name} ended with code ${child.status}: ${lastLine(child.stderr)}`);
+  return runSchema.parse(JSON.parse(lastLine(child.stdout)));
 }

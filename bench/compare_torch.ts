@@ -10,15 +10,13 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join, resolve } from "node:path";
 
 import * as z from "zod/mini";
 
+import { lastLine, ROOT } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../engine/errors.ts";
-
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const defaults = {
   nanogpt: "", // a checkout of karpathy/nanoGPT; its model is the opponent
@@ -175,10 +173,6 @@ function parseRun(name: string, line: string): Run {
     throw new Error(`internal: the last line of ${name} is no JSON: ${line}`);
   }
   return runSchema.parse(value);
-}
-
-function lastLine(text: string): string {
-  return text.trimEnd().split("\n").at(-1) ?? "";
 }
 
 function median(values: number[]): number {

@@ -4,16 +4,14 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 
 import * as z from "zod/mini";
 
+import { ROOT } from "../config/scripts.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { runtimeVersion } from "../engine/session.ts";
-
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const Report = z.object({
   name: z.string(), // of the benchmark

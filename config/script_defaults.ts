@@ -1,17 +1,14 @@
 // What the scripts may be told, for programs that start them. A script runs when it is imported, so its block of defaults
 // is read as text, as --help does it.
 
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { runInNewContext } from "node:vm";
 
 import { transformSync } from "esbuild";
 
 import { defaultsBlock } from "../configurator.ts";
 import type { Settings } from "./rules.ts";
-
-/** The repository. */
-export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+import { ROOT } from "./scripts.ts";
 
 const known = new Map<string, Settings>();
 

@@ -19,7 +19,8 @@ import * as z from "zod/mini";
 
 import { readConfigFile } from "../config/files.ts";
 import type { Settings } from "../config/rules.ts";
-import { ROOT, trainDefaults } from "../config/script_defaults.ts";
+import { trainDefaults } from "../config/script_defaults.ts";
+import { ROOT } from "../config/scripts.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
 import { keyOf, uniform } from "../engine/rng.ts";

@@ -4,7 +4,8 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import type { Settings } from "../config/rules.ts";
-import { ROOT, trainDefaults } from "../config/script_defaults.ts";
+import { trainDefaults } from "../config/script_defaults.ts";
+import { ROOT } from "../config/scripts.ts";
 import { shownPath } from "../data/dataset.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";

@@ -10,7 +10,7 @@ import { lock } from "../engine/lock.ts";
 import { duration } from "../monitor/format.ts";
 import { MetricsReader } from "../monitor/metrics_file.ts";
 import { startProgress } from "../monitor/progress.ts";
-import { type Running, startScript } from "./child.ts";
+import { type Running, startLogged } from "./child.ts";
 import type { ExperimentConfig } from "./experiment_config.ts";
 import { formatMetric } from "./format.ts";
 import { finalMetrics, RESULTS_FILE, type Results, readResults, readRun, thinned } from "./results.ts";
@@ -99,7 +99,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
 
   /** Start a script for a run, and wait for its end. */
   async function child(run: PlannedRun, script: string, args: readonly string[]) {
-    const running = startScript(script, args, join(run.folder, OUTPUT_FILE));
+    const running = startLogged(script, args, join(run.folder, OUTPUT_FILE));
     const reader = new MetricsReader(run.folder);
     reader.read(); // what was there before
     active.set(run, { running, script, reader, iter: done.get(run) ?? 0 });

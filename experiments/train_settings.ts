@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
 import { findConflict, ruleFor, type Settings } from "../config/rules.ts";
-import { ROOT, trainDefaults } from "../config/script_defaults.ts";
+import { trainDefaults } from "../config/script_defaults.ts";
+import { ROOT } from "../config/scripts.ts";
 import { show } from "../config/show.ts";
 import { configure, nearestKey } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";

@@ -1,15 +1,14 @@
 // The scripts that a stage runs, one at a time: what they print goes into the stage's log, and line by line to whoever
 // shows their progress. Ctrl-C is passed on to them, once, and the pipeline waits until they have ended.
 
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { dirname } from "node:path";
 
+import { commandOf, type Ended, endOf, errorLine, startScript } from "../config/scripts.ts";
 import { explain, UserError } from "../engine/errors.ts";
 
-const HERE = dirname(fileURLToPath(import.meta.url));
-const ROOT = dirname(HERE);
+const WATCH_PARENT = new URL("watch_parent.ts", import.meta.url).href;
 
 /** The pipeline was told to stop. */
 export class Stopped extends Error {
@@ -66,45 +65,34 @@ export class Runner {
     const file = openLog(log);
     try {
       writeSync(file, `$ ${command}\n`);
-      const { code, signal, stdout, stderr } = await this.#spawn(script, args, file, onLine);
+      const { code, signal, stdout, stderr } = await this.#toEnd(script, args, file, onLine);
       if (code === 0) return stdout;
       this.check();
-      const error = /^error: (.+)$/m.exec(stderr)?.[1];
       const ending = signal ? `was ended by ${signal} (too little memory?)` : `ended with code ${code}`;
-      throw new UserError(`${error ?? `${script} ${ending}`} (all it printed is in ${log})`);
+      throw new UserError(`${errorLine(stderr) ?? `${script} ${ending}`} (all it printed is in ${log})`);
     } finally {
       closeSync(file);
     }
   }
 
-  #spawn(script: string, args: readonly string[], log: number, onLine: ((line: string) => void) | undefined) {
-    // Node's own flags are those of this process: they hold the loader that reads TypeScript
-    const watch = ["--import", pathToFileURL(join(HERE, "watch_parent.ts")).href];
-    const child = spawn(process.execPath, [...process.execArgv, ...watch, join(ROOT, script), ...args], {
-      env: Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("NANOGPT_"))),
+  async #toEnd(script: string, args: readonly string[], log: number, onLine: RunOptions["onLine"]): Promise<Ended> {
+    const options: SpawnOptions = {
       stdio: ["ignore", "pipe", "pipe", "ipc"], // the last one tells the script that this process is gone
       detached: process.platform !== "win32", // the terminal's ^C comes from here alone: twice would end it at once
-    });
-    this.#child = child;
-    const text = { stdout: "", stderr: "" };
+    };
+    this.#child = startScript(script, args, options, ["--import", WATCH_PARENT]);
     let line = "";
-    for (const name of ["stdout", "stderr"] as const) {
-      child[name]!.setEncoding("utf8").on("data", (part: string) => {
-        text[name] += part;
+    try {
+      return await endOf(this.#child, (part, from) => {
         writeSync(log, part);
-        if (name === "stderr" || !onLine) return;
+        if (from === "stderr" || !onLine) return;
         const lines = (line + part).split("\n");
         line = lines.pop() ?? "";
         for (const whole of lines) onLine(whole);
       });
+    } finally {
+      this.#child = undefined;
     }
-    return new Promise<{ code: number | null; signal: NodeJS.Signals | null } & typeof text>((resolve, reject) => {
-      child.on("error", reject);
-      child.on("close", (code, signal) => {
-        this.#child = undefined;
-        resolve({ code, signal, ...text });
-      });
-    });
   }
 }
 
@@ -115,10 +103,4 @@ function openLog(path: string): number {
   } catch (error) {
     throw explain(error, `can't write ${path}`);
   }
-}
-
-/** A script's command as a person would type it. */
-export function commandOf(script: string, args: readonly string[]): string {
-  const quoted = (arg: string) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`);
-  return ["tsx", script, ...args].map(quoted).join(" ");
 }

@@ -5,11 +5,12 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 
+import { commandOf } from "../config/scripts.ts";
 import { shownPath } from "../data/dataset.ts";
 import { UserError } from "../engine/errors.ts";
 import { lock } from "../engine/lock.ts";
 import { stamp } from "../monitor/file_names.ts";
-import { commandOf, Runner, Stopped } from "./child.ts";
+import { Runner, Stopped } from "./child.ts";
 import { type Context, SCRATCH, stages } from "./stages.ts";
 import {
   type Inputs,

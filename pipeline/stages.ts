@@ -8,6 +8,7 @@ import { basename, join, parse } from "node:path";
 import * as z from "zod/mini";
 
 import type { Settings } from "../config/rules.ts";
+import { lastLine } from "../config/scripts.ts";
 import { shownPath } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
 import { decodeText, readInput } from "../data/text.ts";
@@ -390,10 +391,6 @@ function dataFiles(outDir: string): Record<string, string> {
 /** A text's name without its ending, fit for file names. */
 export function datasetName(path: string): string {
   return parse(basename(path)).name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-") || "text";
-}
-
-function lastLine(text: string): string {
-  return text.trimEnd().split("\n").at(-1) ?? "";
 }
 
 function count(n: number): string {

@@ -4,32 +4,21 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after } from "node:test";
-import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { type Ended, endOf, ROOT, TSX } from "../config/scripts.ts";
 import { prepareCharacters } from "../data/characters.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 
-export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-
-/** Node's arguments that run a TypeScript file, from any working directory. */
-export const TSX = ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];
+export { type Ended, ROOT, TSX };
 
 /** A new folder, removed when the tests of the file have ended. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "nanogpt-test-"));
   after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
   return folder;
-}
-
-export interface Ended {
-  code: number | null; // null where a signal ended it
-  signal: NodeJS.Signals | null;
-  stdout: string;
-  stderr: string;
 }
 
 export interface Running {
@@ -57,20 +46,11 @@ export function launchCommand(command: string, args: readonly string[], options:
   const child = spawn(command, args, { cwd, env: { ...Object.fromEntries(inherited), ...env } });
   const text = { stdout: "", stderr: "" };
   const waiting = new Set<() => void>();
-  for (const name of ["stdout", "stderr"] as const) {
-    child[name].setEncoding("utf8").on("data", (part: string) => {
-      text[name] += part;
-      for (const look of waiting) look();
-    });
-  }
   const timer = setTimeout(() => child.kill("SIGKILL"), timeout);
-  const ended = new Promise<Ended>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code, signal) => {
-      clearTimeout(timer);
-      resolve({ code, signal, ...text });
-    });
-  });
+  const ended = endOf(child, (part, from) => {
+    text[from] += part;
+    for (const look of waiting) look();
+  }).finally(() => clearTimeout(timer));
   const until = (pattern: RegExp) =>
     new Promise<void>((resolve, reject) => {
       const look = () => {

@@ -8,6 +8,7 @@
 //
 // The words come first, then the flags.
 
+import { commandOf } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../engine/errors.ts";
 import {
@@ -89,11 +90,6 @@ function help(): void {
   console.log("\nEach command has its own --help.");
 }
 
-/** An argument as a shell takes it. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-}
-
 function theOnly(words: string[], what: string): string {
   if (words.length !== 1) throw new UserError(`give one ${what}, got ${words.length === 0 ? "none" : words.join(" ")}`);
   return words[0]!;
@@ -108,10 +104,8 @@ async function runCommand(words: string[], { out, jobs }: Readonly<typeof defaul
   const outcome = await runExperiment(experiment, { out: folder, ...(jobs > 0 ? { jobs } : {}) });
   const { finished, failed, left, interrupted } = outcome;
   if (interrupted) {
-    const again = process.argv.slice(2).map(quoted).join(" ");
-    console.log(
-      `stopped with ${finished} runs finished and ${left} left; go on with: tsx tools/experiment.ts ${again}`,
-    );
+    const again = commandOf("tools/experiment.ts", process.argv.slice(2));
+    console.log(`stopped with ${finished} runs finished and ${left} left; go on with: ${again}`);
     process.exitCode = interrupted === "SIGINT" ? 130 : 143;
     return;
   }
