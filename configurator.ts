@@ -101,6 +101,12 @@ export async function configure<T extends Settings>(
   return Object.freeze(config as T);
 }
 
+/** Those of an object's settings that `keys` name, in their order; what it doesn't have stays away. */
+export function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
+  const own = keys.filter((key) => Object.hasOwn(from, key));
+  return Object.fromEntries(own.map((key) => [key, from[key]])) as Pick<T, K>;
+}
+
 /** Where the user set `key`: "--n_layer", "NANOGPT_N_LAYER" or the path of the file; undefined for a default. */
 export function sourceOf<T extends object>(config: T, key: keyof T & string): string | undefined {
   return sourcesOf.get(config)?.get(key)?.source;

@@ -9,7 +9,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import type { OptimizerName, ScheduleName } from "./config/rules.ts";
-import { configure, sourceOf } from "./configurator.ts";
+import { configure, pick, sourceOf } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
 import { GPT2_META, readMeta } from "./data/meta.ts";
 import { createObjective, emptyBatch, extraTokens } from "./data/objective.ts";
@@ -399,7 +399,3 @@ await main(async () => {
     process.exitCode = interrupted() === "SIGINT" ? 130 : 143;
   }
 });
-
-function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
-  return Object.fromEntries(keys.map((key) => [key, from[key]])) as Pick<T, K>;
-}

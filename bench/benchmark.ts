@@ -4,10 +4,11 @@
 import { readFileSync } from "node:fs";
 
 import type { BenchSettings } from "../bench.ts";
+import { pick } from "../configurator.ts";
 import { datasetFolder } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
 import { fillNormal, keyOf } from "../engine/rng.ts";
-import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { GPT, GPT2_CHOICES } from "../model.ts";
 import { median, round } from "./statistics.ts";
 
 /** One figure. */
@@ -50,8 +51,7 @@ export function exact(name: string, unit: string, better: Metric["better"], valu
 export function randomModel(settings: BenchSettings): GPT {
   const { block_size, n_layer, n_head, n_embd, dropout, bias, ffn, seed, dataset } = settings;
   const vocab_size = dataset ? (readMeta(datasetFolder(dataset))?.vocab_size ?? 50_304) : settings.vocab_size;
-  const keys = Object.keys(GPT2_CHOICES).filter((key) => Object.hasOwn(settings, key)) as (keyof BenchSettings)[];
-  const choices: Partial<GPTConfig> = Object.fromEntries(keys.map((key) => [key, settings[key]]));
+  const choices = pick(settings, Object.keys(GPT2_CHOICES) as (keyof typeof GPT2_CHOICES)[]);
   const model = new GPT({ block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, ...choices });
   model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
   return model;

@@ -10,7 +10,7 @@ import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { rules } from "../config/rules.ts";
-import { configure, type Options, sourceKind, sourceOf } from "../configurator.ts";
+import { configure, type Options, pick, sourceKind, sourceOf } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -547,4 +547,12 @@ test("a script: settings arrive; a mistake is one line on stderr and exit code 1
 
   const line = "error: batch_size must be an integer of at least 1, got 0 (--batch_size)\n";
   assert.deepEqual(bad, { stdout: "", stderr: line, status: 1 });
+});
+
+test("settings that are picked keep the keys' order, and what isn't there stays away", () => {
+  const some: { a: number; b: string; c?: boolean } = { a: 1, b: "x" };
+  assert.deepEqual(Object.entries(pick(some, ["c", "b", "a"])), [
+    ["b", "x"],
+    ["a", 1],
+  ]);
 });

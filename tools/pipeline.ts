@@ -12,7 +12,7 @@ import { join, resolve } from "node:path";
 
 import type { Settings, Value } from "../config/rules.ts";
 import cpu from "../config/train_shakespeare_char_cpu.ts";
-import { configure, sourceKind } from "../configurator.ts";
+import { configure, pick, sourceKind } from "../configurator.ts";
 import { shownPath } from "../data/dataset.ts";
 import { main, UserError } from "../engine/errors.ts";
 import { Stopped } from "../pipeline/child.ts";
@@ -127,7 +127,7 @@ await main(async () => {
 
 /** All settings as they are where nothing is given: without a config file the small model's. */
 function base(trains: Settings, file: string | null): Settings {
-  return { ...trains, ...(file === null ? pick(cpu, Object.keys(trains)) : {}), max_iters: 0 };
+  return { ...trains, ...(file === null ? pick(cpu as Settings, Object.keys(trains)) : {}), max_iters: 0 };
 }
 
 /** The config file among the arguments: its settings replace the small model's. */
@@ -141,8 +141,4 @@ function givenBy(config: Settings, key: string): "flag" | "file" | undefined {
   const kind = sourceKind(config, key);
   if (kind === undefined) return undefined;
   return kind === "flag" || kind === "variable" ? "flag" : "file";
-}
-
-function pick(settings: Readonly<Settings>, keys: readonly string[]): Settings {
-  return Object.fromEntries(Object.entries(settings).filter(([key]) => keys.includes(key)));
 }
