@@ -48,6 +48,7 @@ const defaults = {
   bias: false, // in linear layers and layer norms?
   ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
   // layer choices beyond GPT-2 (docs/layers.md)
+  architecture: "decoder", // "decoder", "encoder" or "encoder_decoder"
   pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
   rope_theta: 10_000, // rotary: how slowly the slowest channels turn
   rope_fraction: 1, // rotary: share of a head's channels that turn

@@ -166,14 +166,13 @@ export class Stack {
     if (this.position.scale) x = tf.mul(x, this.position.scale);
     if (this.position.embed) x = tf.add(x, this.position.embed(positions));
     x = dropout(x, this.config.dropout, mask);
-    const hides = memory?.hides ?? context.hides;
-    const others = [memory?.x, hides].filter((tensor) => tensor !== undefined);
+    const { hides } = context;
+    const others = memory ? [memory.x, memory.hides] : hides ? [hides] : [];
     for (const [i, block] of this.blocks.entries()) {
       x = recompute(block, [x, ...others], mask, ([x, ...others], mask) => {
         const logits: tf.Tensor[] = [];
-        const hides = others.at(-1);
-        const memory = others.length === 2 ? { x: others[0]!, hides: hides! } : undefined;
-        const result = block.forward(x!, positions, { mask, cache: caches?.[i], memory, hides }, logits);
+        const of = memory ? { memory: { x: others[0]!, hides: others[1]! } } : { hides: others[0] };
+        const result = block.forward(x!, positions, { mask, cache: caches?.[i], ...of }, logits);
         return routers ? tf.concat([result, ...logits], -1) : result; // it has one result: [B, T, C + E]
       });
       if (!routers) continue;

@@ -93,17 +93,17 @@ function facts(graph: Graph): unknown {
 function express(names: readonly string[], [first, a]: [SizeValues, number], [second, b]: [SizeValues, number]) {
   const sums = names.flatMap((name, i) => [[name], ...names.slice(i + 1).map((other) => [name, other])]);
   const product = (terms: string[][], sizes: SizeValues) => evaluate({ factor: 1, terms }, sizes);
-  for (const terms of choices(sums, Math.min(3, sums.length))) {
+  for (const terms of choices(sums, 3)) {
     const factor = a / product(terms, first);
     if (Number.isInteger(factor) && factor * product(terms, second) === b) return { factor, terms };
   }
   throw unclear(a, b);
 }
 
-/** All choices of 1 to `most` of the items, the small ones first. */
+/** All choices of 1 to `most` of the items, each as often as may be, the small ones first. */
 function choices<T>(items: readonly T[], most: number): T[][] {
   const grow = (some: T[][]) =>
-    some.flatMap((chosen) => items.slice(items.indexOf(chosen.at(-1)!) + 1).map((item) => [...chosen, item]));
+    some.flatMap((chosen) => items.slice(items.indexOf(chosen.at(-1)!)).map((item) => [...chosen, item]));
   const bySize = [items.map((item) => [item])];
   while (bySize.length < most) bySize.push(grow(bySize.at(-1)!));
   return bySize.flat();

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { OPTIMIZERS, rules, SCHEDULES } from "../../config/rules.ts";
+import { trainDefaults } from "../../config/script_defaults.ts";
 import { createOptimizer } from "../../engine/optimizers/create.ts";
 import { learningRateAt } from "../../engine/schedule.ts";
-import { trainDefaults } from "../../experiments/train_settings.ts";
 import { GPT2_CHOICES } from "../../model.ts";
 import { feedForwards } from "../../nn/feed_forward.ts";
 import { norms } from "../../nn/norm.ts";
