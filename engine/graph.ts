@@ -111,6 +111,7 @@ export interface CallShapes {
  */
 export interface FusedOp {
   name: string;
+  exact?: boolean; // the products that it is written with only add up: in mixed precision they stay in float32
   elementwise?: boolean; // one result, of the inputs' shape, element by element: any other shape would do as well
   lower(g: OpWriter, inputs: Inputs<string>, attrs: FusedAttrs, shapes: CallShapes): string | string[];
   /** The same, added to a value of the result's shape: written in place of an Add where that is the result's only use. */

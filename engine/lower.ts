@@ -4,6 +4,7 @@
 // The rules are those of ONNX Runtime's CPU provider. Every kernel here gives the same bits for any number of threads:
 // ScatterND with duplicate indices, for one, does not, and is not used.
 
+import { AutocastBuilder } from "./autocast.ts";
 import type { DType, Graph, Inputs, KernelAttrs, KernelName, Node, TypedArray, Value } from "./graph.ts";
 import { type Int8Matrix, int8Matrix, lowerInt8, type StoredWeight } from "./int8.ts";
 import { OnnxBuilder } from "./onnx.ts";
@@ -13,15 +14,16 @@ export interface LowerOptions {
   expressions?: Expressions; // which numbers of shapes are open, and what they stand for (sizes.ts)
   weights?: ReadonlyMap<string, StoredWeight>; // inputs that are constants of the model, and where their numbers stand
   constants?: ReadonlyMap<string, TypedArray>; // inputs that are constants inside of the model
+  half?: boolean; // matrix products in float16 (autocast.ts)
   standard?: boolean; // for other programs: ONNX's own operators only, and no output that only our session wants
 }
 
 /** The graph as the bytes of an ONNX model, its inputs and outputs under the graph's names. */
 export function lower(
   graph: Graph,
-  { expressions, weights, constants, standard = false }: LowerOptions = {},
+  { expressions, weights, constants, half = false, standard = false }: LowerOptions = {},
 ): Uint8Array {
-  const g = new OnnxBuilder(expressions, standard);
+  const g = new (half ? AutocastBuilder : OnnxBuilder)(expressions, standard);
   const names = new Map<Value, string>();
   const packed = new Map<string, Int8Matrix>();
   for (const [name, value] of graph.inputs) {
@@ -244,7 +246,10 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
     return g.emit("Reshape", [kept, g.ints(node.outputs[0]!.shape)]);
   },
 
-  Fused: (g, inputs, { kernel, attrs }, call) => kernel.lower(g, inputs, attrs, shapesOf(call)),
+  Fused: (g, inputs, { kernel, attrs }, call) => {
+    const write = () => kernel.lower(g, inputs, attrs, shapesOf(call));
+    return kernel.exact && g instanceof AutocastBuilder ? g.exactly(write) : write();
+  },
 };
 
 /** x with its last two axes exchanged, if so wished. */

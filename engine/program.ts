@@ -10,6 +10,7 @@ import * as tf from "@tensorflow/tfjs";
 import { defaultThreads, useEagerBackend } from "./device.ts";
 import { type FrozenBody, type FrozenOptions, FrozenProgram } from "./frozen.ts";
 import type { DType, Graph, Shape } from "./graph.ts";
+import { withHalfProducts } from "./half.ts";
 import { lower } from "./lower.ts";
 import { fillKeepMask, keyOf } from "./rng.ts";
 import { type Bound, type Buffer, bind, runtimeVersion, Session } from "./session.ts";
@@ -34,12 +35,14 @@ export interface ProgramOptions<Name extends string> {
   variables: readonly Variable[];
   inputs: Record<Name, { shape: Shape; dtype: DType }>;
   gradients?: boolean;
+  half?: boolean; // matrix products in float16 (autocast.ts)
   profile?: string | undefined; // where ONNX Runtime writes a profile on dispose: the start of the file's path
 }
 
 export interface RunOptions {
   dropout?: readonly (number | string)[]; // which random masks: the same list gives the same masks
   accumulate?: boolean; // add to the gradients that are there, else replace them
+  lossScale?: number | undefined; // of a program with `half`: the gradients are those of the value times this; 1 if not given
 }
 
 export interface Program<Name extends string> {
@@ -86,13 +89,19 @@ export async function createEngine(options: { compile: boolean; threads?: number
   };
 }
 
-/** Run `body` with the variables standing for `tensors`; with gradients of its value if asked for. */
-function evaluate(variables: readonly Variable[], tensors: tf.Tensor[], gradients: boolean, body: () => tf.Tensor) {
+/** Run `body` with the variables standing for `tensors`; with gradients of its value, times `scale`, if asked for. */
+function evaluate(
+  variables: readonly Variable[],
+  tensors: tf.Tensor[],
+  gradients: boolean,
+  body: () => tf.Tensor,
+  scale?: tf.Tensor,
+) {
   variables.forEach((variable, i) => {
     variable.value = tensors[i]!;
   });
   if (!gradients) return { value: body(), grads: [] };
-  return tf.valueAndGrads(() => body() as tf.Scalar)(tensors);
+  return tf.valueAndGrads(() => body() as tf.Scalar)(tensors, scale as tf.Scalar | undefined);
 }
 
 const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
@@ -106,6 +115,9 @@ function checkLength(name: string, shape: Shape, given: number): void {
       "second program",
   );
 }
+
+/** The input with the factor of the gradients: it changes from step to step. */
+const LOSS_SCALE = "loss_scale";
 
 class CompiledProgram<Name extends string> implements Program<Name> {
   readonly graph: Graph;
@@ -140,16 +152,16 @@ class CompiledProgram<Name extends string> implements Program<Name> {
   }
 
   static async create<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>, threads: number) {
-    const { variables, inputs, gradients = false, profile } = options;
+    const { variables, gradients = false, half = false, profile } = options;
     const rates: number[] = [];
-    const graph = trace((input) => traceBody(body, variables, inputs, gradients, rates, input));
+    const graph = trace((input) => traceBody(body, options, rates, input));
     const buffers: Record<string, Buffer> = {};
     const weights = new Map(variables.map(({ name, data }) => [name, data]));
     for (const [name, { shape, dtype }] of graph.inputs) {
       buffers[name] = { data: weights.get(name) ?? arrayOf(shape, dtype), shape, dtype };
     }
     if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
-    const session = await Session.create(lower(graph), { threads, profile });
+    const session = await Session.create(lower(graph, { half }), { threads, profile });
     const masks = rates.map((rate, i) => ({ data: buffers[`dropout.${i}`]!.data as Uint8Array, rate }));
     return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, masks, Boolean(profile));
   }
@@ -172,6 +184,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     this.#masks.forEach(({ data, rate }, i) => {
       fillKeepMask(data, keyOf("dropout", ...(options.dropout ?? []), i), rate);
     });
+    this.#inputs[LOSS_SCALE]?.data.set([options.lossScale ?? 1]);
     if (options.accumulate) await this.#runAndAdd();
     else await this.#session.run(this.#feeds, this.#outputs);
     return this.#value;
@@ -197,9 +210,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
 /** The traced function: declares the weights and inputs, names the value and the gradients. */
 function traceBody<Name extends string>(
   body: Body<Name>,
-  variables: readonly Variable[],
-  inputs: ProgramOptions<Name>["inputs"],
-  gradients: boolean,
+  { variables, inputs, gradients = false, half = false }: ProgramOptions<Name>,
   rates: number[],
   input: DeclareInput,
 ): Record<string, tf.Tensor> {
@@ -207,7 +218,8 @@ function traceBody<Name extends string>(
   const tensors = {} as Record<Name, tf.Tensor>;
   for (const name in inputs) tensors[name] = input(name, inputs[name].shape, inputs[name].dtype);
   const mask: MaskSource = (shape, rate) => input(`dropout.${rates.push(rate) - 1}`, shape, "bool");
-  const { value, grads } = evaluate(variables, weights, gradients, () => body(tensors, mask));
+  const scale = gradients && half ? input(LOSS_SCALE, [], "float32") : undefined;
+  const { value, grads } = evaluate(variables, weights, gradients, () => body(tensors, mask), scale);
   return { value, ...Object.fromEntries(grads.map((grad, i) => [`grad.${variables[i]!.name}`, grad])) };
 }
 
@@ -221,14 +233,14 @@ class EagerProgram<Name extends string> implements Program<Name> {
   }
 
   async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
-    const { variables, inputs: specs, gradients = false } = this.#options;
+    const { variables, inputs: specs, gradients = false, half = false } = this.#options;
     let count = 0;
     const mask: MaskSource = (shape, rate) => {
       const keep = new Uint8Array(sizeOf(shape));
       fillKeepMask(keep, keyOf("dropout", ...(options.dropout ?? []), count++), rate);
       return tf.tensor(keep, [...shape], "bool");
     };
-    const results = tf.tidy(() => {
+    const compute = () => {
       const weights = variables.map(({ data, shape }) => tf.tensor(data, [...shape], "float32"));
       const tensors = {} as Record<Name, tf.Tensor>;
       for (const name in inputs) {
@@ -236,9 +248,11 @@ class EagerProgram<Name extends string> implements Program<Name> {
         checkLength(name, shape, inputs[name].length);
         tensors[name] = tf.tensor(inputs[name], [...shape], dtype);
       }
-      const { value, grads } = evaluate(variables, weights, gradients, () => this.#body(tensors, mask));
+      const scale = half ? tf.scalar(options.lossScale ?? 1) : undefined;
+      const { value, grads } = evaluate(variables, weights, gradients, () => this.#body(tensors, mask), scale);
       return [value, ...grads];
-    });
+    };
+    const results = tf.tidy(() => (half ? withHalfProducts(compute) : compute()));
     const [value, ...grads] = await Promise.all(results.map((tensor) => tensor.data() as Promise<Float32Array>));
     tf.dispose(results);
     grads.forEach((grad, i) => {

@@ -35,6 +35,7 @@ const sumRows = {
 const multiplyRows: FusedKernel = {
   name: "EmbeddingGrad",
   ...sumRows,
+  exact: true,
   lower(g, [dy, ids], { V }) {
     const values = g.constant(Float32Array.of(0, 1), [2], "float32");
     const classes = g.emit("OneHot", [g.emit("Cast", [ids], { to: 7 }), g.int(V!), values], { axis: -1 }); // 7: int64
