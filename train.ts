@@ -3,7 +3,7 @@
 //   tsx train.ts config/train_shakespeare_char.ts --batch_size=32 --dropout=0
 //
 // Each run keeps one checkpoint in its out_dir; `--init_from=resume` goes on from it, to the bit. Left out so far:
-// several processes, number formats other than float32.
+// several processes, number formats other than float32 and float16.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -18,6 +18,7 @@ import { loadCheckpoint, type Metadata, saveCheckpoint } from "./engine/checkpoi
 import { WeightAverage } from "./engine/ema.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { lock } from "./engine/lock.ts";
+import { LossScaler } from "./engine/loss_scale.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
 import { checkSameOptimizer, createOptimizer } from "./engine/optimizers/create.ts";
 import { measurePeak } from "./engine/peak.ts";
@@ -124,7 +125,7 @@ const defaults = {
   // system
   backend: "mpi", // for several processes; a run is one process so far
   device: "auto", // "auto" or "cpu"
-  dtype: "float32",
+  dtype: "float32", // or "float16": matrix products in it, with a loss scale; no gain on a CPU (docs/mixed-precision.md)
   compile: true, // trace the step into one graph; false runs it operation by operation, slowly
   grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, a quarter more time
   threads: 0, // 0 for one a physical core
@@ -199,7 +200,9 @@ await main(async () => {
   log.line(`device: ${engine.description}`);
   const optimizer = await createOptimizer(config.optimizer, model.decayGroups(), config, engine);
   const ema = config.ema > 0 ? new WeightAverage(model.parameters, config.ema) : undefined;
+  const scaler = config.dtype === "float16" ? new LossScaler() : undefined;
   const readState = (tensors: Weights, metadata: Metadata) => {
+    scaler?.restore(metadata.loss_scale);
     for (const { name, shape, data } of optimizer.tensors()) tensors.read(name, shape, data);
     optimizer.steps = metadata.optimizer_steps;
     readAverage(tensors, metadata);
@@ -216,13 +219,16 @@ await main(async () => {
     const had = resumed.ema_steps !== undefined;
     if (ema && !had) log.line("the checkpoint has no average of the weights: it starts at these (ema)");
     if (!ema && had) log.line("the checkpoint's average of the weights ends here; --ema would go on with it");
+    if (scaler && !resumed.loss_scale)
+      log.line(`float16 from here on, the loss scale starts at ${scaler.scale} (dtype)`);
+    if (!scaler && resumed.loss_scale) log.line("float32 from here on; the checkpoint is of a run in float16 (dtype)");
   }
   opened?.close();
 
   // 4) the two programs: the loss alone for evaluation, and with its gradients
   const micros = (accumulation * B) / rows; // micro-batches in a step
   if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
-  const spec = { variables: model.parameters, inputs: objective.inputs };
+  const spec = { variables: model.parameters, inputs: objective.inputs, half: scaler !== undefined };
   const forward = await engine.program(({ x, y, ...source }) => model.loss(x, y, undefined, source), spec);
   const backward = await engine.program(
     ({ x, y, ...source }, mask) => withRecompute(config.grad_checkpoint, () => model.loss(x, y, mask, source)),
@@ -270,6 +276,7 @@ await main(async () => {
       rng: { seed, iteration: iterNum },
       optimizer_steps: optimizer.steps,
       ...(ema && { ema_steps: ema.steps }),
+      ...(scaler && { loss_scale: scaler.state() }),
       callbacks: watch.state(),
       tokenizer: meta ?? null,
     };
@@ -359,10 +366,12 @@ await main(async () => {
       for (let micro = 0; micro < micros; micro++) {
         const inputs = getBatch("train", "train", micro);
         clock.lap("data");
-        const [loss] = await backward.run(inputs, { dropout: [seed, iterNum, micro], accumulate: micro > 0 });
+        const dropout = [seed, iterNum, micro];
+        const [loss] = await backward.run(inputs, { dropout, accumulate: micro > 0, lossScale: scaler?.scale });
         clock.lap("compute");
         lossSum += loss!;
       }
+      scaler?.unscale(model.parameters);
       const lr = learningRateAt(iterNum, config) * run.learningRateScale;
       const gradNorm = await optimizer.step(lr, 1 / micros);
       if (Number.isFinite(gradNorm)) ema?.update();
@@ -372,7 +381,9 @@ await main(async () => {
       const seconds = (performance.now() - start) / 1000;
       const metrics: Metrics = { loss: lossSum / micros, lr, grad_norm: gradNorm, step_ms: 1000 * seconds };
       metrics.tokens_per_s = tokensPerIter / seconds;
-      sound = Number.isFinite(lossSum) && Number.isFinite(gradNorm);
+      const skipped = scaler?.update(metrics);
+      if (skipped) progress.log(`step ${iterNum}: ${skipped}`);
+      sound = Number.isFinite(lossSum) && Number.isFinite(metrics.grad_norm ?? 0);
       if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak);
       await watch.onStep({ iter: iterNum++, metrics, histograms: new Map() });
       if (wish.rollBack) rollBack(wish.rollBack);

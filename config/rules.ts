@@ -149,7 +149,7 @@ export const rules = {
   // system
   backend: oneOf("mpi"),
   device: oneOf("auto", "cpu"),
-  dtype: oneOf("float32", "int8"),
+  dtype: oneOf("float32", "float16", "int8"),
   compile: flag,
   grad_checkpoint: flag,
   seed: integer(0, 2 ** 32 - 1),
@@ -247,11 +247,15 @@ const combinations = [
     return `warmup_iters ${warmup_iters} is beyond lr_decay_iters ${lr_decay_iters}; lower it, or set decay_lr to false`;
   }),
   together(["dtype", "gradient_accumulation_steps"], ({ dtype }) => {
-    if (dtype === "float32") return undefined;
-    return `dtype ${dtype} is for sample.ts; training computes in float32`;
+    if (dtype !== "int8") return undefined;
+    return `dtype ${dtype} is for sample.ts; training computes in float32 or float16`;
+  }),
+  together(["dtype"], (config) => {
+    if (config.dtype !== "float16" || Object.hasOwn(config, "gradient_accumulation_steps")) return undefined;
+    return `dtype float16 is for train.ts, whose checkpoints have float32 weights; take float32 or int8 here`;
   }),
   together(["dtype", "compile"], ({ dtype, compile }) => {
-    if (dtype === "float32" || compile) return undefined;
+    if (dtype !== "int8" || compile) return undefined;
     return `dtype ${dtype} needs compile true; the uncompiled model computes in float32`;
   }),
   together(["interactive", "evaluate"], ({ interactive, evaluate }) => {

@@ -15,6 +15,7 @@ import { encodeSafetensors, type NamedTensor, SafetensorsFile } from "./safetens
 const FORMAT_VERSION = 1;
 
 const Settings = z.record(z.string(), z.unknown());
+const LossScale = z.object({ scale: z.number(), good_steps: z.int(), skipped_steps: z.int() });
 const Metadata = z.object({
   format_version: z.literal(FORMAT_VERSION),
   model_args: Settings, // what the model is made with
@@ -24,6 +25,7 @@ const Metadata = z.object({
   rng: z.object({ seed: z.int(), iteration: z.int() }), // all random choices are functions of these
   optimizer_steps: z.int(),
   ema_steps: z.exactOptional(z.int()), // updates of the average of the weights, if there is one
+  loss_scale: z.exactOptional(LossScale), // of a run in float16
   callbacks: z.exactOptional(Settings), // what monitor/ needs to go on, by the callback's name
   tokenizer: z.nullable(Settings), // the dataset's meta.json; null for GPT-2's tokens
   weights: z.object({ file: z.string(), bytes: z.int(), sha256: z.string() }),

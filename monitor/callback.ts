@@ -52,7 +52,9 @@ export interface Run {
 /** A step was made: step number `iter`, the first being 0. A callback may add metrics for those after it to write. */
 export interface StepEvent {
   readonly iter: number;
-  /** loss (nats a token), lr, grad_norm (before clipping), step_ms, tokens_per_s; mfu (0 to 1) from the sixth step on */
+  /** loss (nats a token), lr, grad_norm (before clipping), step_ms, tokens_per_s; mfu (0 to 1) from the sixth step on. In
+   * float16 also loss_scale (of the next step) and skipped_steps (of the run so far); a step that was skipped, with nothing
+   * changed, has no grad_norm. */
   readonly metrics: Metrics;
   /** Numbers by name whose distribution is to be kept, such as weights. */
   readonly histograms: Map<string, Float32Array>;

@@ -56,7 +56,8 @@ export function stability({ lr_patience, lr_factor, spike_threshold, rollback }:
       run = started;
       run.learningRateScale = scale;
     },
-    onStep({ iter, metrics: { loss, grad_norm } }) {
+    onStep({ iter, metrics: { loss, grad_norm = 0 } }) {
+      // no norm: float16 skipped the step, for another loss scale
       const broken = !Number.isFinite(loss) || !Number.isFinite(grad_norm);
       if (!broken && !isSpike(loss!)) return;
       const what = broken

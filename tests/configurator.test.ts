@@ -417,6 +417,8 @@ test("int8 is for drawing text, compiled; one run does one thing", async () => {
   await assert.rejects(check(sample, "--interactive", "--evaluate=x"), /interactive and evaluate exclude each other/);
   const train = { dtype: "float32", compile: true, gradient_accumulation_steps: 1 };
   await assert.rejects(check(train, "--dtype=int8"), /dtype int8 is for sample\.ts/);
+  await check(train, "--dtype=float16", "--no-compile");
+  await assert.rejects(check(sample, "--dtype=float16"), /dtype float16 is for train\.ts/);
 });
 
 test("a flag can switch a config file's off; histograms are for TensorBoard", async () => {
@@ -442,7 +444,7 @@ test("the rules' limits", () => {
     learning_rate: { good: [0], bad: [-1e-9] },
     backend: { good: ["mpi"], bad: ["nccl"] },
     device: { good: ["auto", "cpu"], bad: ["cuda"] },
-    dtype: { good: ["float32", "int8"], bad: ["bfloat16"] },
+    dtype: { good: ["float32", "float16", "int8"], bad: ["bfloat16"] },
     seed: { good: [0, 2 ** 32 - 1], bad: [-1, 2 ** 32, 0.5] },
     threads: { good: [0, 8], bad: [-1] },
     vocab_size: { good: [1, 65536], bad: [0, 65537] },

@@ -97,6 +97,14 @@ test("its state goes through a checkpoint: a resumed run sees the spike at the s
   }
 });
 
+test("a step that float16 skipped, which has no gradient norm, is nothing to react to", async () => {
+  const { callback, run, asked } = await watch({ rollback: true });
+  for (let iter = 0; iter < 5; iter++) callback.onStep!({ iter, metrics: { loss: 2 }, histograms: new Map() });
+  assert.deepEqual([run.learningRateScale, asked.rollBacks, asked.lines], [1, [], []]);
+  callback.onStep!({ iter: 5, metrics: { loss: Number.NaN }, histograms: new Map() });
+  assert.equal(asked.rollBacks.length, 1);
+});
+
 test("early stopping: patience evaluations in a row, none counted twice by a resumed run", async () => {
   const start = async (state?: unknown) => {
     const callback = earlyStop({ patience: 3 });
