@@ -85,7 +85,7 @@ const defaults = {
   grad_clip: 1, // longest gradient; 0 for no limit
   // system
   device: "auto", // "auto" or "cpu"
-  dtype: "float32",
+  dtype: "float32", // or "float16": of the training step
   compile: true, // trace the step into one graph; false runs it operation by operation, slowly
   grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, more time
   threads: 0, // 0 for one a physical core
@@ -158,6 +158,11 @@ function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkNa
   }
   if (config.choices.length > 0 && !names.includes("layers")) {
     throw new UserError(`--choices is for the layers benchmark, not for ${name}; add --benchmark=layers`);
+  }
+  const trains = (name: BenchmarkName) => ["training_throughput", "startup", "memory", "scaling"].includes(name);
+  const other = names.find((name) => !trains(name));
+  if (config.dtype === "float16" && other) {
+    throw new UserError(`--dtype=float16 is for training steps, not for ${other}; add --benchmark=training_throughput`);
   }
   return names;
 }

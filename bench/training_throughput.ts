@@ -7,6 +7,7 @@ import { join } from "node:path";
 
 import { datasetFolder } from "../data/dataset.ts";
 import { checkBlockSize, sampleBatch, TokenFile } from "../data/token_file.ts";
+import { LossScaler } from "../engine/loss_scale.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { createOptimizer } from "../engine/optimizers/create.ts";
 import { measurePeak } from "../engine/peak.ts";
@@ -43,6 +44,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
   file?.close();
 
   // 2) optimizer, compiled step
+  const scaler = settings.dtype === "float16" ? new LossScaler() : undefined;
   const engine = await createEngine(settings);
   const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
   const profiles = join("out", "profiles");
@@ -55,6 +57,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
       variables: model.parameters,
       inputs: { x: tokens, y: tokens },
       gradients: true,
+      half: scaler !== undefined,
       profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,
     },
   );
@@ -69,9 +72,12 @@ export const trainingThroughput: Benchmark = async (settings) => {
     const start = performance.now();
     for (let micro = 0; micro < micros; micro++) {
       const batch = batches[(step * micros + micro) % batches.length]!;
-      [loss = 0] = await backward.run(batch, { dropout: [seed, step, micro], accumulate: micro > 0 });
+      const dropout = [seed, step, micro];
+      [loss = 0] = await backward.run(batch, { dropout, accumulate: micro > 0, lossScale: scaler?.scale });
     }
-    await optimizer.step(settings.learning_rate, 1 / micros);
+    scaler?.unscale(model.parameters);
+    const grad_norm = await optimizer.step(settings.learning_rate, 1 / micros);
+    scaler?.update({ loss, grad_norm });
     if (step >= warmup) times.push(performance.now() - start);
     if (step === 0) firstStepS = performance.now() / 1000; // since the process started
     if (step === Math.max(0, warmup - 1)) rssWarmMb = await currentRssMb();

@@ -144,6 +144,7 @@ test("mistakes are one line, before any work", async () => {
     [["--benchmark=startup", "--profile=true"], /--profile is about the training step, not about startup/],
     [["--json=true", "--to=docs/x"], /--to is for the scaling benchmark, not for training_throughput/],
     [["--benchmark=layers", "--choices=dropout"], /choices: no layer choice "dropout"; there are pos, n_kv_head/],
+    [["--benchmark=sampling", "--dtype=float16"], /--dtype=float16 is for training steps, not for sampling/],
     [["--benchmark=memory", "--choices=pos"], /--choices is for the layers benchmark, not for memory/],
     [["--factors=1,0"], /factors must be a list of numbers above 0/],
     [["--results=text.json"], /can't make the folder of --results/],
