@@ -73,6 +73,7 @@ await main(async () => {
 
   // 1) the model, and the text in the tokens that it was trained on
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
+  if (evaluated) checkArchitecture(opened, "--evaluate", "decoder");
   const model = new GPT(opened.modelArgs);
   if (!opened.tokenizerMeta) throw new UserError(`${opened.source} doesn't say what its tokens mean`);
   const tokenizer = await createTokenizer(opened.tokenizerMeta, opened.source);
@@ -108,7 +109,6 @@ await main(async () => {
 
   // 2) how well it predicts a text
   if (evaluated) {
-    checkArchitecture(opened, "--evaluate", "decoder");
     const { block_size } = model.config;
     const bar = startProgress(ids.length - 1, 0, console.error);
     const progress = (done: number) => bar.update(done, "tokens");

@@ -101,10 +101,7 @@ test("a file that is no test, a module without one, an unknown suite: one line e
   refused(["--test="], /^--test= is neither/);
   refused(["-t"], /^-t is neither/);
   refused(["--module=nowhere.ts"], /no such file or folder/);
-  refused(
-    ["--module=config/rules.ts"],
-    /^no test mirrors config\/rules\.ts; it would be tests\/config\/rules\.test\.ts$/,
-  );
+  refused(["--module=config/show.ts"], /^no test mirrors config\/show\.ts; it would be tests\/config\/show\.test\.ts$/);
   refused(["--module=README.md"], /^no test mirrors README\.md/);
   refused(["--module=tests/train.test.ts"], /not a source file of this repository; a test file is given by its path/);
   refused([`--module=${FOLDER}`], /not a source file of this repository/);
