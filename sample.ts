@@ -13,7 +13,6 @@ import { text } from "node:stream/consumers";
 
 import { configure, sourceOf } from "./configurator.ts";
 import { createTokenizer } from "./data/tokenizer.ts";
-import type { CachedDecoderOptions } from "./decoding/cached_decoder.ts";
 import { checkPromptFits, createContinuer } from "./decoding/continue.ts";
 import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
 import { encodeMasked } from "./decoding/fill_masks.ts";
@@ -92,14 +91,8 @@ await main(async () => {
   };
   const ids = evaluated ? tokenizer.encode(given) : interactive ? [] : encodePrompt(given); // before the weights are read
   const engine = await createEngine(config);
-  const { tensors } = opened;
-  // compiled, the weights go from the file to where they are used: mapped where it has them just as they are
-  const weights: CachedDecoderOptions = {
-    int8: config.dtype === "int8",
-    place: (name) => tensors.place(name),
-    read: (name, shape, into) => tensors.read(name, shape, into),
-  };
-  if (!config.compile) opened.read(model);
+  const weights = config.compile ? opened.frozen(config.dtype) : undefined;
+  if (!weights) opened.read(model);
   const written: string[] = []; // to be saved
   const write = (text: string) => {
     if (config.save) written.push(text);
@@ -113,7 +106,7 @@ await main(async () => {
     const bar = startProgress(ids.length - 1, 0, console.error);
     const progress = (done: number) => bar.update(done, "tokens");
     try {
-      const losses = await modelLosses(engine, model, config.compile ? weights : undefined);
+      const losses = await modelLosses(engine, model, weights);
       opened.close();
       const result = await evaluate(given, ids, losses, { block_size, stride: config.stride, progress });
       write(config.json ? `${JSON.stringify(result)}\n` : describe(result));
@@ -124,8 +117,7 @@ await main(async () => {
   }
 
   // 3) samples, side by side as many as memory allows
-  const frozen = config.compile ? weights : undefined;
-  const continueTexts = await createContinuer(engine, model, tokenizer, { frozen, pairs });
+  const continueTexts = await createContinuer(engine, model, tokenizer, { frozen: weights, pairs });
   opened.close();
   const drawn = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
   async function answer(prompt: string, count: number, separator?: string, interrupted = () => false) {

@@ -24,13 +24,8 @@ await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Time our decoder.", log: () => {} });
   const opened = await openModel(config.model, "", { log: () => {} });
   const model = new GPT(opened.modelArgs);
-  const { tensors } = opened;
   const engine = await createEngine({ compile: true, threads: config.threads });
-  const decoder = await createCachedDecoder(engine, model, {
-    int8: config.dtype === "int8",
-    place: (name) => tensors.place(name),
-    read: (name, shape, into) => tensors.read(name, shape, into),
-  });
+  const decoder = await createCachedDecoder(engine, model, opened.frozen(config.dtype));
   const generate = (max_new_tokens: number) =>
     continueTokens(decoder, config.prompt, { max_new_tokens, temperature: 0, logprobs: false, random: () => 0 });
   await generate(1);

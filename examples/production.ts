@@ -22,12 +22,7 @@ await main(async () => {
   const tokenizer = await createTokenizer(opened.tokenizerMeta, folder);
   const model = new GPT(opened.modelArgs);
   const engine = await createEngine({ compile: true });
-  const { tensors } = opened;
-  const decoder = await createCachedDecoder(engine, model, {
-    int8: true,
-    place: (name) => tensors.place(name),
-    read: (name, shape, into) => tensors.read(name, shape, into),
-  });
+  const decoder = await createCachedDecoder(engine, model, opened.frozen("int8"));
   opened.close();
 
   // 2) for each request

@@ -9,6 +9,7 @@ import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
 import { EMA_PREFIX } from "../engine/ema.ts";
 import { UserError } from "../engine/errors.ts";
+import type { FrozenOptions } from "../engine/frozen.ts";
 import type { GPT, GPTConfig } from "../model.ts";
 import type { Foreign, Weights } from "./weights.ts";
 
@@ -27,6 +28,9 @@ export interface OpenedModel {
   tensors: Weights;
   /** Fill the weights of a model that was made with `modelArgs`. */
   read(model: GPT): void;
+  /** The same for a compiled decoder, which needs no others: the weights go from the file to where they are used, mapped
+   * where it has them just as they are. It must be open meanwhile. @param dtype "float32" or "int8" */
+  frozen(dtype: string): Pick<FrozenOptions, "int8" | "place" | "read">;
   close(): void;
 }
 
@@ -52,6 +56,11 @@ export async function openModel(
     read(model) {
       for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
     },
+    frozen: (dtype) => ({
+      int8: dtype === "int8",
+      place: (name) => tensors.place(name),
+      read: (name, shape, into) => tensors.read(name, shape, into),
+    }),
     close: () => tensors.close(),
   };
 }

@@ -14,7 +14,6 @@ import { datasetFolder, shownPath } from "../data/dataset.ts";
 import { GPT2_META, type Meta, readMeta } from "../data/meta.ts";
 import { TokenFile } from "../data/token_file.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import type { CachedDecoderOptions } from "../decoding/cached_decoder.ts";
 import { describe, evaluate, modelLosses } from "../decoding/evaluate.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
@@ -63,7 +62,7 @@ await main(async () => {
 
   // 1) the model and the tokens
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
-  const { source, metadata, tensors } = opened;
+  const { source, metadata } = opened;
   if (!opened.tokenizerMeta) throw new UserError(`${source} doesn't say what its tokens mean`);
   checkArchitecture(opened, "tools/evaluate.ts", "decoder");
   const tokenizer = await createTokenizer(opened.tokenizerMeta, source);
@@ -78,19 +77,15 @@ await main(async () => {
 
   // 2) its loss
   const engine = await createEngine(config);
-  const weights: CachedDecoderOptions = {
-    int8: config.dtype === "int8",
-    place: (name) => tensors.place(name),
-    read: (name, shape, into) => tensors.read(name, shape, into),
-  };
-  if (!config.compile) opened.read(model);
+  const weights = config.compile ? opened.frozen(config.dtype) : undefined;
+  if (!weights) opened.read(model);
   const bar = startProgress(ids.length - 1, 0, console.error);
   const progress = (done: number) => bar.update(done, "tokens");
   const start = performance.now();
   const { block_size } = model.config;
   const result = await (async () => {
     try {
-      const losses = await modelLosses(engine, model, config.compile ? weights : undefined);
+      const losses = await modelLosses(engine, model, weights);
       return await evaluate(text, ids, losses, { block_size, stride: config.stride, progress });
     } finally {
       bar.stop();

@@ -6,7 +6,10 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 
 import { GPT2_META } from "../../data/meta.ts";
+import { createCachedDecoder } from "../../decoding/cached_decoder.ts";
+import { createPlainDecoder } from "../../decoding/plain_decoder.ts";
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
+import { createEngine } from "../../engine/program.ts";
 import { GPT2_NAMES, type OpenedModel, openModel } from "../../formats/pretrained.ts";
 import { GPT } from "../../model.ts";
 import { serve, userError } from "../data/support.ts";
@@ -48,6 +51,23 @@ test("resume is the checkpoint of out_dir, another folder that folder's; both wi
     assert.equal(placedNames(opened).length, model.parameters.length);
     assertSameModel(readModel(opened), model);
   }
+});
+
+test("a decoder needs no weights but the file's, in 32 bits and in 8", async () => {
+  const model = shakenGPT({ bias: true });
+  const folder = checkpoint(model);
+  const expected = (await createPlainDecoder(model).start([3, 1, 4], 1)).slice();
+  const engine = await createEngine({ compile: true, threads: 1 });
+  const differenceWith = async (dtype: string) => {
+    const opened = await openModel(folder, folder);
+    const decoder = await createCachedDecoder(engine, new GPT(opened.modelArgs), opened.frozen(dtype));
+    opened.close();
+    const logits = (await decoder.start([3, 1, 4], 1)).slice();
+    await decoder.dispose();
+    return Math.max(...logits.map((logit, i) => Math.abs(logit - expected[i]!)));
+  };
+  assert.ok((await differenceWith("float32")) < 2e-5); // roundings of single precision
+  assert.ok((await differenceWith("int8")) > 1e-4, "8 bits can't be as near");
 });
 
 test("a folder's files decide whose model it is; ckpt.json before the others", async () => {
