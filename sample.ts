@@ -8,7 +8,7 @@
 // stdout is for the text (or JSON) alone; everything else goes to stderr.
 
 import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname } from "node:path";
 import { text } from "node:stream/consumers";
 
 import { configure, sourceOf } from "./configurator.ts";
@@ -26,7 +26,7 @@ import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
 import { checkArchitecture, openModel } from "./formats/pretrained.ts";
 import { GPT } from "./model.ts";
-import { stamp } from "./monitor/file_names.ts";
+import { samplePath } from "./monitor/file_names.ts";
 import { startProgress } from "./monitor/progress.ts";
 
 const defaults = {
@@ -156,9 +156,9 @@ await main(async () => {
 
 /** Write samples into a run's folder; gives the file's path. */
 function saveSamples(outDir: string, samples: string): string {
-  const path = join(outDir, "samples", `sample_${stamp()}.txt`);
+  const path = samplePath(outDir);
   try {
-    mkdirSync(join(outDir, "samples"), { recursive: true });
+    mkdirSync(dirname(path), { recursive: true });
     writeFileAtomic(path, samples);
   } catch (error) {
     throw explain(error, "can't save the samples");

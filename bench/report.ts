@@ -12,6 +12,7 @@ import { ROOT } from "../config/scripts.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { runtimeVersion } from "../engine/session.ts";
+import { stamp } from "../monitor/file_names.ts";
 
 const Report = z.object({
   name: z.string(), // of the benchmark
@@ -70,8 +71,7 @@ function commitOf(directory: string): string | null {
  * date and time in UTC. */
 export function fileName({ name, hardware, date }: Pick<Report, "name" | "hardware" | "date">): string {
   const slug = `${hardware.cpu.slice(0, 40)} ${hardware.cores} cores`.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
-  const [day = "", time = ""] = date.replace(/\..*$/, "").replaceAll(/[-:]/g, "").split("T");
-  return `benchmark_${name}_${slug.replace(/^-/, "")}_${day}_${time}.json`;
+  return `benchmark_${name}_${slug.replace(/^-/, "")}_${stamp(new Date(date))}.json`;
 }
 
 /** Make the folder of the results; a UserError where that can't be. */

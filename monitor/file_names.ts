@@ -1,6 +1,6 @@
 // What files in a run's folder are called: a kind, the run and when.
 
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 
 /** 20261123_174818: date and time in UTC, so that names sort as the files came. */
 export function stamp(date = new Date()): string {
@@ -10,4 +10,19 @@ export function stamp(date = new Date()): string {
 /** A run's name: the last part of its folder. */
 export function runName(outDir: string): string {
   return basename(resolve(outDir));
+}
+
+/** OUT_DIR/samples/sample_{date}_{time}.txt: texts that a run's model has written. */
+export function samplePath(outDir: string, date?: Date): string {
+  return join(outDir, "samples", `sample_${stamp(date)}.txt`);
+}
+
+/** OUT_DIR/evaluation/eval_{run}_{dataset}_{date}_{time}.json: how well its model predicts a dataset. */
+export function evaluationPath(outDir: string, dataset: string, date?: Date): string {
+  return join(outDir, "evaluation", `eval_${runName(outDir)}_${dataset}_${stamp(date)}.json`);
+}
+
+/** A name as a part of a file's name: letters and digits of any script, ".", "_" and "-". */
+export function fileNamePart(name: string): string {
+  return name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-");
 }

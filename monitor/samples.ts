@@ -1,7 +1,7 @@
 // Lets the model write while it trains.
 
 import { appendFileSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { dirname } from "node:path";
 
 import * as z from "zod/mini";
 
@@ -11,7 +11,7 @@ import { createContinuer } from "../decoding/continue.ts";
 import { UserError } from "../engine/errors.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import type { Callback, Run } from "./callback.ts";
-import { stamp } from "./file_names.ts";
+import { samplePath } from "./file_names.ts";
 
 const TOKENS = 200;
 
@@ -35,9 +35,9 @@ export function samples({ interval }: { interval: number }): Callback {
       tokenizer ??= await createTokenizer(run.tokenizer ?? GPT2_META, run.outDir);
       const text = await draw(run, tokenizer);
       texts.set("sample", text);
-      const folder = join(run.outDir, "samples");
-      mkdirSync(folder, { recursive: true });
-      appendFileSync(join(folder, `sample_${stamp()}.txt`), `after ${iter} steps:\n${text}\n`); // two in a second: both
+      const path = samplePath(run.outDir);
+      mkdirSync(dirname(path), { recursive: true });
+      appendFileSync(path, `after ${iter} steps:\n${text}\n`); // two in a second: both
     },
     state: () => ({ evaluations, last }),
     restore(state) {

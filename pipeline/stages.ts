@@ -1,9 +1,8 @@
 // The five stages: what each one reads, and what it does with the project's own scripts. They write into OUT_DIR:
 // data/, optimize.json, the checkpoint, evaluation/ and samples/. Left out: when a stage runs (pipeline.ts).
 
-import { existsSync, readFileSync, rmSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
-import { basename, join, parse } from "node:path";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { basename, dirname, join, parse, relative } from "node:path";
 
 import * as z from "zod/mini";
 
@@ -17,7 +16,7 @@ import { createTokenizer } from "../data/tokenizer.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { UserError } from "../engine/errors.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
-import { runName, stamp } from "../monitor/file_names.ts";
+import { evaluationPath, fileNamePart, runName, samplePath } from "../monitor/file_names.ts";
 import { startProgress } from "../monitor/progress.ts";
 import type { Runner } from "./child.ts";
 import { search } from "./search.ts";
@@ -332,15 +331,15 @@ const evaluate: Stage = {
     const dataset = datasetName(own.input_file);
     const name = runName(outDir);
     const date = new Date();
-    const path = join("evaluation", `eval_${name}_${dataset}_${stamp(date)}.json`);
+    const path = evaluationPath(outDir, dataset, date);
     const result = { name, dataset, split: "val", date: date.toISOString(), iter_num, ...figures };
-    await mkdir(join(outDir, "evaluation"), { recursive: true });
-    writeFileAtomic(join(outDir, path), `${JSON.stringify(result, null, 2)}\n`);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileAtomic(path, `${JSON.stringify(result, null, 2)}\n`);
     say(
       `${count(figures.tokens)} tokens: loss ${figures.loss.toFixed(4)}, perplexity ${figures.perplexity.toFixed(3)}, ${figures.bits_per_byte.toFixed(3)} bits per byte`,
     );
-    say(`-> ${shownPath(join(outDir, path))}`);
-    return [path];
+    say(`-> ${shownPath(path)}`);
+    return [relative(outDir, path)];
   },
 };
 
@@ -366,13 +365,13 @@ const generate: Stage = {
   async run(work) {
     const { outDir, runner, say } = work;
     const text = await runner.run(...generate.command!(work), work);
-    const path = join("samples", `sample_${stamp()}.txt`);
-    await mkdir(join(outDir, "samples"), { recursive: true });
-    writeFileAtomic(join(outDir, path), text);
+    const path = samplePath(outDir);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileAtomic(path, text);
     const lines = (text.split(/^-{15}$/m)[0] ?? "").split("\n").filter((line) => line.trim() !== ""); // of the first one
     for (const line of lines.slice(0, 8)) say(`| ${line.slice(0, 100)}`);
-    say(`-> ${shownPath(join(outDir, path))}`);
-    return [path];
+    say(`-> ${shownPath(path)}`);
+    return [relative(outDir, path)];
   },
 };
 
@@ -390,7 +389,7 @@ function dataFiles(outDir: string): Record<string, string> {
 
 /** A text's name without its ending, fit for file names. */
 export function datasetName(path: string): string {
-  return parse(basename(path)).name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-") || "text";
+  return fileNamePart(parse(basename(path)).name) || "text";
 }
 
 function count(n: number): string {

@@ -7,7 +7,7 @@
 // Leaves out other measures than loss, perplexity and bits per byte.
 
 import { mkdirSync, readFileSync } from "node:fs";
-import { basename, extname, join } from "node:path";
+import { basename, dirname, extname, join } from "node:path";
 
 import { configure, sourceOf } from "../configurator.ts";
 import { datasetFolder, shownPath } from "../data/dataset.ts";
@@ -20,7 +20,7 @@ import { explain, main, UserError } from "../engine/errors.ts";
 import { createEngine } from "../engine/program.ts";
 import { checkArchitecture, type OpenedModel, openModel } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
-import { runName, stamp } from "../monitor/file_names.ts";
+import { evaluationPath, fileNamePart, runName } from "../monitor/file_names.ts";
 import { startProgress } from "../monitor/progress.ts";
 
 const defaults = {
@@ -102,9 +102,9 @@ await main(async () => {
     ...{ dtype: config.dtype, device: engine.description, seconds },
   };
   const json = JSON.stringify({ ...about, ...result });
-  const path = join(config.out_dir, "evaluation", `eval_${about.name}_${dataset}_${stamp(date)}.json`);
+  const path = evaluationPath(config.out_dir, dataset, date);
   try {
-    mkdirSync(join(config.out_dir, "evaluation"), { recursive: true });
+    mkdirSync(dirname(path), { recursive: true });
     writeFileAtomic(path, `${json}\n`);
   } catch (error) {
     throw explain(error, "can't write the result");
@@ -152,9 +152,4 @@ function datasetTask({ dataset, split, max_tokens }: Settings, opened: OpenedMod
 function haveSameTokens(a: Meta, b: Meta): boolean {
   if (a.kind === "char" && b.kind === "char") return a.itos.join("\0") === b.itos.join("\0");
   return a.kind === b.kind;
-}
-
-/** A name with nothing in it that a file's name can't have. */
-function fileNamePart(name: string): string {
-  return name.replaceAll(/[^\w.-]+/g, "-");
 }
