@@ -2,12 +2,13 @@
 // tools/monitor.ts say what it has: files by path, and calls. Leaves out everything that is not in those lists.
 
 import { spawn } from "node:child_process";
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, readFileSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
+import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
 import * as z from "zod/mini";
@@ -69,8 +70,18 @@ export function listen(server: Server, port: number): Promise<string> {
   });
 }
 
+/** The files of a page: its page.html, the style that all pages share and its own, and its scripts. */
+export async function pageFiles(folder: string, scripts: readonly string[]): Promise<[path: string, Content][]> {
+  return [
+    ["/", readFileSync(join(folder, "page.html"))],
+    ["/base.css", readFileSync(fileURLToPath(new URL("page.css", import.meta.url)))],
+    ["/page.css", readFileSync(join(folder, "page.css"))],
+    ...(await bundle(folder, scripts)),
+  ];
+}
+
 /** TypeScript files of a folder with all that they import, as JavaScript: [/name.js, bytes] of each. */
-export async function bundle(folder: string, entryPoints: readonly string[]): Promise<[string, Content][]> {
+async function bundle(folder: string, entryPoints: readonly string[]): Promise<[string, Content][]> {
   const { outputFiles } = await build({
     entryPoints: entryPoints.map((name) => join(folder, name)),
     outdir: folder,

@@ -1,9 +1,8 @@
 // What is behind the page of tools/monitor.ts: its files, and the runs' numbers, thinned to what the page asks for. The
 // page asks once a second; where nothing is new the answer is short. Keeps nothing about the pages that ask.
 
-import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import * as z from "zod/mini";
@@ -20,7 +19,7 @@ import {
   type Status,
 } from "../../monitor/run_status.ts";
 import { type Points, type Range, smooth, thin } from "../../monitor/thin.ts";
-import { bundle, type Content, createPageServer } from "../page_server.ts";
+import { createPageServer, pageFiles } from "../page_server.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const TEXTS = 200; // of a run, the last ones: samples on the page
@@ -85,11 +84,7 @@ export interface Text {
 }
 
 export async function createMonitorServer(runs: RunSet): Promise<Server> {
-  const files = new Map<string, Content>([
-    ["/", readFileSync(join(HERE, "page.html"))],
-    ["/page.css", readFileSync(join(HERE, "page.css"))],
-    ...(await bundle(HERE, ["page.ts"])),
-  ]);
+  const files = new Map(await pageFiles(HERE, ["page.ts"]));
   const begun = Date.now(); // so that a page notices another server
   let changes = 0;
   runs.poll(); // a long file takes its time: before the first page asks

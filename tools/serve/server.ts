@@ -1,7 +1,6 @@
 // What is behind the page of tools/serve.ts: the page's files, the exported model, ONNX Runtime's browser files, and the
 // tokenizer.
 
-import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -11,7 +10,7 @@ import * as z from "zod/mini";
 
 import type { Tokenizer } from "../../data/tokenizer.ts";
 import type { GPTConfig } from "../../model.ts";
-import { bundle, type Content, createPageServer } from "../page_server.ts";
+import { type Content, createPageServer, pageFiles } from "../page_server.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ORT = dirname(createRequire(import.meta.url).resolve("onnxruntime-web"));
@@ -37,13 +36,11 @@ const decodeRequest = z.object({ sequences: z.array(z.array(z.int())) });
 /** Serves the model that `writeOnnx` wrote into `folder`. */
 export async function createModelServer(folder: string, info: ModelInfo, tokenizer: Tokenizer): Promise<Server> {
   const files = new Map<string, Content>([
-    ["/", readFileSync(join(HERE, "page.html"))],
-    ["/page.css", readFileSync(join(HERE, "page.css"))],
+    ...(await pageFiles(HERE, ["page.ts", "decoder.ts"])),
     ["/model.json", Buffer.from(JSON.stringify(info))],
     ["/model.onnx", join(folder, "model.onnx")],
     ["/model.onnx.data", join(folder, "model.onnx.data")],
     ...RUNTIME_FILES.map((name): [string, Content] => [`/ort/${name}`, join(ORT, name)]),
-    ...(await bundle(HERE, ["page.ts", "decoder.ts"])),
   ]);
   return createPageServer({
     files,
