@@ -4,9 +4,8 @@
 
 import { basename } from "node:path";
 
-import protobuf from "protobufjs/light.js";
-
 import type { DType, OpWriter, Shape, TypedArray } from "./graph.ts";
+import { encoderOf, type Messages } from "./protobuf.ts";
 import type { Expression, Expressions } from "./sizes.ts";
 
 type AttributeValue = number | string | readonly number[] | { float: number } | { tensor: Tensor };
@@ -210,7 +209,7 @@ export class OnnxBuilder implements OpWriter {
   /** The model as the bytes of an .onnx file. */
   serialize(): Uint8Array {
     const node = inReach(this.#nodes).map((n, i) => ({ ...n, name: `${n.opType}_${i}` }));
-    return ModelProto.encode({
+    return encodeModel({
       irVersion: IR_VERSION,
       producerName: "nanogpt-ts",
       opsetImport: [
@@ -218,7 +217,7 @@ export class OnnxBuilder implements OpWriter {
         ...(this.standard ? [] : [{ domain: "com.microsoft", version: 1 }]),
       ],
       graph: { name: "model", node, initializer: this.#initializers, input: this.#inputs, output: this.#outputs },
-    }).finish();
+    });
   }
 }
 
@@ -258,11 +257,9 @@ function encodeAttribute(name: string, value: AttributeValue): object {
   throw new Error(`internal: attribute ${name} has a type that can't be written`);
 }
 
-// ---- the message types: { field: [number, type, "repeated"?] } ----------------------------------------------------
+// ---- the message types -------------------------------------------------------------------------------------------
 
-type Field = [id: number, type: string, rule?: "repeated"];
-
-const MESSAGES: Record<string, Record<string, Field>> = {
+const MESSAGES: Messages = {
   Model: {
     irVersion: [1, "int64"],
     producerName: [2, "string"],
@@ -311,12 +308,4 @@ const MESSAGES: Record<string, Record<string, Field>> = {
   Dimension: { dimValue: [1, "int64"], dimParam: [2, "string"] },
 };
 
-const root = new protobuf.Root();
-for (const [name, fields] of Object.entries(MESSAGES)) {
-  const type = new protobuf.Type(name);
-  for (const [field, [id, fieldType, rule]] of Object.entries(fields)) {
-    type.add(new protobuf.Field(field, id, fieldType, rule));
-  }
-  root.add(type);
-}
-const ModelProto = root.lookupType("Model");
+const encodeModel = encoderOf(MESSAGES, "Model");

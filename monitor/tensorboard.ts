@@ -11,6 +11,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 
 import { explain } from "../engine/errors.ts";
+import { encoderOf, type Messages } from "../engine/protobuf.ts";
 import type { Callback, Metrics } from "./callback.ts";
 import { frame } from "./tfrecord.ts";
 
@@ -47,7 +48,6 @@ interface Event {
  * @param options.histogramInterval those of every so many steps are written; 0: all that there are
  */
 export function tensorboard({ histogramInterval }: { histogramInterval: number }): Callback {
-  let encode: (event: Event) => Uint8Array;
   let path: string;
   let waiting: Buffer[] = [];
   let written = 0; // when, in ms
@@ -75,8 +75,7 @@ export function tensorboard({ histogramInterval }: { histogramInterval: number }
   return {
     name: "tensorboard",
     onError: "continue",
-    async onTrainStart({ outDir, startIter }) {
-      encode = await encoder();
+    onTrainStart({ outDir, startIter }) {
       const folder = join(outDir, "tensorboard");
       try {
         mkdirSync(folder, { recursive: true });
@@ -162,9 +161,9 @@ export function histogram(numbers: Float32Array): Float64Array {
   return rows;
 }
 
-// ---- the format: [field number, type, rule] ----------------------------------------------------------------------
+// ---- the format --------------------------------------------------------------------------------------------------
 
-const MESSAGES: Record<string, Record<string, [number, string, string?]>> = {
+const MESSAGES: Messages = {
   Event: {
     wallTime: [1, "double"],
     step: [2, "int64"],
@@ -187,16 +186,4 @@ const MESSAGES: Record<string, Record<string, [number, string, string?]>> = {
   Dimension: { size: [1, "int64"] },
 };
 
-async function encoder(): Promise<(event: Event) => Uint8Array> {
-  const { default: protobuf } = await import("protobufjs/light.js"); // takes 20 ms, which a run without this keeps
-  const root = new protobuf.Root();
-  for (const [name, fields] of Object.entries(MESSAGES)) {
-    const type = new protobuf.Type(name);
-    for (const [field, [id, fieldType, rule]] of Object.entries(fields)) {
-      type.add(new protobuf.Field(field, id, fieldType, rule));
-    }
-    root.add(type);
-  }
-  const EventProto = root.lookupType("Event");
-  return (event) => EventProto.encode(event).finish();
-}
+const encode: (event: Event) => Uint8Array = encoderOf(MESSAGES, "Event");
