@@ -8,15 +8,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+import { chooseModel } from "./config/model_settings.ts";
 import type { OptimizerName, ScheduleName } from "./config/rules.ts";
-import { configure, pick, sourceOf } from "./configurator.ts";
+import { configure } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
-import { GPT2_META, readMeta } from "./data/meta.ts";
-import { createObjective, emptyBatch, extraTokens } from "./data/objective.ts";
+import { readMeta } from "./data/meta.ts";
+import { createObjective, emptyBatch } from "./data/objective.ts";
 import { checkBlockSize, TokenFile } from "./data/token_file.ts";
-import { loadCheckpoint, type Metadata, saveCheckpoint } from "./engine/checkpoint.ts";
+import { loadCheckpoint, saveCheckpoint } from "./engine/checkpoint.ts";
 import { WeightAverage } from "./engine/ema.ts";
-import { explain, main, UserError } from "./engine/errors.ts";
+import { explain, main } from "./engine/errors.ts";
 import { lock } from "./engine/lock.ts";
 import { LossScaler } from "./engine/loss_scale.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
@@ -25,9 +26,9 @@ import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
 import { fillNormal, keyOf } from "./engine/rng.ts";
 import { learningRateAt } from "./engine/schedule.ts";
+import { TrainingState } from "./engine/training_state.ts";
 import { openModel } from "./formats/pretrained.ts";
-import type { Weights } from "./formats/weights.ts";
-import { type FullConfig, GPT, GPT2_CHOICES } from "./model.ts";
+import { GPT } from "./model.ts";
 import type { EndReason, Metrics, Run } from "./monitor/callback.ts";
 import { Clock } from "./monitor/clock.ts";
 import { runName, stamp } from "./monitor/file_names.ts";
@@ -133,12 +134,6 @@ const defaults = {
 };
 export type TrainConfig = typeof defaults;
 
-/** The settings that make the model another one. */
-const MODEL_KEYS = [
-  ...(["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const),
-  ...(Object.keys(GPT2_CHOICES) as (keyof typeof GPT2_CHOICES)[]),
-];
-
 const log = new Log();
 await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Train a GPT.", log: log.line });
@@ -158,34 +153,11 @@ await main(async () => {
     config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir, { log: log.line, average });
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
   if (resumed && !config.eval_only) checkSameOptimizer(config.optimizer, resumed.config, out_dir);
-  const { block_size, dropout } = config;
-  const vocab_size = meta ? meta.vocab_size + extraTokens(config.architecture) : 50_304; // GPT-2's 50,257, up to a multiple of 64
-  const modelArgs: FullConfig = { ...pick(config, MODEL_KEYS), vocab_size, dropout };
-  let crop = false;
-  if (opened) {
-    const { source, modelArgs: saved } = opened;
-    log.line(`${resumed ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
-    crop = !resumed && block_size < saved.block_size && sourceOf(config, "block_size") !== undefined;
-    for (const key of MODEL_KEYS) {
-      if (saved[key] === config[key] || !sourceOf(config, key) || (crop && key === "block_size")) continue;
-      log.line(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
-    }
-    Object.assign(modelArgs, saved, { dropout });
-    const tokens = (meta ?? GPT2_META).vocab_size + extraTokens(modelArgs.architecture);
-    if (modelArgs.vocab_size < tokens) {
-      throw new UserError(
-        `the model in ${source} knows ${modelArgs.vocab_size} tokens, dataset ${config.dataset} has ${tokens}; ` +
-          "take the dataset that it was trained on, or --init_from=scratch",
-      );
-    }
-  } else {
-    log.line("Initializing a new model from scratch");
-    if (!meta) log.line(`no meta.json in ${shownPath(folder)}: vocab_size is ${vocab_size}, for GPT-2's tokens`);
-  }
+  const { modelArgs, crop } = chooseModel(config, meta, opened, resumed !== undefined, log.line);
   const model = new GPT(modelArgs);
   if (opened) opened.read(model);
   else model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
-  if (crop) model.cropBlockSize(block_size);
+  if (crop) model.cropBlockSize(config.block_size);
   const T = model.config.block_size;
   const rows = microBatchSize(B, T, config.micro_batch_size);
   const { architecture, vocab_size: V } = model.config;
@@ -201,27 +173,11 @@ await main(async () => {
   const optimizer = await createOptimizer(config.optimizer, model.decayGroups(), config, engine);
   const ema = config.ema > 0 ? new WeightAverage(model.parameters, config.ema) : undefined;
   const scaler = config.dtype === "float16" ? new LossScaler() : undefined;
-  const readState = (tensors: Weights, metadata: Metadata) => {
-    scaler?.restore(metadata.loss_scale);
-    for (const { name, shape, data } of optimizer.tensors()) tensors.read(name, shape, data);
-    optimizer.steps = metadata.optimizer_steps;
-    readAverage(tensors, metadata);
-  };
-  const readAverage = (tensors: Weights, metadata: Metadata) => {
-    if (metadata.ema_steps === undefined) return ema?.restart();
-    for (const { name, shape, data } of ema?.tensors() ?? []) tensors.read(name, shape, data);
-    if (ema) ema.steps = metadata.ema_steps;
-  };
-  if (resumed && config.eval_only) {
-    readAverage(opened!.tensors, resumed);
-  } else if (resumed) {
-    readState(opened!.tensors, resumed);
-    const had = resumed.ema_steps !== undefined;
-    if (ema && !had) log.line("the checkpoint has no average of the weights: it starts at these (ema)");
-    if (!ema && had) log.line("the checkpoint's average of the weights ends here; --ema would go on with it");
-    if (scaler && !resumed.loss_scale)
-      log.line(`float16 from here on, the loss scale starts at ${scaler.scale} (dtype)`);
-    if (!scaler && resumed.loss_scale) log.line("float32 from here on; the checkpoint is of a run in float16 (dtype)");
+  const state = new TrainingState(model.parameters, optimizer, ema, scaler);
+  if (resumed && config.eval_only) state.readAverage(opened!.tensors, resumed);
+  else if (resumed) {
+    state.readRest(opened!.tensors, resumed);
+    for (const line of state.differences(resumed)) log.line(line);
   }
   opened?.close();
 
@@ -268,20 +224,18 @@ await main(async () => {
   async function save(): Promise<void> {
     clock.lap("other");
     progress.log(`saving checkpoint to ${out_dir}`);
-    const state = {
+    const metadata = {
       model_args: { ...model.config },
       config: { ...config },
       iter_num: iterNum,
       best_val_loss: Number.isFinite(bestValLoss) ? bestValLoss : null,
       rng: { seed, iteration: iterNum },
-      optimizer_steps: optimizer.steps,
-      ...(ema && { ema_steps: ema.steps }),
-      ...(scaler && { loss_scale: scaler.state() }),
+      ...state.metadata(),
       callbacks: watch.state(),
       tokenizer: meta ?? null,
     };
     try {
-      saveCheckpoint(out_dir, state, [...model.parameters, ...optimizer.tensors(), ...(ema?.tensors() ?? [])]);
+      saveCheckpoint(out_dir, metadata, state.tensors());
     } catch (error) {
       throw explain(error, `can't write the checkpoint to ${out_dir}`);
     }
@@ -293,8 +247,8 @@ await main(async () => {
   /** Go back to where out_dir's checkpoint is. */
   function rollBack(why: string): void {
     const { metadata, tensors } = loadCheckpoint(out_dir);
-    for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
-    readState(tensors, metadata);
+    state.readWeights(tensors);
+    state.readRest(tensors, metadata);
     tensors.close();
     iterNum = metadata.iter_num;
     bestValLoss = metadata.best_val_loss ?? Number.POSITIVE_INFINITY;
