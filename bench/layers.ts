@@ -42,7 +42,8 @@ export const layers: Benchmark = async (settings, progress) => {
   let params = 0;
   async function measure(changes: Partial<BenchSettings>): Promise<Sample> {
     const step = await runStep(settings, changes);
-    const drawn_tokens_per_s = await runDrawing(settings, changes);
+    const draws = { ...settings, ...changes }.architecture !== "encoder"; // it writes no text
+    const drawn_tokens_per_s = draws ? await runDrawing(settings, changes) : Number.NaN;
     ({ device, params } = step);
     return { tokens_per_s: (1000 * tokens) / step.ms_min, peak_rss_mb: step.peak_rss_mb, drawn_tokens_per_s };
   }
@@ -62,7 +63,7 @@ export const layers: Benchmark = async (settings, progress) => {
 
   // 3) report
   const metrics: Metric[] = [base, ...rows].flatMap((row) =>
-    FIGURES.flatMap((figure) => {
+    FIGURES.filter((figure) => isMeasured(row, figure)).flatMap((figure) => {
       const better = figure === "peak_rss_mb" ? "lower" : "higher";
       const of = (name: string, samples: Sample[]) =>
         metric(`${name}[${row.name}]`, better === "lower" ? "MB" : "tokens/s", better, column(samples, figure));
@@ -95,6 +96,7 @@ function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
   const window = Math.ceil(T / 4);
   const pattern = { window, attn_global: Math.ceil(T / 16), attn_stride: Math.ceil(T / 8) };
   const choices: Record<string, Partial<BenchSettings>[]> = {
+    architecture: ["decoder", "encoder", "encoder_decoder"].map((architecture) => ({ architecture })),
     pos: ["learned", "sinusoidal", "rotary", "alibi", "relative", "none"].map((pos) => ({ pos })),
     n_kv_head: [0, 1, 2].map((n_kv_head) => ({ n_kv_head })),
     window: [{ window: 0, attn_global: 0, attn_stride: 0 }, { window, attn_global: 0, attn_stride: 0 }, pattern],
@@ -127,6 +129,10 @@ function nameOf(changes: Partial<BenchSettings>): string {
   return said.map(([key, value]) => `${key}=${value}`).join(" ");
 }
 
+/** An encoder draws nothing, and nothing is drawn as fast as it. */
+const isMeasured = ({ samples, beside }: Row, figure: keyof Sample) =>
+  [...samples, ...beside].every((sample) => Number.isFinite(sample[figure]));
+
 const column = (samples: readonly Sample[], figure: keyof Sample) => samples.map((sample) => sample[figure]);
 const ratios = ({ samples, beside }: Row, figure: keyof Sample) =>
   samples.map((sample, i) => sample[figure] / beside[i]![figure]);
@@ -137,10 +143,10 @@ function table(rows: readonly Row[]): string[] {
   const lines = rows.map((row) => [
     row.name,
     count(row.params),
-    ...FIGURES.flatMap((figure) => [
-      count(median(column(row.samples, figure))),
-      median(ratios(row, figure)).toFixed(2),
-    ]),
+    ...FIGURES.flatMap((figure) => {
+      if (!isMeasured(row, figure)) return ["-", "-"];
+      return [count(median(column(row.samples, figure))), median(ratios(row, figure)).toFixed(2)];
+    }),
   ]);
   const widths = heading.map((head, i) => Math.max(...[heading, ...lines].map((line) => line[i]!.length), head.length));
   const draw = (cells: string[]) =>

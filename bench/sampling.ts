@@ -5,12 +5,14 @@
 import { createCachedDecoder } from "../decoding/cached_decoder.ts";
 import { generate } from "../decoding/generate.ts";
 import { createPlainDecoder } from "../decoding/plain_decoder.ts";
+import { UserError } from "../engine/errors.ts";
 import { createEngine } from "../engine/program.ts";
 import { type Benchmark, count, describeModel, metric, randomModel, rate } from "./benchmark.ts";
 
 const PROMPT = 8; // tokens
 
 export const sampling: Benchmark = async (settings, progress) => {
+  if (settings.architecture === "encoder") throw new UserError("an encoder writes no text to be timed; leave it out");
   const model = randomModel(settings);
   const engine = await createEngine(settings);
   const { block_size, vocab_size } = model.config;

@@ -6,7 +6,8 @@ import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { datasetFolder } from "../data/dataset.ts";
-import { checkBlockSize, sampleBatch, TokenFile } from "../data/token_file.ts";
+import { createObjective, emptyBatch } from "../data/objective.ts";
+import { checkBlockSize, TokenFile } from "../data/token_file.ts";
 import { LossScaler } from "../engine/loss_scale.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { createOptimizer } from "../engine/optimizers/create.ts";
@@ -26,20 +27,22 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const model = randomModel(settings);
   const { vocab_size } = model.config;
   const file = settings.dataset ? new TokenFile(join(datasetFolder(settings.dataset), "train.bin")) : undefined;
-  if (file) checkBlockSize(file, T);
   const rows = microBatchSize(B, T, settings.micro_batch_size);
   const micros = (accumulation * B) / rows;
+  const shape = { B: rows, T, vocab_size, mask_fraction: 0.15, pairs: undefined };
+  const objective = createObjective(model.config.architecture, shape);
+  if (file) checkBlockSize(file, T, objective.spans);
   const batches = Array.from({ length: Math.min(16, (warmup + steps) * micros) }, (_, index) => {
-    const [x, y] = [new Int32Array(rows * T), new Int32Array(rows * T)];
+    const batch = emptyBatch(objective);
     const key = keyOf(seed, "bench", index);
-    if (file) sampleBatch(file, { B: rows, T }, (row) => uniform(key, row), x, y);
+    if (file) objective.draw(file, key, 0, batch);
     else {
-      for (let i = 0; i < x.length; i++) {
-        x[i] = uniform(key, 2 * i) * vocab_size;
-        y[i] = uniform(key, 2 * i + 1) * vocab_size;
+      for (const [name, ids] of Object.entries(batch)) {
+        const random = keyOf(...key, name);
+        for (let i = 0; i < ids.length; i++) ids[i] = name === "source_length" ? T : uniform(random, i) * vocab_size;
       }
     }
-    return { x, y };
+    return batch;
   });
   file?.close();
 
@@ -49,13 +52,12 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
   const profiles = join("out", "profiles");
   if (settings.profile) mkdirSync(profiles, { recursive: true });
-  const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const compileStart = performance.now();
   const backward = await engine.program(
-    ({ x, y }, mask) => withRecompute(grad_checkpoint, () => model.loss(x, y, mask)),
+    ({ x, y, ...source }, mask) => withRecompute(grad_checkpoint, () => model.loss(x, y, mask, source)),
     {
       variables: model.parameters,
-      inputs: { x: tokens, y: tokens },
+      inputs: objective.inputs,
       gradients: true,
       half: scaler !== undefined,
       profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,

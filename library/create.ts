@@ -42,12 +42,15 @@ export interface Layer<T> {
 }
 
 /**
- * Self-attention alone: `layer.forward(x, T)` takes x [B, T, C] at the positions from 0 on to [B, T, C].
+ * Self-attention alone: `layer.forward(x, T)` takes x [B, T, C] at the positions from 0 on to [B, T, C]; an encoder's sees all.
  * @throws UserError as createTransformerConfig
  */
 export function createAttention(options: TransformerOptions, { seed = 1337 } = {}): Layer<SelfAttention> {
   const config = createTransformerConfig(options);
-  return create(seed, (scope) => new SelfAttention(scope, config, new positions[config.pos]!(scope, config)));
+  const causal = config.architecture !== "encoder";
+  return create(seed, (scope) => {
+    return new SelfAttention(scope, config, new positions[config.pos]!(scope, config, causal), causal);
+  });
 }
 
 /**

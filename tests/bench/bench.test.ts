@@ -105,6 +105,19 @@ test("another optimizer is measured with its own state, in processes of their ow
   assert.equal(figures.optimizer_mb, (4 * figures.params) / 2 ** 20); // one number a weight, its velocity
 });
 
+test("an encoder-decoder's step is timed as it is trained; an encoder draws nothing", async () => {
+  const changed = flags({ ...SHAPE, steps: 1, warmup: 1 });
+  const figures = async (...more: string[]) =>
+    JSON.parse((await succeed("bench.ts", [...changed, ...more, "--json"], here)).trim().split("\n").at(-1)!);
+  const { params, loss } = await figures("--architecture=encoder_decoder");
+  const plain = await figures();
+  assert.ok(params > 2 * plain.params - 2 * SHAPE.n_embd * 64, `${params} and ${plain.params}`); // one more stack
+  assert.ok(Number.isFinite(loss));
+  const drawn = await run("bench.ts", [...changed, "--architecture=encoder", "--benchmark=sampling"], here);
+  assert.match(drawn.stderr, /^error: an encoder writes no text.*\n$/m);
+  assert.equal(drawn.code, 1);
+});
+
 test("layer choices: a row for each that differs and can be made, ratios to the settings beside it", async () => {
   const shape = { ...SHAPE, n_head: 3, n_embd: 9, ffn: "relu2" };
   const changed = flags({ ...shape, steps: 2, warmup: 1, rounds: 2, max_new_tokens: 3 });
@@ -143,7 +156,10 @@ test("mistakes are one line, before any work", async () => {
     [["--benchmark=sampling", `--compare=${startup}`], /is of benchmark startup, not of sampling/],
     [["--benchmark=startup", "--profile=true"], /--profile is about the training step, not about startup/],
     [["--json=true", "--to=docs/x"], /--to is for the scaling benchmark, not for training_throughput/],
-    [["--benchmark=layers", "--choices=dropout"], /choices: no layer choice "dropout"; there are pos, n_kv_head/],
+    [
+      ["--benchmark=layers", "--choices=dropout"],
+      /choices: no layer choice "dropout"; there are architecture, pos, n_kv_head/,
+    ],
     [["--benchmark=sampling", "--dtype=float16"], /--dtype=float16 is for training steps, not for sampling/],
     [["--benchmark=memory", "--choices=pos"], /--choices is for the layers benchmark, not for memory/],
     [["--factors=1,0"], /factors must be a list of numbers above 0/],
