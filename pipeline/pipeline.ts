@@ -2,12 +2,12 @@
 // for. Before and after each, OUT_DIR/pipeline.json says so, written whole: whatever kills the process, the next one knows
 // where to go on. Left out: what the stages do (stages.ts).
 
-import { rmSync } from "node:fs";
+import { rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { commandOf } from "../config/scripts.ts";
 import { shownPath } from "../data/dataset.ts";
-import { UserError } from "../engine/errors.ts";
+import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { lock } from "../engine/lock.ts";
 import { stamp } from "../monitor/file_names.ts";
 import { Runner, Stopped } from "./child.ts";
@@ -117,6 +117,16 @@ export async function runPipeline(
     runner.dispose();
     rmSync(join(outDir, SCRATCH, "trial"), { recursive: true, force: true });
     release();
+    removeEmpty(join(outDir, SCRATCH));
+  }
+}
+
+/** The lock takes away a folder that it has made: not one that a killed pipeline left. Another may work in it already. */
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!hasCode(error, "ENOTEMPTY") && !hasCode(error, "ENOENT")) throw explain(error, `can't remove ${folder}`);
   }
 }
 

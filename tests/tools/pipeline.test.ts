@@ -17,6 +17,8 @@ writeFileSync(TEXT, madeUpText(6000));
 
 const SMALL = { n_layer: 1, n_head: 2, n_embd: 16, block_size: 16, eval_iters: 1, threads: 1 };
 const FIXED = { batch_size: 4, micro_batch_size: 4, learning_rate: 1e-2 };
+/** A search for a learning rate alone: its trials have so few steps that it ends long before the time is over. */
+const SEARCHING = { ...SMALL, batch_size: 4, micro_batch_size: 4, max_iters: 20, optimize_seconds: 120 };
 const DRAWN = { num_samples: 2, max_new_tokens: 20 };
 const out = (name: string) => join(FOLDER, name);
 const stageOf = (name: string, stage: StageName) => readState(out(name))!.stages[stage]!;
@@ -38,9 +40,7 @@ test("a text becomes a model, its evaluation and samples; then parts of it run a
   });
 
   await t.test("the whole of it, with a search for a learning rate", async () => {
-    const { batch_size, micro_batch_size } = FIXED;
-    const settings = { ...SMALL, batch_size, micro_batch_size, max_iters: 20, optimize_seconds: 12, ...DRAWN };
-    const text = await succeed(SCRIPT, flags({ input_file: TEXT, out_dir: out(name), ...settings }));
+    const text = await succeed(SCRIPT, flags({ input_file: TEXT, out_dir: out(name), ...SEARCHING, ...DRAWN }));
     assert.equal(heads(text).length, 5, text);
     for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
 
@@ -173,6 +173,38 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
   assert.match(text, /^\[4\/5\] evaluate .*\(it was killed\)$/m);
   assert.ok(iterNum() >= saved);
+});
+
+test("pipeline and trial killed in optimize: the search is made anew, and nothing of the old one stays", async () => {
+  const name = "search_killed";
+  const trial = join(out(name), SCRATCH, "trial");
+  const first = launch(SCRIPT, flags({ input_file: TEXT, out_dir: out(name), ...SEARCHING, ...DRAWN }));
+  const pidOfTrial = () => {
+    const path = join(trial, "lock.json");
+    return Number(/"pid":(\d+)/.exec(existsSync(path) ? readFileSync(path, "utf8") : "")?.[1] ?? 0);
+  };
+  let pid = 0;
+  while (pid === 0 && first.child.exitCode === null) {
+    await new Promise((wait) => setTimeout(wait, 5));
+    pid = pidOfTrial();
+  }
+  process.kill(pid, "SIGSTOP"); // else it would end by itself as soon as the pipeline is gone
+  first.child.kill("SIGKILL");
+  assert.equal((await first.ended).signal, "SIGKILL");
+  process.kill(pid, "SIGKILL");
+  assert.equal(stageOf(name, "optimize").state, "running");
+  assert.ok(existsSync(trial) && !existsSync(join(out(name), "optimize.json")), "killed within the search");
+  const [processed] = startsOf(name);
+
+  const text = await succeed(SCRIPT, flags({ out_dir: out(name), resume: true }));
+  assert.match(text, /^\[1\/5\] process +finished, and nothing has changed$/m);
+  assert.match(text, /^\[2\/5\] optimize .*\(it was killed\)$/m);
+  for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
+  const { commands } = stageOf(name, "optimize");
+  const { tried } = JSON.parse(readFileSync(join(out(name), "optimize.json"), "utf8"));
+  assert.ok(tried.length >= 2 && commands.length > tried.length, "a whole search: a step's time and each trial");
+  assert.equal(startsOf(name)[0], processed);
+  assert.ok(!existsSync(join(out(name), SCRATCH)), "no scratch and no lock is left");
 });
 
 test("what can't work is refused in one line, and nothing is written", async () => {
