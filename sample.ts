@@ -12,7 +12,6 @@ import { dirname } from "node:path";
 import { text } from "node:stream/consumers";
 
 import { configure, sourceOf } from "./configurator.ts";
-import { createTokenizer } from "./data/tokenizer.ts";
 import { checkPromptFits, createContinuer } from "./decoding/continue.ts";
 import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
 import { encodeMasked } from "./decoding/fill_masks.ts";
@@ -74,14 +73,13 @@ await main(async () => {
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
   if (evaluated) checkArchitecture(opened, "--evaluate", "decoder");
   const model = new GPT(opened.modelArgs);
-  if (!opened.tokenizerMeta) throw new UserError(`${opened.source} doesn't say what its tokens mean`);
-  const tokenizer = await createTokenizer(opened.tokenizerMeta, opened.source);
+  const tokenizer = await opened.tokenizer();
   if (tokenizer.vocabSize > model.config.vocab_size) {
     const sizes = `${tokenizer.vocabSize} tokens and the model ${model.config.vocab_size}`;
     throw new UserError(`${opened.source}: its tokenizer has ${sizes}; it belongs to another model`);
   }
   const isEncoder = model.config.architecture === "encoder";
-  const { pairs } = opened.tokenizerMeta;
+  const pairs = opened.tokenizerMeta?.pairs;
   const goesOn = !isEncoder && !pairs; // else what is written stands for itself
   const encodePrompt = (prompt: string) => {
     const ids = isEncoder ? encodeMasked(prompt, tokenizer) : tokenizer.encode(prompt, { special: true }); // "<|endoftext|>" is the token, as in nanoGPT

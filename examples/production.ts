@@ -3,7 +3,6 @@
 //   tsx train.ts config/train_shakespeare_char_cpu.ts
 //   tsx examples/production.ts out-shakespeare-char "ROMEO:" "JULIET:"
 
-import { createTokenizer } from "../data/tokenizer.ts";
 import { createCachedDecoder } from "../decoding/cached_decoder.ts";
 import { generateTexts, type Sample } from "../decoding/generate.ts";
 import { main, UserError } from "../engine/errors.ts";
@@ -18,8 +17,7 @@ await main(async () => {
 
   // 1) once: the weights go from the file to where they are used, in a quarter of their size
   const opened = await openModel(folder, folder, { log: console.error });
-  if (!opened.tokenizerMeta) throw new UserError(`${folder} doesn't say what its tokens mean`);
-  const tokenizer = await createTokenizer(opened.tokenizerMeta, folder);
+  const tokenizer = await opened.tokenizer();
   const model = new GPT(opened.modelArgs);
   const engine = await createEngine({ compile: true });
   const decoder = await createCachedDecoder(engine, model, opened.frozen("int8"));

@@ -6,6 +6,7 @@ import { join } from "node:path";
 
 import { checkModelArgs } from "../config/model_args.ts";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
+import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
 import { EMA_PREFIX } from "../engine/ema.ts";
 import { UserError } from "../engine/errors.ts";
@@ -22,6 +23,8 @@ export interface OpenedModel {
   modelArgs: GPTConfig;
   /** What its tokens mean; undefined where no file says it and they can't be GPT-2's. */
   tokenizerMeta: Meta | undefined;
+  /** Made by that. @throws UserError where it isn't known */
+  tokenizer(): Promise<Tokenizer>;
   /** The state of the run, where it is a checkpoint of ours. */
   metadata: Metadata | undefined;
   /** The weights (or their average), by the names of model.ts; a checkpoint of ours also holds the optimizer's. */
@@ -51,6 +54,10 @@ export async function openModel(
     source,
     modelArgs,
     tokenizerMeta,
+    async tokenizer() {
+      if (!tokenizerMeta) throw new UserError(`${source} doesn't say what its tokens mean`);
+      return createTokenizer(tokenizerMeta, source);
+    },
     metadata,
     tensors,
     read(model) {

@@ -13,7 +13,7 @@ import { configure, sourceOf } from "../configurator.ts";
 import { datasetFolder, shownPath } from "../data/dataset.ts";
 import { GPT2_META, type Meta, readMeta } from "../data/meta.ts";
 import { TokenFile } from "../data/token_file.ts";
-import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
 import { describe, evaluate, modelLosses } from "../decoding/evaluate.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
@@ -63,9 +63,8 @@ await main(async () => {
   // 1) the model and the tokens
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
   const { source, metadata } = opened;
-  if (!opened.tokenizerMeta) throw new UserError(`${source} doesn't say what its tokens mean`);
   checkArchitecture(opened, "tools/evaluate.ts", "decoder");
-  const tokenizer = await createTokenizer(opened.tokenizerMeta, source);
+  const tokenizer = await opened.tokenizer();
   const model = new GPT(opened.modelArgs);
   const { dataset, what, ids, text } = config.evaluate
     ? textTask(config, tokenizer)

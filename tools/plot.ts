@@ -124,9 +124,7 @@ async function attention({ out_dir, start, layer }: Config): Promise<[name: stri
   if (!Number.isInteger(layer) || layer < 0 || layer >= n_layer) {
     throw new UserError(`--layer must be an integer from 0 to ${n_layer - 1} (the model in ${folder}), got ${layer}`);
   }
-  if (!opened.tokenizerMeta) throw new UserError(`${folder} doesn't say what its tokens mean`);
-  const { createTokenizer } = await import("../data/tokenizer.ts");
-  const tokenizer = await createTokenizer(opened.tokenizerMeta, folder);
+  const tokenizer = await opened.tokenizer();
   const ids = tokenizer.encode(start, { special: true });
   const { MOST_TOKENS, plotAttention } = await import("../monitor/plots.ts");
   const most = Math.min(block_size, MOST_TOKENS);

@@ -10,7 +10,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { configure } from "../configurator.ts";
-import { createTokenizer } from "../data/tokenizer.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import { writeOnnx } from "../formats/onnx.ts";
 import { checkArchitecture, openModel } from "../formats/pretrained.ts";
@@ -37,10 +36,9 @@ await main(async () => {
 
   // 2) the model as ONNX, and what its tokens mean
   const opened = await openModel(config.init_from, config.out_dir);
-  const { source, tokenizerMeta: meta } = opened;
   checkArchitecture(opened, "the page", "decoder");
-  if (!meta) throw new UserError(`${source} doesn't say what its tokens mean`);
-  const tokenizer = await createTokenizer(meta, source);
+  const { source } = opened;
+  const tokenizer = await opened.tokenizer();
   const model = new GPT(opened.modelArgs);
   const weights = model.parameters.reduce((sum, { data }) => sum + data.byteLength, 0);
   if (weights >= MOST_BYTES) {
@@ -50,7 +48,7 @@ await main(async () => {
   opened.read(model);
   opened.close();
   try {
-    await writeOnnx(model, meta, folder, 0); // the weights beside it: the browser then holds them once less
+    await writeOnnx(model, opened.tokenizerMeta, folder, 0); // the weights beside it: the browser then holds them once less
   } catch (error) {
     throw explain(error, `can't write the model to ${folder}`);
   }

@@ -53,6 +53,15 @@ test("resume is the checkpoint of out_dir, another folder that folder's; both wi
   }
 });
 
+test("its tokenizer, or one line where no file says what the tokens mean", async () => {
+  const gpt2 = await openModel("resume", checkpoint(shakenGPT({ vocab_size: 50_304 })));
+  assert.deepEqual((await gpt2.tokenizer()).encode("Hello"), [15496]);
+  gpt2.close();
+  const other = await openModel(fixture("hf_gelu_new"), "");
+  await assert.rejects(other.tokenizer(), userError(/hf_gelu_new doesn't say what its tokens mean$/));
+  other.close();
+});
+
 test("a decoder needs no weights but the file's, in 32 bits and in 8", async () => {
   const model = shakenGPT({ bias: true });
   const folder = checkpoint(model);
