@@ -95,6 +95,11 @@ await main(async () => {
   if (settings.input_file === "")
     throw new UserError(`${outDir} has no pipeline yet; give a text with --input_file=my.txt`);
   oneOf(TOKENIZERS, settings.tokenizer, "tokenizer");
+  if (settings.architecture !== "decoder") {
+    throw new UserError(
+      `architecture ${settings.architecture} is for train.ts; the pipeline's model is to write: a decoder`,
+    );
+  }
 
   const context: Context = {
     outDir,

@@ -214,6 +214,7 @@ test("what can't work is refused in one line, and nothing is written", async () 
     [{ input_file: TEXT, from: "training" }, /--from=training is none of process, optimize, train, evaluate, generate/],
     [{ input_file: TEXT, only: "train" }, /--only=train needs process before it: it has not run yet/],
     [{ input_file: TEXT, n_layers: 3 }, /did you mean n_layer\?/],
+    [{ input_file: TEXT, architecture: "encoder" }, /architecture encoder is for train\.ts/],
   ];
   const before = contentsOf(FOLDER);
   for (let i = 0; i < cases.length; i += 3) {
