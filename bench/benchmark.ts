@@ -9,6 +9,7 @@ import { datasetFolder } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
 import { fillNormal, keyOf } from "../engine/rng.ts";
 import { GPT, GPT2_CHOICES } from "../model.ts";
+import { whole } from "../monitor/format.ts";
 import { median, round } from "./statistics.ts";
 
 /** One figure. */
@@ -60,12 +61,7 @@ export function randomModel(settings: BenchSettings): GPT {
 /** The model in a line, such as "4/4/128, block 64, 804,096 parameters": layers, heads and width first. */
 export function describeModel(model: GPT): string {
   const { n_layer, n_head, n_embd, block_size } = model.config;
-  return `${n_layer}/${n_head}/${n_embd}, block ${block_size}, ${count(model.numParams(false))} parameters`;
-}
-
-/** A whole number with its thousands apart. */
-export function count(value: number): string {
-  return Math.round(value).toLocaleString("en-US");
+  return `${n_layer}/${n_head}/${n_embd}, block ${block_size}, ${whole(model.numParams(false))} parameters`;
 }
 
 /** The most memory that this process ever held, in MB. */

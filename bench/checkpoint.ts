@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { loadCheckpoint, saveCheckpoint } from "../engine/checkpoint.ts";
 import { createOptimizer } from "../engine/optimizers/create.ts";
 import { createEngine } from "../engine/program.ts";
-import { type Benchmark, count, describeModel, exact, MB, randomModel, rate } from "./benchmark.ts";
+import { whole } from "../monitor/format.ts";
+import { type Benchmark, describeModel, exact, MB, randomModel, rate } from "./benchmark.ts";
 import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
 
 export const checkpoint: Benchmark = (settings, progress) =>
@@ -62,9 +63,9 @@ export const checkpoint: Benchmark = (settings, progress) =>
       facts: { ...model.config, params: weights },
       summary: [
         `model:       ${describeModel(model)}`,
-        `size:        ${count(bytes)} bytes, ${(bytes / weights).toFixed(2)} a weight (with adamw 12: its number and its two averages)`,
-        `saving:      ${count(save.value)} MB/s, with checksum and flush to the disk`,
-        `loading:     ${count(load.value)} MB/s, with checksum, from the system's cache`,
+        `size:        ${whole(bytes)} bytes, ${(bytes / weights).toFixed(2)} a weight (with adamw 12: its number and its two averages)`,
+        `saving:      ${whole(save.value)} MB/s, with checksum and flush to the disk`,
+        `loading:     ${whole(load.value)} MB/s, with checksum, from the system's cache`,
       ],
     };
   });

@@ -5,6 +5,7 @@
 // values are more than 3 % apart, which two runs of the same program on a quiet machine can be. Less than three samples
 // say nothing about noise: then there is a ratio and no verdict. A figure without samples is exact: any change counts.
 
+import { whole } from "../monitor/format.ts";
 import type { Metric } from "./benchmark.ts";
 import type { Report } from "./report.ts";
 import { quantile } from "./statistics.ts";
@@ -12,7 +13,7 @@ import { quantile } from "./statistics.ts";
 const FEWEST_SAMPLES = 3;
 const BETWEEN_RUNS = 0.03;
 
-export type Verdict = "worse" | "better" | "same" | "unknown";
+type Verdict = "worse" | "better" | "same" | "unknown";
 
 /** The new figure against the old one. */
 export function judge(old: Metric, now: Metric): Verdict {
@@ -74,6 +75,6 @@ function differences(what: string, old: Record<string, unknown>, now: Record<str
 }
 
 function show(value: number): string {
-  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
+  if (Math.abs(value) >= 1000) return whole(value);
   return String(Number(value.toPrecision(4)));
 }

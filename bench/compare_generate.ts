@@ -5,19 +5,18 @@
 // One sample, greedy, from the same random weights in a temporary folder. Every run is a process of its own and the
 // contenders take turns; what counts is the median over the rounds. Says whether all drew the same tokens.
 
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 import * as z from "zod/mini";
 
-import { lastLine, ROOT } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
-import { main, UserError } from "../engine/errors.ts";
+import { main } from "../engine/errors.ts";
 import { fillNormal, keyOf } from "../engine/rng.ts";
 import { writeHuggingFace } from "../formats/huggingface.ts";
 import { GPT } from "../model.ts";
+import { pathOf, runContender } from "./rival.ts";
 import { median } from "./statistics.ts";
 
 const defaults = {
@@ -64,7 +63,7 @@ await main(async () => {
     `--rounds=${runs}`,
     `--threads=${threads}`,
   ];
-  const python = config.python.includes("/") ? resolve(config.python) : config.python;
+  const python = pathOf(config.python);
   const ours = (dtype: string) => [process.execPath, "--import", "tsx", "bench/our_generate.ts", `--dtype=${dtype}`];
   const rival = (name: string) => [python, "bench/rival_generate.py", `--rival=${name}`];
   const contenders = [
@@ -106,8 +105,5 @@ function same(a: readonly number[], b: readonly number[]): number {
 }
 
 function runOnce(name: string, [command, ...args]: string[]): Run {
-  const child = spawnSync(command!, args, { cwd: ROOT, encoding: "utf8", maxBuffer: 2 ** 26 });
-  if (child.error) throw new UserError(`${name}: can't start ${command} (${child.error.message})`);
-  if (child.status !== 0) throw new UserError(`${name} ended with code ${child.status}: ${lastLine(child.stderr)}`);
-  return runSchema.parse(JSON.parse(lastLine(child.stdout)));
+  return runSchema.parse(JSON.parse(runContender(name, command!, args)));
 }

@@ -8,7 +8,6 @@
 // thread: how far it is then from itself says how much is rounding that training amplified. Left out: dropout (the
 // masks differ), evaluation, GPUs.
 
-import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -27,6 +26,8 @@ import { createEngine } from "../engine/program.ts";
 import { fillNormal, keyOf, uniform } from "../engine/rng.ts";
 import { writeSafetensors } from "../engine/safetensors.ts";
 import { GPT } from "../model.ts";
+import { alignTable } from "../monitor/format.ts";
+import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 
 const RIVAL = join(dirname(fileURLToPath(import.meta.url)), "losses_torch.py");
 const MARKS = [1, 10, 100, 250, 500]; // steps, counted from 1, whose losses are shown
@@ -122,21 +123,25 @@ async function compare(config: Config, folder: string): Promise<void> {
   const runs = [ours, torch, ...others];
   const marks = [...MARKS.filter((step) => step < steps), steps];
   console.log("\nloss at step");
-  printTable([
-    ["", ...marks.map(String)],
-    ...runs.map(({ name, losses }) => [name, ...marks.map((step) => losses[step - 1]!.toFixed(6))]),
-  ]);
+  console.log(
+    alignTable([
+      ["", ...marks.map(String)],
+      ...runs.map(({ name, losses }) => [name, ...marks.map((step) => losses[step - 1]!.toFixed(6))]),
+    ]),
+  );
   const pairs: [Run, Run][] = [[ours, torch], ...others.map((other): [Run, Run] => [torch, other])];
   if (exact) pairs.push([ours, exact]);
   console.log("\nabsolute difference at step");
-  printTable([
-    ["", ...marks.map(String), "mean", "largest", "(step)"],
-    ...pairs.map(([a, b]) => {
-      const { all, mean, largest, at } = difference(a, b);
-      const figures = [...marks.map((step) => all[step - 1]!), mean, largest];
-      return [`${a.name} - ${b.name}`, ...figures.map((figure) => figure.toExponential(1)), String(at)];
-    }),
-  ]);
+  console.log(
+    alignTable([
+      ["", ...marks.map(String), "mean", "largest", "(step)"],
+      ...pairs.map(([a, b]) => {
+        const { all, mean, largest, at } = difference(a, b);
+        const figures = [...marks.map((step) => all[step - 1]!), mean, largest];
+        return [`${a.name} - ${b.name}`, ...figures.map((figure) => figure.toExponential(1)), String(at)];
+      }),
+    ]),
+  );
   const { largest, at } = difference(ours, torch);
   // written so that NaN fails
   if (!(largest <= tolerance)) {
@@ -151,16 +156,8 @@ async function compare(config: Config, folder: string): Promise<void> {
 
 /** The opponent's parts are asked for before anything is trained. */
 function checkOpponent({ nanogpt, python }: Config): void {
-  if (!nanogpt)
-    throw new UserError(
-      "--nanogpt=PATH is missing, a checkout of nanoGPT; run: git clone https://github.com/karpathy/nanoGPT",
-    );
-  if (!existsSync(join(nanogpt, "model.py")))
-    throw new UserError(`no model.py in ${nanogpt}; --nanogpt wants a checkout of karpathy/nanoGPT`);
-  const search = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)";
-  const child = spawnSync(python, ["-c", search]);
-  if (child.error) throw new UserError(`--python=${python} does not start (${child.error.message})`);
-  if (child.status !== 0) throw new UserError(`no PyTorch in ${python}; run: ${python} -m pip install torch numpy`);
+  requireNanoGPT(nanogpt);
+  requireTorch(python);
 }
 
 /** The batches that train.ts draws with this seed, or random tokens. */
@@ -234,15 +231,9 @@ async function train(model: GPT, batches: Batches, learningRates: number[], conf
 function runTorch(name: string, config: Config, folder: string, dtype: string, threads: number): Run {
   console.log(`${name}: ${dtype}, ${threads} thread${threads > 1 ? "s" : ""}`);
   const path = join(folder, `torch-${dtype}-${threads}.json`);
-  const flags = { nanogpt: resolve(config.nanogpt), folder, losses: path, dtype, threads };
+  const flags = { nanogpt: resolve(config.nanogpt), folder: resolve(folder), losses: resolve(path), dtype, threads };
   const args = [RIVAL, ...Object.entries(flags).map(([key, value]) => `--${key}=${value}`)];
-  const child = spawnSync(config.python, args, { encoding: "utf8", maxBuffer: 2 ** 26 });
-  if (child.error) throw new UserError(`${name}: can't start ${config.python} (${child.error.message})`);
-  if (child.status !== 0) {
-    if (process.env.DEBUG) console.error(child.stderr);
-    const how = child.signal ? `was killed by ${child.signal}` : `ended with code ${child.status}`;
-    throw new UserError(`${name} ${how}: ${child.stderr.trimEnd().split("\n").at(-1)} (DEBUG=1 shows all it wrote)`);
-  }
+  runContender(name, pathOf(config.python), args);
   // Python writes NaN and Infinity, which JSON doesn't have
   const text = readFileSync(path, "utf8").replaceAll(/NaN|-?Infinity/g, "null");
   const losses = z.array(z.nullable(z.number())).parse(JSON.parse(text));
@@ -256,11 +247,4 @@ function difference(a: Run, b: Run): { all: number[]; mean: number; largest: num
   const largest = Math.max(...all); // NaN if one of them is
   const at = 1 + all.findIndex((value) => Object.is(value, largest));
   return { all, mean: all.reduce((sum, value) => sum + value, 0) / all.length, largest, at };
-}
-
-function printTable(rows: string[][]): void {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const line = (row: string[]) =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ");
-  for (const row of rows) console.log(line(row).trimEnd());
 }

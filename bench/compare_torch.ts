@@ -7,16 +7,16 @@
 // compiled one out. torch.compile keeps its work on disk, so its first step is slow in the first round of a shape only:
 // the range beside the median shows it. Left out: GPUs, loading data, evaluation.
 
-import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 
 import * as z from "zod/mini";
 
-import { lastLine, ROOT } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../engine/errors.ts";
+import { alignTable } from "../monitor/format.ts";
+import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
+import { median } from "./statistics.ts";
 
 const defaults = {
   nanogpt: "", // a checkout of karpathy/nanoGPT; its model is the opponent
@@ -82,18 +82,13 @@ interface Contender {
 
 await main(async () => {
   const config = await configure(import.meta.url, defaults);
-  if (!config.nanogpt)
-    throw new UserError(
-      "--nanogpt=PATH is missing, a checkout of nanoGPT; run: git clone https://github.com/karpathy/nanoGPT",
-    );
-  if (!existsSync(join(config.nanogpt, "model.py")))
-    throw new UserError(`no model.py in ${config.nanogpt}; --nanogpt wants a checkout of karpathy/nanoGPT`);
+  requireNanoGPT(config.nanogpt);
   if (!Number.isInteger(config.rounds) || config.rounds < 1)
     throw new UserError(`rounds must be an integer of at least 1, got ${config.rounds}`);
   const threads = config.threads || availableParallelism();
   const shared = Object.fromEntries(SHARED.map((key) => [key, key === "threads" ? threads : config[key]]));
   const flags = SHARED.map((key) => `--${key}=${shared[key]}`);
-  const python = config.python.includes("/") ? resolve(config.python) : config.python; // a bare name: found in PATH
+  const python = pathOf(config.python);
   requireTorch(python);
 
   // 1) who takes part
@@ -139,24 +134,9 @@ await main(async () => {
   console.log(`\nours / ${best.name}: ${ratio.toFixed(3)} of its time a step (below 1 we are faster)`);
 });
 
-/** Ask for PyTorch before anything is timed; finding it takes no import. */
-function requireTorch(python: string): void {
-  const search = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)";
-  const child = spawnSync(python, ["-c", search]);
-  if (child.error) throw new UserError(`--python=${python} does not start (${child.error.message})`);
-  if (child.status !== 0) throw new UserError(`no PyTorch in ${python}; run: ${python} -m pip install torch numpy`);
-}
-
 /** Run a contender once and check that it measured what was asked for. */
 function runOnce({ name, command, args }: Contender, shared: Shared): Run {
-  const child = spawnSync(command, args, { cwd: ROOT, env: ENV, encoding: "utf8", maxBuffer: 2 ** 26 });
-  if (child.error) throw new UserError(`${name}: can't start ${command} (${child.error.message})`);
-  if (child.status !== 0) {
-    if (process.env.DEBUG) console.error(child.stderr);
-    const how = child.signal ? `was killed by ${child.signal}` : `ended with code ${child.status}`;
-    throw new UserError(`${name} ${how}: ${lastLine(child.stderr)} (DEBUG=1 shows all it wrote)`);
-  }
-  const run = parseRun(name, lastLine(child.stdout));
+  const run = parseRun(name, runContender(name, command, args, ENV));
   for (const key of SHARED) {
     // a contender that ignored a flag would be timed on another model
     if (key in run && run[key] !== shared[key])
@@ -173,14 +153,6 @@ function parseRun(name: string, line: string): Run {
     throw new Error(`internal: the last line of ${name} is no JSON: ${line}`);
   }
   return runSchema.parse(value);
-}
-
-function median(values: number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const upper = sorted[sorted.length >> 1];
-  const lower = sorted[(sorted.length - 1) >> 1];
-  if (upper === undefined || lower === undefined) throw new Error("internal: median of nothing");
-  return (lower + upper) / 2;
 }
 
 /** Milliseconds a step. */
@@ -223,11 +195,7 @@ function table(contenders: Contender[]): string {
       ...firstStep,
     ];
   });
-  const all = [head, ...rows];
-  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  const pad = (text: string, column: number) =>
-    column === 0 ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0);
-  return all.map((row) => row.map(pad).join("  ")).join("\n");
+  return alignTable([head, ...rows]);
 }
 
 function machine(): string {

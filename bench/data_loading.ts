@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { prepareCharacters } from "../data/characters.ts";
 import { sampleBatch, TokenFile, writeTokens } from "../data/token_file.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
-import { type Benchmark, count, MB, metric, rate } from "./benchmark.ts";
+import { whole } from "../monitor/format.ts";
+import { type Benchmark, MB, metric, rate } from "./benchmark.ts";
 import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
 
 const ENOUGH = 20; // ms that a sample takes at least
@@ -54,7 +55,7 @@ export const dataLoading: Benchmark = (settings, progress) =>
       await breathe();
     }
     file.close();
-    progress(`data_loading: drew ${count(drawn)} batches`);
+    progress(`data_loading: drew ${whole(drawn)} batches`);
 
     // 4) a prepare script's work on characters: vocabulary, encoding, writing
     const key = keyOf(seed, "text");
@@ -80,9 +81,9 @@ export const dataLoading: Benchmark = (settings, progress) =>
       metrics: [perBatch, batchRate, readRate, encodeRate],
       facts: { batch_size: B, block_size: T, data_mb },
       summary: [
-        `batches:     ${count(batchRate.value)} tokens/s from a file of ${data_mb} MB; ${perBatch.value.toFixed(3)} ms for one of ${B} x ${T}`,
-        `reading:     ${count(readRate.value)} tokens/s from front to end`,
-        `preparing:   ${count(encodeRate.value)} characters/s into tokens, with writing the files`,
+        `batches:     ${whole(batchRate.value)} tokens/s from a file of ${data_mb} MB; ${perBatch.value.toFixed(3)} ms for one of ${B} x ${T}`,
+        `reading:     ${whole(readRate.value)} tokens/s from front to end`,
+        `preparing:   ${whole(encodeRate.value)} characters/s into tokens, with writing the files`,
       ],
     };
   });

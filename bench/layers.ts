@@ -9,7 +9,8 @@
 import type { BenchSettings } from "../bench.ts";
 import { findConflict } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
-import { type Benchmark, count, type Metric, metric } from "./benchmark.ts";
+import { whole } from "../monitor/format.ts";
+import { type Benchmark, type Metric, metric } from "./benchmark.ts";
 import { runDrawing, runStep } from "./child.ts";
 import { median } from "./statistics.ts";
 
@@ -142,10 +143,10 @@ function table(rows: readonly Row[]): string[] {
   const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "drawing, tokens/s", "x"];
   const lines = rows.map((row) => [
     row.name,
-    count(row.params),
+    whole(row.params),
     ...FIGURES.flatMap((figure) => {
       if (!isMeasured(row, figure)) return ["-", "-"];
-      return [count(median(column(row.samples, figure))), median(ratios(row, figure)).toFixed(2)];
+      return [whole(median(column(row.samples, figure))), median(ratios(row, figure)).toFixed(2)];
     }),
   ]);
   const widths = heading.map((head, i) => Math.max(...[heading, ...lines].map((line) => line[i]!.length), head.length));

@@ -7,7 +7,8 @@ import { generate } from "../decoding/generate.ts";
 import { createPlainDecoder } from "../decoding/plain_decoder.ts";
 import { UserError } from "../engine/errors.ts";
 import { createEngine } from "../engine/program.ts";
-import { type Benchmark, count, describeModel, metric, randomModel, rate } from "./benchmark.ts";
+import { whole } from "../monitor/format.ts";
+import { type Benchmark, describeModel, metric, randomModel, rate } from "./benchmark.ts";
 
 const PROMPT = 8; // tokens
 
@@ -51,7 +52,7 @@ export const sampling: Benchmark = async (settings, progress) => {
     summary: [
       `device:      ${engine.description}`,
       `model:       ${describeModel(model)}`,
-      `token:       ${perToken.value.toFixed(2)} ms (median of ${count(tokenTimes.length)}), ${count(speed.value)} tokens/s`,
+      `token:       ${perToken.value.toFixed(2)} ms (median of ${whole(tokenTimes.length)}), ${whole(speed.value)} tokens/s`,
       `first token: ${first.value.toFixed(0)} ms from the weights, compiling included (median of ${settings.rounds})`,
     ],
   };

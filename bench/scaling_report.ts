@@ -7,7 +7,8 @@ import type { BenchSettings } from "../bench.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain } from "../engine/errors.ts";
 import type { Option } from "../monitor/draw.ts";
-import { count, type Metric } from "./benchmark.ts";
+import { alignTable, whole } from "../monitor/format.ts";
+import type { Metric } from "./benchmark.ts";
 import type { StepRun } from "./child.ts";
 import { machineOf, versions } from "./report.ts";
 import { median } from "./statistics.ts";
@@ -44,13 +45,7 @@ export function table(scaling: Scaling): string[] {
     ...scaling.axes[axis].map((point) => cells(axis, point, peak)),
     exponentCells(scaling, axis),
   ]);
-  const all = [HEAD, ...rows];
-  const widths = HEAD.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  return all.map((row) =>
-    row
-      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
-      .join("  "),
-  );
+  return alignTable([HEAD, ...rows]).split("\n");
 }
 
 /** The machine's peak rate in GFLOP/s: the highest that a run found. */
@@ -73,7 +68,7 @@ function cells(axis: Axis, { shape, runs }: Point, peak: number): string[] {
     `${axis} ${shape[axis]}`,
     ms.toFixed(1),
     middle((run) => run.ms_median).toFixed(1),
-    count((shape.batch_size * shape.block_size) / (ms / 1000)),
+    whole((shape.batch_size * shape.block_size) / (ms / 1000)),
     `${(100 * middle((run) => shareOfPeak(run, peak))).toFixed(0)} %`,
     middle((run) => run.peak_rss_mb).toFixed(0),
     middle(COSTS.memory).toFixed(0),

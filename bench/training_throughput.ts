@@ -14,8 +14,9 @@ import { createOptimizer } from "../engine/optimizers/create.ts";
 import { measurePeak } from "../engine/peak.ts";
 import { createEngine } from "../engine/program.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
+import { whole } from "../monitor/format.ts";
 import { withRecompute } from "../nn/recompute.ts";
-import { type Benchmark, count, describeModel, MB, metric, peakRssMb, randomModel, rate } from "./benchmark.ts";
+import { type Benchmark, describeModel, MB, metric, peakRssMb, randomModel, rate } from "./benchmark.ts";
 import { round } from "./statistics.ts";
 
 export const trainingThroughput: Benchmark = async (settings) => {
@@ -124,7 +125,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
       `device:      ${engine.description}`,
       `model:       ${describeModel(model)}; batch ${B} x ${accumulation}`,
       `step:        ${time.value.toFixed(2)} ms (median of ${steps}; fastest ${fastest.value.toFixed(2)})`,
-      `throughput:  ${count(speed.value)} tokens/s`,
+      `throughput:  ${whole(speed.value)} tokens/s`,
       `rate:        ${gflops.value.toFixed(1)} GFLOP/s, mfu ${(100 * mfu.value).toFixed(1)} % of ${(peak / 1e9).toFixed(1)} in a matrix product`,
       `memory:      ${rssPeakMb.toFixed(0)} MB at its peak`,
       `start:       ${compileMs.toFixed(0)} ms to compile, ${firstStepS.toFixed(2)} s from start to the end of the first step`,

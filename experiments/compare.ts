@@ -90,7 +90,7 @@ export function compareExperiments(
   return { metric, goal, differing, metrics, rows, notes: notesOn(ranked, rows, metric) };
 }
 
-export function metricOf({ metrics, history }: ComparedRun, metric: string): number | null | undefined {
+function metricOf({ metrics, history }: ComparedRun, metric: string): number | null | undefined {
   return Object.hasOwn(metrics, metric) ? metrics[metric] : history.last(metric);
 }
 
@@ -184,17 +184,4 @@ export function comparisonTable(
 function isTwin(rows: readonly Row[], metric: string): boolean {
   if (metric !== "best/val/loss") return false;
   return rows.every(({ statistics }) => statistics[metric]!.mean === statistics["val/loss"]?.mean);
-}
-
-/** A table for the terminal: the first column to the left, the others to the right. */
-export function alignTable(table: readonly string[][]): string {
-  const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
-  return table
-    .map((row) =>
-      row
-        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }

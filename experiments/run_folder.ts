@@ -17,7 +17,7 @@ import { differencesOf, ExperimentConfig, type ExperimentSettings, type Trial } 
 
 export const EXPERIMENT_FILE = "experiment.json";
 export const CONFIG_FILE = "config.json";
-export const ENVIRONMENT_FILE = "environment.json";
+const ENVIRONMENT_FILE = "environment.json";
 export const OUTPUT_FILE = "output.log";
 
 /** Settings that may change from one session to the next: where a run is, and what doesn't change its numbers. */

@@ -31,7 +31,7 @@ export const INK = "#333333";
 /** The colour of the i-th of several things. */
 export const colorOf = (i: number): string => PALETTE[i % PALETTE.length]!;
 
-export const FORMATS = ["svg", "png"] as const;
+const FORMATS = ["svg", "png"] as const;
 export type Format = (typeof FORMATS)[number];
 
 const FAMILY = "DejaVu Sans";

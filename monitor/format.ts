@@ -1,4 +1,4 @@
-// Numbers as a person reads them, in a terminal and on a page.
+// Numbers as a person reads them, in a terminal and on a page; and tables of them.
 
 /** 1234567 -> "1,234,567" */
 export function whole(value: number): string {
@@ -57,4 +57,12 @@ export function ticks(low: number, high: number, count: number): number[] {
     found.push(Number((i * step).toPrecision(12)));
   }
   return found;
+}
+
+/** A table for the terminal: the first column to the left, the others to the right. */
+export function alignTable(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const pad = (cell: string, column: number) =>
+    column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!);
+  return rows.map((row) => row.map(pad).join("  ").trimEnd()).join("\n");
 }

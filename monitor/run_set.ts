@@ -12,7 +12,7 @@ import { runName } from "./file_names.ts";
 import { METRICS_FILE } from "./metrics_file.ts";
 import { FollowedRun, isLive, type Status } from "./run_status.ts";
 
-export const MOST_SHOWN = 8;
+const MOST_SHOWN = 8;
 
 const LEVELS = 3; // below a folder: an experiment's runs are in <trial>/seed-<n>
 const RESCAN = 1900; // ms between two searches; a page that asks once a second gets one every 2 s

@@ -4,6 +4,7 @@
 // a short run can't tell (dropout, weight decay).
 
 import { median } from "../bench/statistics.ts";
+import { whole } from "../monitor/format.ts";
 import type { Found, Searched } from "./settings.ts";
 
 /** A candidate and what was measured of it. */
@@ -100,7 +101,7 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
     const speeds = await race(key, values);
     if (speeds.length === 0) return;
     best[key] = values[pickFastest(speeds)]!;
-    const figures = values.map((value, i) => `${value}: ${count(median(speeds[i]!))}`);
+    const figures = values.map((value, i) => `${value}: ${whole(median(speeds[i]!))}`);
     say(label(key, `${figures.join(", ")} tokens/s ${rounds(speeds)} -> ${best[key]}`));
   }
 
@@ -111,14 +112,14 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
   const sizes = [start.batch_size];
   const speedOf = new Map<number, number>();
   if (searched.has("batch_size")) {
-    const whole = searched.has("micro_batch_size") ? 1 : best.micro_batch_size;
-    const others = [start.batch_size / 2, start.batch_size * 2].filter((size) => size % whole === 0);
+    const part = searched.has("micro_batch_size") ? 1 : best.micro_batch_size;
+    const others = [start.batch_size / 2, start.batch_size * 2].filter((size) => size % part === 0);
     const values = [start.batch_size, ...others];
     const speeds = await race("batch_size", values);
     if (speeds.length > 0) {
       for (const [i, value] of values.entries()) speedOf.set(value, median(speeds[i]!));
       sizes.push(...others);
-      const figures = values.map((value, i) => `${value}: ${count(median(speeds[i]!))}`);
+      const figures = values.map((value, i) => `${value}: ${whole(median(speeds[i]!))}`);
       say(label("batch_size", `${figures.join(", ")} tokens/s ${rounds(speeds)}`));
     }
   }
@@ -246,8 +247,4 @@ function rounds(speeds: number[][]): string {
 
 function inWords(loss: number): string {
   return Number.isFinite(loss) ? loss.toFixed(4) : "no number";
-}
-
-function count(n: number): string {
-  return Math.round(n).toLocaleString("en-US");
 }

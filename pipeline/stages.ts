@@ -17,6 +17,7 @@ import { writeFileAtomic } from "../engine/atomic.ts";
 import { UserError } from "../engine/errors.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../monitor/file_names.ts";
+import { whole } from "../monitor/format.ts";
 import { startProgress } from "../monitor/progress.ts";
 import type { Runner } from "./child.ts";
 import { search } from "./search.ts";
@@ -100,7 +101,7 @@ const process_: Stage = {
     const val = characters - Math.floor(0.9 * characters);
     const block = numberOf(train, "block_size");
     if (val > block) return;
-    const sizes = `${count(characters)} characters, of which ${count(val)} are for validation`;
+    const sizes = `${whole(characters)} characters, of which ${whole(val)} are for validation`;
     const advice = val > 8 ? `use --block_size=${val - 1} or smaller, or a longer text` : "give a longer text";
     throw new UserError(`${name} has ${sizes}: too few for --block_size=${block}; ${advice}`);
   },
@@ -122,7 +123,7 @@ const process_: Stage = {
     file.close();
     writeFileAtomic(join(outDir, VAL_TEXT), tokenizer.decode(val)); // for evaluate
     say(
-      `vocabulary of ${count(meta.vocab_size)}; ${count(meta.train_tokens!)} tokens to train on, ${count(val.length)} for validation`,
+      `vocabulary of ${whole(meta.vocab_size)}; ${whole(meta.train_tokens!)} tokens to train on, ${whole(val.length)} for validation`,
     );
     return [...DATA, VAL_TEXT];
   },
@@ -336,7 +337,7 @@ const evaluate: Stage = {
     mkdirSync(dirname(path), { recursive: true });
     writeFileAtomic(path, `${JSON.stringify(result, null, 2)}\n`);
     say(
-      `${count(figures.tokens)} tokens: loss ${figures.loss.toFixed(4)}, perplexity ${figures.perplexity.toFixed(3)}, ${figures.bits_per_byte.toFixed(3)} bits per byte`,
+      `${whole(figures.tokens)} tokens: loss ${figures.loss.toFixed(4)}, perplexity ${figures.perplexity.toFixed(3)}, ${figures.bits_per_byte.toFixed(3)} bits per byte`,
     );
     say(`-> ${shownPath(path)}`);
     return [relative(outDir, path)];
@@ -390,8 +391,4 @@ function dataFiles(outDir: string): Record<string, string> {
 /** A text's name without its ending, fit for file names. */
 export function datasetName(path: string): string {
   return fileNamePart(parse(basename(path)).name) || "text";
-}
-
-function count(n: number): string {
-  return n.toLocaleString("en-US");
 }

@@ -11,7 +11,7 @@ import * as z from "zod/mini";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 
-export const STATE_FILE = "pipeline.json";
+const STATE_FILE = "pipeline.json";
 export const STAGES = ["process", "optimize", "train", "evaluate", "generate"] as const;
 export type StageName = (typeof STAGES)[number];
 

@@ -11,17 +11,12 @@
 import { commandOf } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../engine/errors.ts";
-import {
-  alignTable,
-  type Comparison,
-  compareExperiments,
-  comparisonTable,
-  statisticOf,
-} from "../experiments/compare.ts";
+import { type Comparison, compareExperiments, comparisonTable, statisticOf } from "../experiments/compare.ts";
 import { ExperimentConfig } from "../experiments/experiment_config.ts";
 import { formatMetric } from "../experiments/format.ts";
 import { EXPERIMENTS, findExperiments, folderOf, loadExperiment, loadGroups } from "../experiments/load.ts";
 import { runExperiment } from "../experiments/runner.ts";
+import { alignTable } from "../monitor/format.ts";
 
 const defaults = {
   // run

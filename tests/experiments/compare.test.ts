@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  alignTable,
   type ComparedRun,
   compareExperiments,
   comparisonTable,
   formatStatistic,
   type Group,
 } from "../../experiments/compare.ts";
+import { alignTable } from "../../monitor/format.ts";
 import { History } from "../../monitor/metrics_file.ts";
 
 /** Runs of a trial, one for each loss. */

@@ -1,6 +1,7 @@
 // What follows from the facts: a line for each thing, and what to do about what is missing. Leaves out every look at the
 // machine, which is facts.ts' business.
 
+import { whole } from "../../monitor/format.ts";
 import type { Facts } from "./facts.ts";
 
 /** "broken" keeps training from running; "missing" is something that only some uses need. */
@@ -126,12 +127,11 @@ function optional({ optional, canvas, python, browser, git }: Facts): Finding[] 
 }
 
 function datasets({ datasets }: Facts): Finding[] {
-  const count = (n: number) => n.toLocaleString("en-US");
   return datasets.map(({ name, tokens }) =>
     finding(
       `data/${name}`,
       tokens ? "ok" : "missing",
-      tokens ? `train ${count(tokens.train)}, val ${count(tokens.val)} tokens` : "not prepared",
+      tokens ? `train ${whole(tokens.train)}, val ${whole(tokens.val)} tokens` : "not prepared",
       `npm run prepare -- ${name}`,
     ),
   );
