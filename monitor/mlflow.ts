@@ -1,6 +1,5 @@
 // MLflow, over its REST API (2.0, which every server since 1.0 has): settings as parameters, facts as tags, metrics, and
-// texts as artifacts where the server passes them on, else as tags, cut. A login is taken from where MLflow's own clients
-// take it: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
+// texts as artifacts where the server passes them on, else as tags, cut.
 //
 // Sent in the background; a server that goes away costs no step, and points only where it stays away for long. Steps that
 // are made again after a resume or a roll back are added with their later time: MLflow can't take points back.
@@ -9,6 +8,7 @@ import * as z from "zod/mini";
 
 import { UserError } from "../engine/errors.ts";
 import type { Callback, EndReason, Metrics, Run } from "./callback.ts";
+import { MlflowServer, Refusal, Silence } from "./mlflow_server.ts";
 
 const SEND_EVERY = 5000; // ms
 const MOST_POINTS = 100_000; // that wait for a server
@@ -27,7 +27,6 @@ const STATUS = {
 } satisfies Record<EndReason, string>;
 
 const State = z.object({ run_id: z.string() });
-const Failure = z.object({ error_code: z.union([z.string(), z.number()]), message: z.optional(z.string()) });
 const Experiment = z.object({ experiment: z.object({ experiment_id: z.string() }) });
 const Created = z.object({ experiment_id: z.string() });
 const Param = z.object({ key: z.string(), value: z._default(z.string(), "") });
@@ -46,31 +45,12 @@ interface Point {
   readonly step: number;
 }
 
-/** The server said no. */
-class Refusal extends Error {
-  readonly status: number;
-  readonly code: string; // MLflow's word; empty where the answer isn't MLflow's
-
-  constructor(status: number, code: string, message: string) {
-    super(message);
-    [this.status, this.code] = [status, code];
-  }
-
-  /** Would the same request be refused again? */
-  get final(): boolean {
-    return this.status < 500 && this.status !== 408 && this.status !== 429;
-  }
-}
-
-/** There was no answer. */
-class Silence extends Error {}
-
 /**
  * Is there an MLflow server that lets us in?
  * @throws UserError where there is not
  */
 export async function checkMlflow(uri: string): Promise<void> {
-  const server = new Server(uri);
+  const server = new MlflowServer(uri, PATIENCE);
   try {
     const answer = await server.get("mlflow/experiments/get-by-name", { experiment_name: "Default" });
     if (!Experiment.safeParse(answer).success) throw new Refusal(200, "", "something else");
@@ -101,7 +81,7 @@ export interface MlflowOptions {
 
 /** Logs to a new run in an experiment, which is made if need be. */
 export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions): Callback {
-  const server = new Server(uri, patience);
+  const server = new MlflowServer(uri, patience);
   let run: Run;
   let runId: string | undefined;
   let artifacts: string | undefined; // the address that texts are put under; undefined where they become tags
@@ -321,86 +301,4 @@ function allowed(name: string): string {
       .join("/")
       .slice(0, 250) || "_"
   );
-}
-
-/** Speaks to the server. */
-class Server {
-  readonly shown: string; // the address without a password
-  /** Once given, no answer is waited for any longer than until then. */
-  end: AbortSignal | undefined;
-  readonly #base: string;
-  readonly #patience: number; // ms, for an answer
-  readonly #headers: Record<string, string> = {};
-
-  constructor(uri: string, patience = PATIENCE) {
-    this.#patience = patience;
-    const url = URL.canParse(uri) ? new URL(uri) : undefined;
-    if (!url || !/^https?:$/.test(url.protocol)) {
-      throw new UserError(
-        `mlflow_uri must be the address of an MLflow server, such as http://127.0.0.1:5000: "${uri}"`,
-      );
-    }
-    const { MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN } = process.env;
-    const username = MLFLOW_TRACKING_USERNAME ?? decodeURIComponent(url.username);
-    const password = MLFLOW_TRACKING_PASSWORD ?? decodeURIComponent(url.password);
-    [url.username, url.password] = ["", ""];
-    if (username && password) {
-      this.#headers.authorization = `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
-    } else if (MLFLOW_TRACKING_TOKEN) this.#headers.authorization = `Bearer ${MLFLOW_TRACKING_TOKEN}`;
-    this.shown = `${url.origin}${url.pathname}`.replace(/\/+$/, "");
-    this.#base = `${this.shown}/api/2.0/`;
-  }
-
-  get(path: string, query: Record<string, string>): Promise<unknown> {
-    return this.#ask(`${path}?${new URLSearchParams(query)}`, {});
-  }
-
-  post(path: string, body: unknown): Promise<unknown> {
-    const headers = { "content-type": "application/json" };
-    return this.#ask(path, { method: "POST", headers, body: JSON.stringify(body) });
-  }
-
-  put(path: string, text: string): Promise<unknown> {
-    const headers = { "content-type": "text/plain; charset=utf-8" };
-    return this.#ask(path, { method: "PUT", headers, body: text });
-  }
-
-  /** @throws Refusal, or Silence where there is no answer in time */
-  async #ask(path: string, init: RequestInit): Promise<unknown> {
-    let status: number;
-    let text: string;
-    try {
-      const response = await fetch(this.#base + path, {
-        ...init,
-        headers: { ...init.headers, ...this.#headers },
-        signal: this.end ?? AbortSignal.timeout(this.#patience),
-      });
-      [status, text] = [response.status, await response.text()];
-    } catch (error) {
-      throw new Silence(reasonOf(error), { cause: error });
-    }
-    const answer = parse(text);
-    if (status >= 200 && status < 300 && answer !== undefined) return answer;
-    const said = Failure.safeParse(answer);
-    const { error_code: code = "", message = text } = said.success ? said.data : {};
-    const words = message.trim().split("\n")[0]!.slice(0, 200);
-    throw new Refusal(status, String(code), said.success ? words : `HTTP ${status}${words && `: ${words}`}`);
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text || "{}");
-  } catch {
-    return undefined;
-  }
-}
-
-/** Why a request got no answer: fetch's own message is only "fetch failed". */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error.name === "TimeoutError") return "nothing in time";
-  const { cause } = error;
-  if (!(cause instanceof Error)) return error.message;
-  return "code" in cause && typeof cause.code === "string" ? cause.code : cause.message;
 }
