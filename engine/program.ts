@@ -66,6 +66,10 @@ export class EngineError extends Error {
   override name = "EngineError";
 }
 
+/** What is made of constants is a constant too, up to so many bytes. Beyond, it is made in each run: what a long text's
+ * attention adds to its scores would be kept for every block of queries in every layer, the square of the length in all. */
+const FOLD_UP_TO = 2 ** 16;
+
 /** @param options.threads 0 for one a physical core */
 export async function createEngine(options: { compile: boolean; threads?: number }): Promise<Engine> {
   const threads = options.threads || defaultThreads();
@@ -161,7 +165,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       buffers[name] = { data: weights.get(name) ?? arrayOf(shape, dtype), shape, dtype };
     }
     if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
-    const session = await Session.create(lower(graph, { half }), { threads, profile });
+    const session = await Session.create(lower(graph, { half }), { threads, profile, foldUpTo: FOLD_UP_TO });
     const masks = rates.map((rate, i) => ({ data: buffers[`dropout.${i}`]!.data as Uint8Array, rate }));
     return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, masks, Boolean(profile));
   }

@@ -16,6 +16,7 @@ export interface SessionOptions {
   threads: number;
   profile?: string | undefined; // prefix of the profile that ONNX Runtime writes; none without it
   folder?: string; // of the files in which the model's large constants stand
+  foldUpTo?: number; // bytes of a result of constants that is computed once and kept; no limit without it
 }
 
 /** Arrays that are bound to a model's inputs or outputs by name. */
@@ -30,7 +31,7 @@ export class Session {
   }
 
   static async create(model: Uint8Array, options: SessionOptions): Promise<Session> {
-    const { threads, profile, folder } = options;
+    const { threads, profile, folder, foldUpTo } = options;
     const session = await ort.InferenceSession.create(model, {
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
@@ -39,7 +40,10 @@ export class Session {
       enableMemPattern: false,
       // Merging equal expressions keeps what the backward pass recomputes on purpose alive from the forward pass on.
       extra: {
-        optimization: { disable_specified_optimizers: "CommonSubexpressionElimination" },
+        optimization: {
+          disable_specified_optimizers: "CommonSubexpressionElimination",
+          ...(foldUpTo === undefined ? {} : { constant_folding_max_output_size_in_bytes: String(foldUpTo) }),
+        },
         ...(folder === undefined ? {} : { session: { model_external_initializers_file_folder_path: folder } }),
       },
       logSeverityLevel: 3, // errors only: warnings tell of optimizations it passed over

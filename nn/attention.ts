@@ -4,14 +4,8 @@ import * as tf from "@tensorflow/tfjs";
 
 import { dropMasked, type MaskSource } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
-
-/** Queries of one block. A block looks only at the keys that it may see: no T x T matrix is ever made, and of the
- * products that the causal mask throws away only those on the diagonal are computed. */
-const BLOCK = 128;
-
-/** Up to this many positions the backward pass takes the weights that the forward pass made. Beyond, it makes them
- * again, block by block: what is kept is then linear in T and not quadratic, for a sixth more products. */
-const KEEP_WEIGHTS = 512;
+import { after, RowSums } from "./in_order.ts";
+import { BLOCK, fewWidths, KEEP_WEIGHTS } from "./query_blocks.ts";
 
 /**
  * softmax(query key^T / sqrt(D), position i seeing the positions up to i) value, exactly.
@@ -31,25 +25,26 @@ export function causalAttention(
   const [N, T, D] = query.shape as [number, number, number];
   const count = Math.ceil(T / block);
   const ends = Array.from({ length: count }, (_, i) => Math.min(T, (i + 1) * block));
-  const keeps = mask && rate > 0 ? ends.map((end, i) => mask([N, end - i * block, end], rate)) : [];
+  const widths = keepWeights ? ends : fewWidths(ends, block);
+  const keeps = mask && rate > 0 ? ends.map((end, i) => mask([N, end - i * block, widths[i]!], rate)) : [];
   const scale = 1 / (1 - rate);
 
   return withGradient([query, key, value], (query, key, value) => {
     const scaled = tf.mul(query!, 1 / Math.sqrt(D));
     const queries = cut(scaled, block);
-    const weights = ends.map((end, i) => () => weightsOf(queries[i]!, upTo(key!, end), i * block));
+    const weights = widths.map((width, i) => () => weightsOf(queries[i]!, upTo(key!, width), i * block));
     const kept = keepWeights ? weights.map((make) => make()) : [];
-    const seen = ends.map((end, i) => {
+    const seen = widths.map((width, i) => {
       const weight = kept[i] ?? weights[i]!();
       const dropped = keeps[i] ? dropMasked(weight, keeps[i]!, scale) : weight;
-      return tf.matMul(dropped, upTo(value!, end)); // [N, block, D]
+      return tf.matMul(dropped, upTo(value!, width)); // [N, block, D]
     });
     const result = tf.concat(seen, 1);
     const saved = [scaled, key!, value!, result, ...keeps, ...kept];
     return {
       value: result,
       saved,
-      gradient: (dy, saved) => attentionGrad(dy, saved, ends, block, scale, keeps.length),
+      gradient: (dy, saved) => attentionGrad(dy, saved, widths, block, scale, keeps.length),
     };
   });
 }
@@ -67,9 +62,10 @@ export function joinHeads(x: tf.Tensor, H: number): tf.Tensor {
   return tf.reshape(tf.transpose(tf.reshape(x, [B, H, T, D]), [0, 2, 1, 3]), [B, T, H * D]);
 }
 
-/** How much each query looks at each key: softmax(q k^T + mask), [N, block, end], for the block that starts at `from`. */
+/** How much each query looks at each key: softmax(q k^T + mask), [N, block, width], for the block that starts at `from`. */
 function weightsOf(queries: tf.Tensor, keys: tf.Tensor, from: number): tf.Tensor {
-  return tf.softmax(tf.add(tf.matMul(queries, keys, false, true), causalMask(from, keys.shape[1]!)));
+  const mask = causalMask(from, queries.shape[1]!, keys.shape[1]!); // first: what stands later is made earlier (in_order.ts)
+  return tf.softmax(tf.add(tf.matMul(queries, keys, false, true), mask));
 }
 
 /**
@@ -80,7 +76,7 @@ function weightsOf(queries: tf.Tensor, keys: tf.Tensor, from: number): tf.Tensor
 function attentionGrad(
   dy: tf.Tensor,
   saved: tf.Tensor[],
-  ends: number[],
+  widths: number[],
   block: number,
   scale: number,
   masks: number,
@@ -91,19 +87,22 @@ function attentionGrad(
   const rowSums = cut(tf.sum(tf.mul(dy, result), -1, true), block);
   const [dys, queries] = [cut(dy, block), cut(scaled, block)];
   const dQueries: tf.Tensor[] = [];
-  const dKeys: tf.Tensor[] = []; // each block's share, [N, end, D]
-  const dValues: tf.Tensor[] = [];
-  for (const [i, end] of ends.entries()) {
-    const weight = kept[i] ?? weightsOf(queries[i]!, upTo(key, end), i * block);
+  const [dKeys, dValues] = [new RowSums(1), new RowSums(1)];
+  let done: tf.Tensor[] = [];
+  for (const [i, width] of [...widths.entries()].reverse()) {
+    const [keys, values] = [upTo(key, width), upTo(value, width)];
+    const [query, dBlock] = [after(queries[i]!, done), after(dys[i]!, done)];
+    const weight = kept[i] ?? weightsOf(query, keys, i * block);
     const drop = (x: tf.Tensor) => (keeps[i] ? dropMasked(x, keeps[i]!, scale) : x);
-    dValues[i] = tf.matMul(drop(weight), dys[i]!, true);
-    const dWeight = drop(tf.matMul(dys[i]!, upTo(value, end), false, true));
+    dValues.add(tf.matMul(drop(weight), dBlock, true), 0, width);
+    const dWeight = drop(tf.matMul(dBlock, values, false, true));
     const dScores = tf.mul(weight, tf.sub(dWeight, rowSums[i]!));
-    dQueries[i] = tf.matMul(dScores, upTo(key, end));
-    dKeys[i] = tf.matMul(dScores, queries[i]!, true);
+    dQueries[i] = tf.matMul(dScores, keys);
+    dKeys.add(tf.matMul(dScores, query, true), 0, width);
+    if (kept.length === 0) done = [dQueries[i], ...dKeys.pending, ...dValues.pending]; // else there is little to save
   }
   const dQuery = tf.mul(tf.concat(dQueries, 1), 1 / Math.sqrt(D));
-  return [dQuery, addPrefixes(dKeys, block), addPrefixes(dValues, block)];
+  return [dQuery, dKeys.total(key.shape[1]!), dValues.total(key.shape[1]!)];
 }
 
 /** Blocks of rows of x [N, T, ...]. */
@@ -119,23 +118,38 @@ function upTo(x: tf.Tensor, end: number): tf.Tensor {
   return end === x.shape[1] ? x : tf.slice(x, [0, 0, 0], [-1, end, -1]);
 }
 
-/** The sum of parts [N, end, D] that all start at row 0 and have one block more each. */
-function addPrefixes(parts: tf.Tensor[], block: number): tf.Tensor {
-  if (parts.length === 1) return parts[0]!;
-  const pieces = parts.map((part) => cut(part, block));
-  const sums = parts.map((_, j) => tf.addN(pieces.slice(j).map((piece) => piece[j]!)));
-  return tf.concat(sums, 1);
+/** 0 where the query at from + i may see key j, else a number whose exponential is 0: [rows, width]. Where it is large the
+ * runtime makes it in each run: as a constant of every block it would be the square of the length. */
+function causalMask(from: number, rows: number, width: number): tf.Tensor {
+  const beyond = width - from - rows;
+  const behind =
+    beyond > 0
+      ? tf.pad(
+          future(rows),
+          [
+            [0, 0],
+            [0, beyond],
+          ],
+          HIDDEN,
+        )
+      : future(rows);
+  return from > 0
+    ? tf.pad(behind, [
+        [0, 0],
+        [from, 0],
+      ])
+    : behind;
 }
 
-const masks = new Map<string, Float32Array>(); // by shape: every layer takes the same ones
+const HIDDEN = -1e30;
+const squares = new Map<number, Float32Array>(); // by size: every block and layer takes the same one
 
-/** 0 where the query at from + i may see key j, else a number whose exponential is 0: [end - from, end]. */
-function causalMask(from: number, end: number): tf.Tensor2D {
-  const name = `${from} ${end}`;
-  const mask = masks.get(name) ?? new Float32Array((end - from) * end);
-  if (!masks.has(name)) {
-    for (let i = from; i < end; i++) mask.fill(-1e30, (i - from) * end + i + 1, (i - from + 1) * end);
-    masks.set(name, mask);
+/** The same for queries and keys at the same positions: [rows, rows]. */
+function future(rows: number): tf.Tensor {
+  const square = squares.get(rows) ?? new Float32Array(rows * rows);
+  if (!squares.has(rows)) {
+    for (let i = 0; i < rows; i++) square.fill(HIDDEN, i * rows + i + 1, (i + 1) * rows);
+    squares.set(rows, square);
   }
-  return tf.tensor2d(mask, [end - from, end]);
+  return tf.tensor(square, [rows, rows]);
 }

@@ -6,10 +6,11 @@ import * as tf from "@tensorflow/tfjs";
 import { causalAttention } from "./attention.ts";
 import { attendCached } from "./cached_attention.ts";
 import type { Context } from "./context.ts";
-import { type AttentionChoices, generalAttention } from "./general_attention.ts";
+import { type AttentionChoices, denseAttention, generalAttention } from "./general_attention.ts";
 import type { Scope } from "./module.ts";
 import { RMSNorm } from "./norm.ts";
 import type { Position, Positions } from "./position.ts";
+import { parametersOf } from "./recompute.ts";
 import { tap } from "./tap.ts";
 
 export interface AttentionConfig {
@@ -52,6 +53,7 @@ export class AttentionVariant {
       pattern: { causal, window, global, stride },
       softcap,
       bias: position.bias && ((distance) => position.bias!(distance)),
+      biasWeights: parametersOf(position),
     };
   }
 
@@ -81,7 +83,9 @@ export class AttentionVariant {
       ? attendCached(query, key, value, cache, this.choices)
       : this.#isCausalOnly()
         ? tf.reshape(causalAttention(...this.#asMany(query, key, value), rate, mask), [B, H, T, D])
-        : generalAttention(query, key, value, this.choices, rate, mask, undefined, { hides, positions });
+        : typeof positions === "number"
+          ? generalAttention(query, key, value, this.choices, rate, mask, undefined, undefined, hides)
+          : denseAttention(query, key, value, this.choices, rate, mask, hides, positions);
     return tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, H * D]);
   }
 

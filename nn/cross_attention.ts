@@ -5,7 +5,7 @@ import * as tf from "@tensorflow/tfjs";
 
 import type { Context, Memory } from "./context.ts";
 import { dropout } from "./dropout.ts";
-import { ALL, generalAttention } from "./general_attention.ts";
+import { ALL, denseAttention, generalAttention } from "./general_attention.ts";
 import { Linear, type Scope } from "./module.ts";
 
 export interface CrossAttentionConfig {
@@ -41,9 +41,10 @@ export class CrossAttention {
   forward(x: tf.Tensor, { mask, memory, cache }: Context): tf.Tensor {
     const { n_head: H, dropout: rate } = this.#config;
     const { key, value, hides } = cache?.memory ?? this.keys(memory!);
-    const result = generalAttention(heads(this.cQ.forward(x), H), key, value, ALL, rate, mask, cache && x.shape[1]!, {
-      hides,
-    });
+    const query = heads(this.cQ.forward(x), H);
+    const result = cache
+      ? denseAttention(query, key, value, ALL, 0, undefined, hides) // of any length
+      : generalAttention(query, key, value, ALL, rate, mask, undefined, undefined, hides);
     const [B, T, C] = x.shape as [number, number, number];
     return dropout(this.cProj.forward(tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, C])), rate, mask);
   }

@@ -1,11 +1,24 @@
 // Attention with anything that can be chosen: fewer heads of keys, a window or another pattern, biases, capped scores.
 // Exact, block by block of queries, in plain tfjs with tfjs' own gradients. The plain causal case has a faster form in
-// attention.ts.
+// attention.ts; `denseAttention` is the slow and obvious one, without blocks.
 
 import * as tf from "@tensorflow/tfjs";
 
 import { dropout, type MaskSource } from "./dropout.ts";
+import type { Parameter } from "./parameter.ts";
 import type { Positions } from "./position.ts";
+import {
+  type AttendBlock,
+  attendAgain,
+  BLOCK,
+  fewWidths,
+  joined,
+  KEEP_WEIGHTS,
+  positionsOf,
+  type QueryBlock,
+  rows,
+  seen,
+} from "./query_blocks.ts";
 
 /** Which keys a query at position i sees. */
 export interface Pattern {
@@ -20,6 +33,7 @@ export interface AttentionChoices {
   pattern: Pattern;
   softcap: number; // scores become softcap tanh(score / softcap) (Gemma 2, section 2); 0 for as they are
   bias?: ((distance: tf.Tensor) => tf.Tensor) | undefined; // as in position.ts
+  biasWeights?: readonly Parameter[]; // all that it reads
 }
 
 /** GPT-2's: each position sees itself and all before it. */
@@ -32,14 +46,14 @@ export const GPT2_ATTENTION: AttentionChoices = {
 export const ALL: AttentionChoices = { pattern: { ...GPT2_ATTENTION.pattern, causal: false }, softcap: 0 };
 
 const HIDDEN = -1e30; // added to a score: its exponential is 0
-const BLOCK = 128;
 
 /**
  * @param query [B, H, T, D]
  * @param key [B, K, S, D], as value; K divides H: each head of keys serves H / K heads of queries (Ainslie et al. 2023)
  * @param rate dropout on the attention weights, if there is a mask source
- * @param options.hides float32 [B, S]: 1 where nobody sees a key, else 0
- * @param options.positions of queries and keys, from 0 on; a tensor where nothing may depend on how many there are: then it is one block
+ * @param keepWeights whether the backward pass takes the attention weights of the forward pass, or makes them again, so that
+ *   all that is kept is linear in T
+ * @param hides float32 [B, S]: 1 where nobody sees a key, else 0
  * @returns [B, H, T, D]
  */
 export function generalAttention(
@@ -48,54 +62,96 @@ export function generalAttention(
   value: tf.Tensor,
   choices: AttentionChoices,
   rate = 0,
-  mask?: MaskSource,
+  mask: MaskSource | undefined = undefined,
   block = BLOCK,
-  { hides, positions = query.shape[2]! }: { hides?: tf.Tensor | undefined; positions?: Positions } = {},
+  keepWeights = query.shape[2]! <= KEEP_WEIGHTS,
+  hides?: tf.Tensor,
 ): tf.Tensor {
-  if (typeof positions !== "number") block = query.shape[2]!;
-  const [T, S] = [query.shape[2]!, key.shape[2]!];
-  const results: tf.Tensor[] = [];
-  for (let from = 0; from < T; from += block) {
-    const end = Math.min(T, from + block);
-    const queries = rows(query, from, end);
-    const parts = visible(choices.pattern, from, end, S);
-    const [keys, values] = [key, value].map((x) => joined(parts.map(([a, b]) => rows(x, a, b)))) as [
-      tf.Tensor,
-      tf.Tensor,
-    ];
-    const hidden =
-      hides &&
-      joined(
-        parts.map(([a, b]) => (b - a === S ? hides : tf.slice(hides, [0, a], [-1, b - a]))),
-        1,
-      );
-    const at = (a: number, b: number) =>
-      typeof positions === "number" ? tf.range(a, b, 1, "float32") : tf.cast(part(positions, a, b), "float32");
-    const places = joined(
-      parts.map(([a, b]) => at(a, b)),
-      0,
-    );
-    results.push(attend(queries, keys, values, at(from, end), places, choices, rate, mask, hidden));
-  }
-  return joined(results);
+  const blocks = blocksOf(choices.pattern, query.shape[2]!, key.shape[2]!, block, keepWeights);
+  const attendBlock: AttendBlock = (block, [queries, keys, values, positions], mask, hides) => {
+    const places = block.ranges.map(([a, b]) => tf.range(a, b, 1, "float32"));
+    const own = ofBlock(choices, block, positions);
+    return attend(queries, keys, values, positions, joined(places, 0), own, rate, mask, hides && hidden(hides, block));
+  };
+  const { biasWeights = [] } = choices;
+  if (!keepWeights) return attendAgain([query, key, value], hides, blocks, biasWeights, mask, attendBlock);
+  return joined(
+    blocks.map((block) => {
+      const queries = rows(query, block.from, block.end);
+      return attendBlock(block, [queries, seen(key, block), seen(value, block), positionsOf(block)], mask, hides);
+    }),
+  );
 }
 
-/** The ranges of S keys of which a query from `from` to `end` - 1 may see some. A strided pattern may need any. */
-function visible(pattern: Pattern, from: number, end: number, S: number): (readonly [number, number])[] {
+/** What is hidden of the keys that a block looks at. */
+function hidden(hides: tf.Tensor, { ranges }: QueryBlock): tf.Tensor {
+  const part = ([a, b]: readonly [number, number]) =>
+    b - a === hides.shape[1] ? hides : tf.slice(hides, [0, a], [-1, b - a]);
+  return joined(ranges.map(part), 1);
+}
+
+/** With a learned bias its gradient is a sum over all scores of one distance: here the bias is looked up for each distance and
+ * laid along the diagonals, not looked up for each score. */
+function ofBlock(choices: AttentionChoices, { from, end, ranges }: QueryBlock, positions: tf.Tensor): AttentionChoices {
+  const { bias, biasWeights = [] } = choices;
+  if (!bias || biasWeights.length === 0) return choices;
+  const T = end - from;
+  const last = tf.slice(positions, [T - 1], [1]);
+  const part = ([a, b]: readonly [number, number]) => {
+    const distance = tf.sub(last, tf.range(a, b + T, 1, "float32")); // falling, from the last query's to the first key
+    return diagonals(bias(tf.reshape(distance, [1, b - a + T])), T);
+  };
+  return { ...choices, bias: () => joined(ranges.map(part)) };
+}
+
+/** x [H, 1, S + T] -> [H, T, S]: element T - 1 - i + j of x at row i, column j. */
+function diagonals(x: tf.Tensor, T: number): tf.Tensor {
+  const [H, , P] = x.shape as [number, number, number];
+  // rows of P, one after the other, and cut into rows of P - 1: each begins one element further back
+  const flat = tf.reshape(tf.broadcastTo(x, [H, T, P]), [H, T * P]);
+  const shifted = tf.reshape(tf.slice(flat, [0, T - 1], [-1, T * (P - 1)]), [H, T, P - 1]);
+  return tf.slice(shifted, [0, 0, 0], [-1, -1, P - T]);
+}
+
+/** Blocks of T queries that look at S keys. */
+function blocksOf(pattern: Pattern, T: number, S: number, block: number, keepWeights: boolean): QueryBlock[] {
+  const { causal, window, stride } = pattern;
+  const froms = Array.from({ length: Math.ceil(T / block) }, (_, i) => i * block);
+  const ends = froms.map((from) => Math.min(T, from + block));
+  // rounded up, there are more keys than a block may see, and the pattern hides them
+  const some = keepWeights || (window > 0 && stride === 0) ? ends : fewWidths(ends, block);
+  return froms.map((from, i) => {
+    return { from, end: ends[i]!, ranges: visible(pattern, from, ends[i]!, causal ? some[i]! : S) };
+  });
+}
+
+/** The same in one piece, with all weights of all queries in a matrix: the textbook's form, which the others have to equal.
+ * @param positions of queries and keys; a tensor where nothing may depend on how many there are */
+export function denseAttention(
+  query: tf.Tensor,
+  key: tf.Tensor,
+  value: tf.Tensor,
+  choices: AttentionChoices,
+  rate = 0,
+  mask?: MaskSource,
+  hides?: tf.Tensor,
+  positions?: Positions,
+): tf.Tensor {
+  const given = typeof positions === "object" ? tf.cast(positions, "float32") : undefined;
+  const places = (x: tf.Tensor) => given ?? tf.range(0, x.shape[2]!, 1, "float32");
+  return attend(query, key, value, places(query), places(key), choices, rate, mask, hides);
+}
+
+/** The ranges of keys, up to `last`, of which a query from `from` to `end` - 1 may see some. A strided pattern may need any, and
+ * so may one whose first positions see all. */
+function visible(pattern: Pattern, from: number, end: number, last: number): (readonly [number, number])[] {
   const { causal, window, global, stride } = pattern;
-  const last = causal ? end : S;
-  if (window === 0 || stride > 0 || (!causal && from < global)) return [[0, last]];
+  if (window === 0 || stride > 0 || (!causal && global > 0)) return [[0, last]];
   const start = Math.max(0, from - window + 1);
-  const near = [start, Math.min(last, end + window - 1)] as const;
+  const near = [start, causal ? last : Math.min(last, end + window - 1)] as const;
   const first = Math.min(global, start);
   return first > 0 ? [[0, first], near] : [near];
 }
-
-const rows = (x: tf.Tensor, from: number, end: number) =>
-  from === 0 && end === x.shape[2] ? x : tf.slice(x, [0, 0, from, 0], [-1, -1, end - from, -1]);
-const part = (x: tf.Tensor, from: number, end: number) =>
-  from === 0 && end === x.shape[0] ? x : tf.slice(x, [from], [end - from]);
-const joined = (parts: tf.Tensor[], axis = 2) => (parts.length === 1 ? parts[0]! : tf.concat(parts, axis));
 
 /**
  * Queries at `positions` (float [T]) to keys at `places` (float [S]).

@@ -62,7 +62,7 @@ export function recompute(
 }
 
 /** dy times the derivatives of f by each of xs, computed while tfjs is computing others. */
-function gradients(f: (xs: tf.Tensor[]) => tf.Tensor, xs: tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
+export function gradients(f: (xs: tf.Tensor[]) => tf.Tensor, xs: tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
   // tfjs has one tape: it starts a new one here and drops that at the end, so the one in use is laid aside
   const { state } = tf.engine();
   const { activeTape } = state;
@@ -91,7 +91,7 @@ function onlyOf<T>(weights: readonly Parameter[], body: () => T): T {
 }
 
 /** Run `body` with other tensors standing for the weights. */
-function bound<T>(weights: readonly Parameter[], tensors: readonly tf.Tensor[], body: () => T): T {
+export function bound<T>(weights: readonly Parameter[], tensors: readonly tf.Tensor[], body: () => T): T {
   const before = weights.map(({ value }) => value);
   const bind = (tensors: readonly tf.Tensor[]) => {
     for (const [i, weight] of weights.entries()) weight.value = tensors[i]!;

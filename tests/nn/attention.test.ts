@@ -76,6 +76,15 @@ for (const keepWeights of [true, false]) {
   });
 }
 
+test("more blocks than widths: keys behind a block's own are looked at and have no weight", async () => {
+  const args = threes([2, 41, 3]);
+  const expected = await evaluate(eager, (tensors) => plain(tensors), args);
+  const again: Operation = (tensors) => causalAttention(...(tensors as unknown as Three), 0, undefined, 3, false);
+  for (const engine of [compiled, eager]) {
+    assertSameEvaluation(await evaluate(engine, again, args), expected, { ...TOLERANCE, label: "T = 41 by 3" });
+  }
+});
+
 test("the future has exactly no influence, on values and on gradients", async () => {
   const [T, D] = [9, 3];
   for (const block of [1, 4, T]) {

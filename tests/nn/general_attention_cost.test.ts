@@ -5,20 +5,21 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { Graph } from "../../engine/graph.ts";
+import type { Graph, Node, Value } from "../../engine/graph.ts";
 import { trace } from "../../engine/trace.ts";
-import { generalAttention, type Pattern } from "../../nn/general_attention.ts";
+import { causalAttention } from "../../nn/attention.ts";
+import { type AttentionChoices, generalAttention, type Pattern } from "../../nn/general_attention.ts";
+import { Alibi } from "../../nn/position.ts";
 import { sizeOf } from "../support.ts";
 
 const BLOCK = 32;
 const [H, D] = [2, 3];
 
 /** The graph of the gradient by queries, keys and values that are the same. */
-function gradientGraph(T: number, pattern: Pattern): Graph {
+function gradientGraph(T: number, attend: (x: tf.Tensor) => tf.Tensor): Graph {
   return trace((input) => {
     const x = input("x", [1, H, T, D], "float32");
-    const choices = { pattern, softcap: 0 };
-    const sum = (x: tf.Tensor) => tf.sum(generalAttention(x, x, x, choices, 0, undefined, BLOCK));
+    const sum = (x: tf.Tensor) => tf.sum(tf.square(attend(x)));
     const { value, grad } = tf.valueAndGrad(sum)(x);
     return { value, grad };
   });
@@ -33,10 +34,16 @@ function kept({ nodes }: Graph): number {
   return [...read].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
+const general =
+  (pattern: Pattern, again = false, bias?: AttentionChoices["bias"]) =>
+  (x: tf.Tensor) =>
+    generalAttention(x, x, x, { pattern, softcap: 0, bias }, 0, undefined, BLOCK, !again);
+
 const WINDOW: Pattern = { causal: true, window: 16, global: 0, stride: 0 };
 
 test("with a window what is kept grows with T, without one with its square", () => {
-  const grows = (pattern: Pattern) => kept(gradientGraph(512, pattern)) / kept(gradientGraph(256, pattern));
+  const grows = (pattern: Pattern) =>
+    kept(gradientGraph(512, general(pattern))) / kept(gradientGraph(256, general(pattern)));
   // the first block has fewer keys: a little more than twice
   assert.ok(Math.abs(grows(WINDOW) - 2) < 0.1, `with a window times ${grows(WINDOW)}`);
   const all = grows({ ...WINDOW, window: 0 });
@@ -45,9 +52,59 @@ test("with a window what is kept grows with T, without one with its square", () 
 
 test("a block has scores with the keys of its windows and the global ones, and no others", () => {
   const widths = new Set<number>();
-  for (const { kernel, outputs } of gradientGraph(256, { ...WINDOW, global: 4 }).nodes) {
+  for (const { kernel, outputs } of gradientGraph(256, general({ ...WINDOW, global: 4 })).nodes) {
     if (kernel === "Softmax") widths.add(outputs[0]!.shape[3]!);
   }
   // the first block's own keys; then with them the 15 before, and the global 4
   assert.deepEqual([...widths], [BLOCK, BLOCK + 15 + 4]);
 });
+
+const ALL: Pattern = { ...WINDOW, window: 0 };
+const alibi = new Alibi(undefined as never, { n_head: H } as never);
+
+const plain = (x: tf.Tensor) => {
+  const heads = tf.reshape(x, [H, -1, D]);
+  return causalAttention(heads, heads, heads, 0, undefined, BLOCK, false);
+};
+
+for (const [what, attend] of Object.entries({
+  plain,
+  "the general form": general(ALL, true),
+  ALiBi: general(ALL, true, (distance) => alibi.bias(distance)),
+})) {
+  test(`made again, ${what}: what is kept grows with T, block after block is taken, of few widths`, () => {
+    const [small, large] = [256, 1024].map((T) => gradientGraph(T, attend)) as [Graph, Graph];
+    assert.ok(kept(small) > 0);
+    assert.equal(kept(large), 4 * kept(small));
+
+    const softmaxes = large.nodes.filter(({ kernel }) => kernel === "Softmax");
+    const count = 1024 / BLOCK;
+    assert.equal(softmaxes.length, 2 * count); // forward, and again
+    const again = softmaxes.slice(count);
+    for (const [i, node] of again.entries()) {
+      // all of the block before is there: its weights, and what it adds to the gradient of keys
+      if (i > 0) assert.ok(needs(large, node).has(again[i - 1]!), `block ${i} doesn't wait for the one before`);
+    }
+    const widths = new Set(softmaxes.map(({ outputs }) => outputs[0]!.shape.at(-1)!));
+    assert.deepEqual(
+      [...widths].sort((a, b) => a - b),
+      [128, 256, 384, 512, 640, 768, 896, 1024],
+    );
+  });
+}
+
+/** All nodes that a node needs the results of, directly or not. */
+function needs({ nodes }: Graph, node: Node): Set<Node> {
+  const makers = new Map<Value, Node>(nodes.flatMap((maker) => maker.outputs.map((value) => [value, maker])));
+  const found = new Set<Node>();
+  const waiting = [node];
+  for (let next = waiting.pop(); next; next = waiting.pop()) {
+    for (const value of next.inputs) {
+      const maker = makers.get(value);
+      if (!maker || found.has(maker)) continue;
+      found.add(maker);
+      waiting.push(maker);
+    }
+  }
+  return found;
+}

@@ -1,0 +1,83 @@
+// For backward passes that take one block after the other: what makes the runtime keep to that order, and sums of what the
+// blocks give.
+
+import * as tf from "@tensorflow/tfjs";
+
+import { type FusedKernel, fused } from "./fused.ts";
+
+/**
+ * x, but not before `others` are there. A runtime that is given a whole graph starts from its results and goes for all that
+ * the first of them needs: of every block first the weights, then the scores' gradients, and so they wait for each other in
+ * memory. What depends on a block through this is made after it. Any shapes; the values are those of x.
+ */
+export function after(x: tf.Tensor, others: readonly tf.Tensor[]): tf.Tensor {
+  return others.length === 0 ? x : fused(kernel, [x, ...others])[0]!;
+}
+
+const kernel: FusedKernel = {
+  name: "After",
+  plain: ([x]) => [x!],
+  lower(g, [x, ...others], _, { inputs: [shape] }) {
+    // a number of each is laid behind x and cut off again: no optimization of the runtime sees through that
+    const flat = (name: string) => g.emit("Reshape", [name, g.ints([-1])]);
+    const first = (name: string) => g.emit("Slice", [flat(name), g.ints([0]), g.ints([1])]);
+    const joined = g.emit("Concat", [flat(x), ...others.map(first)], { axis: 0 });
+    const size = shape!.reduce((product, n) => product * n, 1);
+    return g.emit("Reshape", [g.emit("Slice", [joined, g.ints([0]), g.ints([size])]), g.ints(shape!)]);
+  },
+};
+
+/**
+ * The sum of parts that are ranges of rows along an axis, from the last range to the first: neither end of a range lies behind
+ * that of the one before. Rows that no later range reaches are laid aside, so that adding costs as much as the ranges are wide,
+ * whatever the number of rows.
+ */
+export class RowSums {
+  readonly #axis: number;
+  readonly #done: tf.Tensor[] = []; // rows from #end on, in their order
+  #sum: tf.Tensor | undefined; // rows from #from to #end
+  #from = 0;
+  #end = 0;
+  #last = 0; // behind all rows
+
+  constructor(axis: number) {
+    this.#axis = axis;
+  }
+
+  /** Add a part that has the rows from `from` to `end` - 1. */
+  add(part: tf.Tensor, from: number, end: number): void {
+    if (!this.#sum) this.#last = end;
+    let sum = this.#sum;
+    if (sum && end <= this.#from) {
+      this.#done.unshift(this.#padded(sum, this.#from - end, 0));
+      sum = undefined;
+    } else if (sum && end < this.#end) {
+      const [rest, done] = tf.split(sum, [end - this.#from, this.#end - end], this.#axis) as [tf.Tensor, tf.Tensor];
+      this.#done.unshift(done);
+      sum = rest;
+    }
+    this.#sum = sum ? tf.add(this.#padded(sum, this.#from - from, 0), part) : part;
+    [this.#from, this.#end] = [from, end];
+  }
+
+  /** The sum of all parts so far, for `after`. */
+  get pending(): tf.Tensor[] {
+    return this.#sum ? [this.#sum] : [];
+  }
+
+  /** Rows from 0 to `count` - 1; those that no part had are 0. */
+  total(count: number): tf.Tensor {
+    const parts = [...this.pending, ...this.#done];
+    const all = parts.length === 1 ? parts[0]! : tf.concat(parts, this.#axis);
+    return this.#padded(all, this.#from, count - this.#last);
+  }
+
+  /** Rows of zeros before and behind. */
+  #padded(x: tf.Tensor, before: number, behind: number): tf.Tensor {
+    if (before + behind === 0) return x;
+    return tf.pad(
+      x,
+      x.shape.map((_, i) => (i === this.#axis ? [before, behind] : [0, 0])),
+    );
+  }
+}
