@@ -32,6 +32,7 @@ const defaults = {
   data_mb: 64, // data_loading: size of the token file
   factors: [0.5, 1, 2], // scaling: of each size, around the shape below
   choices: [] as string[], // layers: the settings that take other values, such as pos,ffn; empty for all
+  lengths: [0], // layers: training's memory at so many tokens in a sequence, such as 1024,2048, in place of all else; 0 for none
   to: "", // scaling: write a page and a picture, docs/scaling for docs/scaling.md and docs/scaling.svg
   // data
   dataset: "", // a folder under data/, or a path; random tokens if empty
@@ -156,8 +157,9 @@ function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkNa
   if (to !== "" && !names.includes("scaling")) {
     throw new UserError(`--to is for the scaling benchmark, not for ${name}; add --benchmark=scaling`);
   }
-  if (config.choices.length > 0 && !names.includes("layers")) {
-    throw new UserError(`--choices is for the layers benchmark, not for ${name}; add --benchmark=layers`);
+  for (const key of ["choices", "lengths"] as const) {
+    if (!config[key].some(Boolean) || names.includes("layers")) continue;
+    throw new UserError(`--${key} is for the layers benchmark, not for ${name}; add --benchmark=layers`);
   }
   const trains = (name: BenchmarkName) => ["training_throughput", "startup", "memory", "scaling"].includes(name);
   const other = names.find((name) => !trains(name));

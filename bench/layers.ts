@@ -5,12 +5,13 @@
 // left out: config/experiments/layers.ts.
 //
 //   tsx bench.ts --benchmark=layers --choices=pos,window --block_size=256
+//   tsx bench.ts --benchmark=layers --choices=attention --lengths=1024,2048,4096 --batch_size=1 --steps=1   # memory alone
 
 import type { BenchSettings } from "../bench.ts";
 import { findConflict } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
 import { whole } from "../monitor/format.ts";
-import { type Benchmark, type Metric, metric } from "./benchmark.ts";
+import { type Benchmark, type Metric, metric, type Result } from "./benchmark.ts";
 import { runDrawing, runStep } from "./child.ts";
 import { median } from "./statistics.ts";
 
@@ -29,6 +30,9 @@ interface Row {
 }
 
 export const layers: Benchmark = async (settings, progress) => {
+  const lengths = settings.lengths.filter((length) => length > 0);
+  if (lengths.length > 0) return await memoryByLength(settings, lengths, progress);
+
   // 1) the choices that are others than the settings', and can be made with them
   const wanted = choicesFor(settings);
   const conflicts = wanted.filter((changes) => findConflict({ ...settings, ...changes }));
@@ -88,6 +92,43 @@ export const layers: Benchmark = async (settings, progress) => {
   };
 };
 
+/** What a training step holds at its peak beyond Node and the libraries, for texts of several lengths. */
+async function memoryByLength(
+  settings: BenchSettings,
+  lengths: readonly number[],
+  progress: (line: string) => void,
+): Promise<Result> {
+  const { rounds, n_layer, n_head, n_embd, batch_size, vocab_size } = settings;
+  const wanted = choicesFor({ ...settings, block_size: Math.min(...lengths) });
+  const possible = [{}, ...wanted.filter((changes) => !findConflict({ ...settings, ...changes }))];
+  const rows = possible.map((changes, i) => ({ name: i === 0 ? SAME : nameOf(changes), changes }));
+  const samples = new Map<string, number[]>();
+  let device = "";
+  for (let round = 1; round <= rounds; round++) {
+    for (const { name, changes } of rows) {
+      for (const block_size of lengths) {
+        const step = await runStep(settings, { ...changes, block_size });
+        const held = step.peak_rss_mb - step.rss_import_mb;
+        const key = `held_mb[${name}, ${block_size}]`;
+        samples.set(key, [...(samples.get(key) ?? []), held]);
+        ({ device } = step);
+        progress(`layers ${round}/${rounds}: ${name}, ${count(block_size)} tokens: ${held.toFixed(0)} MB`);
+      }
+    }
+  }
+  const cell = (name: string, T: number) => whole(median(samples.get(`held_mb[${name}, ${T}]`)!));
+  const lines = rows.map(({ name }) => [name, ...lengths.map((T) => cell(name, T))]);
+  return {
+    metrics: [...samples].map(([name, values]) => metric(name, "MB", "lower", values)),
+    facts: { device, n_layer, n_head, n_embd, batch_size, vocab_size, rounds },
+    summary: [
+      `device:      ${device}`,
+      `model:       ${n_layer}/${n_head}/${n_embd}; batch ${batch_size}`,
+      ...draw(["MB, at tokens", ...lengths.map(count)], lines),
+    ],
+  };
+}
+
 /**
  * One for each value of each setting that the settings don't have.
  * @throws UserError for a name in settings.choices that is no such setting
@@ -138,7 +179,6 @@ const column = (samples: readonly Sample[], figure: keyof Sample) => samples.map
 const ratios = ({ samples, beside }: Row, figure: keyof Sample) =>
   samples.map((sample, i) => sample[figure] / beside[i]![figure]);
 
-/** Markdown that is readable as it is. */
 function table(rows: readonly Row[]): string[] {
   const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "drawing, tokens/s", "x"];
   const lines = rows.map((row) => [
@@ -149,9 +189,14 @@ function table(rows: readonly Row[]): string[] {
       return [whole(median(column(row.samples, figure))), median(ratios(row, figure)).toFixed(2)];
     }),
   ]);
+  return draw(heading, lines);
+}
+
+/** Markdown that is readable as it is. */
+function draw(heading: string[], lines: string[][]): string[] {
   const widths = heading.map((head, i) => Math.max(...[heading, ...lines].map((line) => line[i]!.length), head.length));
-  const draw = (cells: string[]) =>
+  const row = (cells: string[]) =>
     `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(" | ")} |`;
   const rule = `|${widths.map((width, i) => (i === 0 ? "-".repeat(width + 2) : `${"-".repeat(width + 1)}:`)).join("|")}|`;
-  return [draw(heading), rule, ...lines.map(draw)];
+  return [row(heading), rule, ...lines.map(row)];
 }

@@ -57,6 +57,7 @@ export const SCHEDULES = ["cosine", "linear", "wsd", "constant"] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];
 
 const FACTORS = "a list of numbers above 0";
+const LENGTHS = "a list of integers of at least 0";
 const UP_TO_ONE = "a number above 0, up to 1";
 const FACTOR = "a number above 0, below 1";
 const ZERO_TO_ONE = "a number from 0 to 1";
@@ -176,6 +177,7 @@ export const rules = {
   rounds: integer(0),
   data_mb: positive,
   choices: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
+  lengths: z.array(z.int(LENGTHS).check(z.gte(0, LENGTHS)), LENGTHS),
   factors: z.array(z.number(FACTORS).check(z.gt(0, FACTORS)), FACTORS).check(z.minLength(1, FACTORS)),
   // tools
   to: name,

@@ -144,6 +144,19 @@ test("layer choices: a row for each that differs and can be made, ratios to the 
   }
 });
 
+test("memory by length: a row a choice, a column a length", async () => {
+  const shape = flags({ ...SHAPE, steps: 1, warmup: 0, rounds: 1, lengths: "8,64" });
+  const args = [...shape, "--benchmark=layers", "--choices=n_kv_head", "--results=lengths"];
+  const stdout = await succeed("bench.ts", args, here);
+  assert.match(stdout, /^\| MB, at tokens +\| +8 \| +64 \|$/m);
+  const rows = [...stdout.matchAll(/^\| ([^|-]+?) +\| +\d+ \| +\d+ \|$/gm)].map(([, name]) => name);
+  assert.deepEqual(rows, ["MB, at tokens", "as given", "n_kv_head=1", "n_kv_head=2"]);
+  const folder = join(FOLDER, "lengths");
+  const { metrics } = readReport(join(folder, readdirSync(folder)[0]!));
+  assert.equal(metrics.length, 3 * 2);
+  assert.ok(metrics.every(({ value, unit }) => value > 0 && unit === "MB"));
+});
+
 test("mistakes are one line, before any work", async () => {
   writeFileSync(join(FOLDER, "text.json"), "no JSON");
   writeFileSync(join(FOLDER, "other.json"), '{"name": "sampling"}');
@@ -162,6 +175,8 @@ test("mistakes are one line, before any work", async () => {
     ],
     [["--benchmark=sampling", "--dtype=float16"], /--dtype=float16 is for training steps, not for sampling/],
     [["--benchmark=memory", "--choices=pos"], /--choices is for the layers benchmark, not for memory/],
+    [["--benchmark=memory", "--lengths=8"], /--lengths is for the layers benchmark, not for memory/],
+    [["--lengths=8,-1"], /lengths must be a list of integers of at least 0/],
     [["--factors=1,0"], /factors must be a list of numbers above 0/],
     [["--results=text.json"], /can't make the folder of --results/],
     [["--benchmark=scaling", "--to=text.json/x"], /can't make the folder of --to=text\.json\/x/],
