@@ -22,6 +22,7 @@ import { Linear, Scope } from "./nn/module.ts";
 import { type Norm, norms } from "./nn/norm.ts";
 import { Parameter } from "./nn/parameter.ts";
 import { Learned, type Position, type Positions, positions } from "./nn/position.ts";
+import { attentions, blocksBy } from "./nn/query_blocks.ts";
 import { recompute } from "./nn/recompute.ts";
 import { routerLosses } from "./nn/routing.ts";
 import { tap } from "./nn/tap.ts";
@@ -67,7 +68,7 @@ export class SelfAttention {
     if (this.variant) return dropout(this.cProj.forward(this.variant.forward(qkv, positions, context)), rate, mask);
     if (cache) return this.cProj.forward(cachedAttention(qkv, H, cache));
     const [query, key, value] = splitHeads(qkv, H); // [B * H, T, D] each
-    const joined = joinHeads(causalAttention(query, key, value, rate, mask), H);
+    const joined = joinHeads(causalAttention(query, key, value, rate, mask, ...blocksBy(this.config)), H);
     return dropout(this.cProj.forward(joined), rate, mask);
   }
 }
@@ -204,6 +205,7 @@ export class GPT {
       ffn: feedForwards,
       pos: positions,
       norm: norms,
+      attention: attentions,
     })) {
       const name = config[key as "pos"];
       if (!Object.hasOwn(known, name)) throw new Error(`no ${key} ${name}`);

@@ -85,6 +85,8 @@ const defaults = {
   rope_fraction: 1, // rotary: share of a head's channels that turn
   relative_buckets: 32, // relative: of distances
   relative_max_distance: 128, // relative: from here on all share the last bucket
+  attention: "auto", // how it is computed: in blocks of queries ("auto", or "flash": memory linear in length), or "dense"
+  attn_block_size: 0, // queries of a block; 0 for 128
   n_kv_head: 0, // heads of keys and values, each for several of queries; 0 for n_head, 1 for multi-query attention
   window: 0, // positions that attention sees, the own one included; 0 for all before
   attn_global: 0, // with a window: the first so many are seen by all

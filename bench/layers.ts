@@ -112,7 +112,7 @@ async function memoryByLength(
         const key = `held_mb[${name}, ${block_size}]`;
         samples.set(key, [...(samples.get(key) ?? []), held]);
         ({ device } = step);
-        progress(`layers ${round}/${rounds}: ${name}, ${count(block_size)} tokens: ${held.toFixed(0)} MB`);
+        progress(`layers ${round}/${rounds}: ${name}, ${whole(block_size)} tokens: ${held.toFixed(0)} MB`);
       }
     }
   }
@@ -124,7 +124,7 @@ async function memoryByLength(
     summary: [
       `device:      ${device}`,
       `model:       ${n_layer}/${n_head}/${n_embd}; batch ${batch_size}`,
-      ...draw(["MB, at tokens", ...lengths.map(count)], lines),
+      ...draw(["MB, at tokens", ...lengths.map(whole)], lines),
     ],
   };
 }
@@ -143,6 +143,8 @@ function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
     n_kv_head: [0, 1, 2].map((n_kv_head) => ({ n_kv_head })),
     window: [{ window: 0, attn_global: 0, attn_stride: 0 }, { window, attn_global: 0, attn_stride: 0 }, pattern],
     attn_softcap: [0, 20].map((attn_softcap) => ({ attn_softcap })),
+    attention: ["auto", "flash", "dense"].map((attention) => ({ attention })),
+    attn_block_size: [0, Math.ceil(T / 4)].map((attn_block_size) => ({ attn_block_size })),
     qk_norm: [false, true].map((qk_norm) => ({ qk_norm })),
     ffn: ["gelu", "gelu_tanh", "relu2", "swiglu", "geglu", "moe"].map((ffn) => ({ ffn })),
     norm: ["layernorm", "rmsnorm"].map((norm) => ({ norm })),

@@ -1,5 +1,5 @@
 // Which model a run trains: the one that its settings say, or where it begins with other weights the one that they were
-// made for, of which the settings may only lower the context and set the dropout.
+// made for, of which the settings may only lower the context, and set the dropout and how attention is computed.
 
 import { pick, sourceOf } from "../configurator.ts";
 import { datasetFolder, shownPath } from "../data/dataset.ts";
@@ -8,6 +8,7 @@ import { extraTokens } from "../data/objective.ts";
 import { UserError } from "../engine/errors.ts";
 import type { OpenedModel } from "../formats/pretrained.ts";
 import { type FullConfig, GPT2_CHOICES } from "../model.ts";
+import { WAYS } from "../nn/choices.ts";
 
 /** The settings that make the model another one. */
 export const MODEL_KEYS = [
@@ -43,11 +44,13 @@ export function chooseModel(
   const { source, modelArgs: saved } = opened;
   log(`${resumes ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
   const crop = !resumes && block_size < saved.block_size && sourceOf(config, "block_size") !== undefined;
+  const ways = WAYS.some((key) => sourceOf(config, key)) ? pick(config, WAYS) : {};
   for (const key of MODEL_KEYS) {
+    if (Object.hasOwn(ways, key)) continue;
     if (saved[key] === config[key] || !sourceOf(config, key) || (crop && key === "block_size")) continue;
     log(`${key} is ${saved[key]}, as in the checkpoint (${config[key]} by ${sourceOf(config, key)})`);
   }
-  Object.assign(modelArgs, saved, { dropout });
+  Object.assign(modelArgs, saved, { dropout, ...ways });
   const tokens = (meta ?? GPT2_META).vocab_size + extraTokens(modelArgs.architecture);
   if (modelArgs.vocab_size < tokens) {
     throw new UserError(

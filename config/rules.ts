@@ -109,6 +109,8 @@ export const rules = {
   rope_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
   relative_buckets: integer(2),
   relative_max_distance: integer(2),
+  attention: oneOf("auto", "flash", "dense"),
+  attn_block_size: integer(0),
   n_kv_head: integer(0),
   window: integer(0),
   attn_global: integer(0),
@@ -208,6 +210,10 @@ const combinations = [
   together(["n_expert", "n_expert_active"], ({ n_expert, n_expert_active }) => {
     if (n_expert_active <= n_expert) return undefined;
     return `n_expert_active ${n_expert_active} is more than n_expert ${n_expert}; lower it, or raise n_expert`;
+  }),
+  together(["attention", "attn_block_size"], ({ attention, attn_block_size }) => {
+    if (attention !== "dense" || attn_block_size === 0) return undefined;
+    return `attention "dense" has no blocks, so no attn_block_size ${attn_block_size}; leave one of them out`;
   }),
   together(["window", "attn_global", "attn_stride"], ({ window, attn_global, attn_stride }) => {
     if (window > 0 || attn_global + attn_stride === 0) return undefined;

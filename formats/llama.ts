@@ -8,6 +8,7 @@ import { findConflict, rules } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
 import type { NamedTensor, Tensors } from "../engine/safetensors.ts";
 import { type FullConfig, type GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { WAYS } from "../nn/choices.ts";
 import {
   checkTensors,
   isLinear,
@@ -35,6 +36,7 @@ const LLAMA = { pos: "rotary", rope_fraction: 1, norm: "rmsnorm", norm_position:
 const FREE: readonly string[] = [
   ...["n_kv_head", "n_hidden", "window", "qk_norm", "norm_eps", "tie_weights"],
   ...["rope_theta", "relative_buckets", "relative_max_distance"], // the last two are of other positions
+  ...WAYS,
 ];
 
 // ---- settings ----

@@ -10,6 +10,7 @@ import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import type { Place, Tensors } from "../engine/safetensors.ts";
 import { GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { WAYS } from "../nn/choices.ts";
 
 /** The weights of a model in a file, by the names of model.ts, whatever the file calls them. */
 export interface Weights {
@@ -32,9 +33,10 @@ export type NamedShape = readonly [name: string, shape: readonly number[]];
 
 /** @throws UserError where the model has a layer that `format` has no word for */
 export function checkIsGPT2(config: GPTConfig, format: string): void {
+  const free: readonly string[] = ["tie_weights", ...WAYS];
   for (const [key, choice] of Object.entries(GPT2_CHOICES)) {
     const value = config[key as keyof GPTConfig];
-    if (key === "tie_weights" || value === choice || value === undefined) continue;
+    if (free.includes(key) || value === choice || value === undefined) continue;
     throw new UserError(
       `${format} is for GPT-2's layers, and this model has ${key} ${value}; export it as --format=onnx`,
     );

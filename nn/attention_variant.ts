@@ -6,14 +6,16 @@ import * as tf from "@tensorflow/tfjs";
 import { causalAttention } from "./attention.ts";
 import { attendCached } from "./cached_attention.ts";
 import type { Context } from "./context.ts";
+import type { MaskSource } from "./dropout.ts";
 import { type AttentionChoices, denseAttention, generalAttention } from "./general_attention.ts";
 import type { Scope } from "./module.ts";
 import { RMSNorm } from "./norm.ts";
 import type { Position, Positions } from "./position.ts";
+import { type BlockChoices, blocksBy } from "./query_blocks.ts";
 import { parametersOf } from "./recompute.ts";
 import { tap } from "./tap.ts";
 
-export interface AttentionConfig {
+export interface AttentionConfig extends BlockChoices {
   n_embd: number;
   n_head: number;
   n_kv_head: number; // heads of keys and values; 0 for n_head
@@ -28,10 +30,20 @@ export interface AttentionConfig {
 
 /** Would GPT-2's attention do, where positions see only those before them? */
 export function isPlain(config: AttentionConfig, position: Position): boolean {
-  const { n_head, n_kv_head, qk_norm, attn_softcap, window } = config;
+  const { attention, n_head, n_kv_head, qk_norm, attn_softcap, window } = config;
   const fewer = n_kv_head !== 0 && n_kv_head !== n_head;
-  return !fewer && !qk_norm && attn_softcap === 0 && window === 0 && !position.turn && !position.bias;
+  return (
+    attention !== "dense" &&
+    !fewer &&
+    !qk_norm &&
+    attn_softcap === 0 &&
+    window === 0 &&
+    !position.turn &&
+    !position.bias
+  );
 }
+
+type Three = readonly [query: tf.Tensor, key: tf.Tensor, value: tf.Tensor];
 
 export class AttentionVariant {
   readonly position: Position;
@@ -63,7 +75,7 @@ export class AttentionVariant {
    * @returns [B, T, H D]
    */
   forward(qkv: tf.Tensor, positions: Positions, { mask, cache, hides }: Context = {}): tf.Tensor {
-    const { n_head: H, n_kv_head, dropout: rate } = this.#config;
+    const { n_head: H, n_kv_head } = this.#config;
     const K = n_kv_head || H;
     const [B, T] = qkv.shape as [number, number];
     const D = qkv.shape[2]! / (H + 2 * K);
@@ -79,14 +91,22 @@ export class AttentionVariant {
     }
     tap("query", query);
     tap("key", key);
-    const result = cache
-      ? attendCached(query, key, value, cache, this.choices)
-      : this.#isCausalOnly()
-        ? tf.reshape(causalAttention(...this.#asMany(query, key, value), rate, mask), [B, H, T, D])
-        : typeof positions === "number"
-          ? generalAttention(query, key, value, this.choices, rate, mask, undefined, undefined, hides)
-          : denseAttention(query, key, value, this.choices, rate, mask, hides, positions);
+    const three = [query, key, value] as const;
+    const result = cache ? attendCached(...three, cache, this.choices) : this.#attend(three, positions, mask, hides);
     return tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, H * D]);
+  }
+
+  /** query [B, H, T, D], key and value [B, K, T, D] -> [B, H, T, D] */
+  #attend(three: Three, positions: Positions, mask?: MaskSource, hides?: tf.Tensor): tf.Tensor {
+    const { attention, dropout: rate } = this.#config;
+    if (attention === "dense" || typeof positions !== "number") {
+      return denseAttention(...three, this.choices, rate, mask, hides, positions);
+    }
+    const [block, keepWeights] = blocksBy(this.#config);
+    if (!this.#isCausalOnly()) {
+      return generalAttention(...three, this.choices, rate, mask, block, keepWeights, hides);
+    }
+    return tf.reshape(causalAttention(...this.#asMany(...three), rate, mask, block, keepWeights), three[0].shape);
   }
 
   #isCausalOnly(): boolean {

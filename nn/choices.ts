@@ -10,6 +10,8 @@ export interface Choices {
   rope_fraction: number; // and the share of a head's channels that turn
   relative_buckets: number; // "relative": of distances
   relative_max_distance: number; // and from where on all share the last one
+  attention: string; // how it is computed: "auto" (in blocks of queries), "flash" (keeping nothing of them), "dense"
+  attn_block_size: number; // queries of a block; 0 for 128
   n_kv_head: number; // heads of keys and values; 0 for n_head
   window: number; // positions that one sees, itself included; 0 for all before it
   attn_global: number; // and so many at the beginning
@@ -40,6 +42,8 @@ export const GPT2_CHOICES: Choices = {
   rope_fraction: 1,
   relative_buckets: 32,
   relative_max_distance: 128,
+  attention: "auto",
+  attn_block_size: 0,
   n_kv_head: 0,
   window: 0,
   attn_global: 0,
@@ -61,3 +65,6 @@ export const GPT2_CHOICES: Choices = {
   stochastic_depth: 0,
   logit_softcap: 0,
 };
+
+/** The settings that tell how something is computed, and not what: with others the model is the same. */
+export const WAYS = ["attention", "attn_block_size"] as const;

@@ -7,8 +7,9 @@ import type { Context, Memory } from "./context.ts";
 import { dropout } from "./dropout.ts";
 import { ALL, denseAttention, generalAttention } from "./general_attention.ts";
 import { Linear, type Scope } from "./module.ts";
+import { type BlockChoices, blocksBy } from "./query_blocks.ts";
 
-export interface CrossAttentionConfig {
+export interface CrossAttentionConfig extends BlockChoices {
   n_embd: number;
   n_head: number;
   n_kv_head: number; // heads of keys and values; 0 for n_head
@@ -39,12 +40,14 @@ export class CrossAttention {
 
   /** x [B, T, C] -> what the context's memory (or the keys of it in its cache) has for each position [B, T, C] */
   forward(x: tf.Tensor, { mask, memory, cache }: Context): tf.Tensor {
-    const { n_head: H, dropout: rate } = this.#config;
+    const { n_head: H, dropout: rate, attention } = this.#config;
     const { key, value, hides } = cache?.memory ?? this.keys(memory!);
-    const query = heads(this.cQ.forward(x), H);
-    const result = cache
-      ? denseAttention(query, key, value, ALL, 0, undefined, hides) // of any length
-      : generalAttention(query, key, value, ALL, rate, mask, undefined, undefined, hides);
+    const three = [heads(this.cQ.forward(x), H), key, value] as const;
+    const [block, keepWeights] = blocksBy(this.#config);
+    const result =
+      cache || attention === "dense" // with a cache, of any length
+        ? denseAttention(...three, ALL, rate, mask, hides)
+        : generalAttention(...three, ALL, rate, mask, block, keepWeights, hides);
     const [B, T, C] = x.shape as [number, number, number];
     return dropout(this.cProj.forward(tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, C])), rate, mask);
   }

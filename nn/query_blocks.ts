@@ -17,6 +17,27 @@ export const BLOCK = 128;
  * again, block by block: what is kept is then linear in T and not quadratic, for a sixth more products. */
 export const KEEP_WEIGHTS = 512;
 
+/** What `attention` may be; all give the same. In blocks of queries, which keep their weights for the backward pass where the text is
+ * short ("auto") or never ("flash", as Dao et al. 2022 do); or with the whole matrix of weights ("dense"). */
+export const attentions: Readonly<Record<string, { keepWeights?: boolean }>> = {
+  auto: {},
+  flash: { keepWeights: false },
+  dense: {},
+};
+
+export interface BlockChoices {
+  attention: string; // one of `attentions`
+  attn_block_size: number; // queries of a block; 0 for the usual number
+}
+
+/** The arguments of `causalAttention` and `generalAttention` after the mask. */
+export function blocksBy({
+  attention,
+  attn_block_size,
+}: BlockChoices): [block: number | undefined, keepWeights: boolean | undefined] {
+  return [attn_block_size || undefined, attentions[attention]!.keepWeights];
+}
+
 /** Queries from `from` to `end` - 1, and the ranges of keys that they look at: ascending, and none ends behind that of the
  * next block, nor begins there. */
 export interface QueryBlock {

@@ -21,6 +21,7 @@ import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
 import { feedForwards } from "../nn/feed_forward.ts";
 import { norms } from "../nn/norm.ts";
 import { positions } from "../nn/position.ts";
+import { attentions } from "../nn/query_blocks.ts";
 import { layerFixture, layerIndex, withPrefix } from "./fixtures/layers/read.ts";
 import { temporaryFolder } from "./scripts.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "./support.ts";
@@ -133,6 +134,14 @@ for (const choice of CHOICES) {
   });
 }
 
+test("attention in one piece has no blocks", () => {
+  const dense = { ...GPT2_CHOICES, attention: "dense" };
+  assert.equal(findConflict(dense), undefined);
+  const { problem, keys } = findConflict({ ...dense, attn_block_size: 64 })!;
+  assert.equal(problem, 'attention "dense" has no blocks, so no attn_block_size 64; leave one of them out');
+  assert.deepEqual(keys, ["attention", "attn_block_size"]);
+});
+
 /** One of the values, the same in every run. */
 function draw<T>(values: readonly T[], ...key: (string | number)[]): T {
   return values[Math.floor(uniform(keyOf("combinations", ...key), 0) * values.length)]!;
@@ -149,6 +158,8 @@ function combination(index: number): Partial<GPTConfig> {
       n_embd: n_head * one("D", [4, 6, 8, 16]),
       n_kv_head: one("n_kv_head", [0, 1, 2]),
       n_layer: one("n_layer", [1, 2]),
+      attention: one("attention", Object.keys(attentions)),
+      attn_block_size: one("attn_block_size", [0, 1, 3]),
       block_size: 10,
       dropout: one("dropout", [0, 0.2]),
       bias: one("bias", [true, false]),

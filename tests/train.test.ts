@@ -128,6 +128,17 @@ test("the checkpoint's shape counts when a run is resumed, and the flags that di
   assert.deepEqual(stateOf("reshaped").metadata.model_args, stateOf("whole1").metadata.model_args);
 });
 
+test("attention is computed as the flags say, in a run that goes on too", async () => {
+  cpSync(outDir("whole1"), outDir("flash"), { recursive: true });
+  const stdout = await train("flash", { init_from: "resume", attention: "flash", attn_block_size: 5, max_iters: 21 });
+  assert.doesNotMatch(stdout, /as in the checkpoint/);
+  const ways = { attention: "flash", attn_block_size: 5 };
+  assert.deepEqual(stateOf("flash").metadata.model_args, { ...stateOf("whole1").metadata.model_args, ...ways });
+
+  await train("flash", { init_from: "resume", max_iters: 22 }); // as in the checkpoint
+  assert.equal(stateOf("flash").metadata.model_args.attention, "flash");
+});
+
 test("the learning rate: linear warmup, a cosine down to min_lr, then min_lr", async () => {
   // With gradients clipped to nothing, a step only shrinks the weights: by 1 - rate * weight_decay.
   const settings = { warmup_iters: 4, lr_decay_iters: 12, learning_rate: 0.1, min_lr: 0.01, weight_decay: 1 };

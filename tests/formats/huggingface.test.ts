@@ -80,6 +80,16 @@ test("a model without biases is written with biases of zero, and config.json say
   file.close();
 });
 
+test("how attention is computed is no setting of the model's: it is written whatever it was", async () => {
+  const ways = { attention: "flash", attn_block_size: 3 };
+  const folder = newFolder();
+  for (const changes of [{}, { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", bias: false, tie_weights: false }]) {
+    await writeHuggingFace(shakenGPT({ ...changes, ...ways }), META, folder);
+    const { config } = modelOf(openHF(folder));
+    assert.deepEqual([config.attention, config.attn_block_size], ["auto", 0]);
+  }
+});
+
 test("writing again takes away what belonged to the earlier model", async () => {
   const folder = newFolder();
   await writeHuggingFace(shakenGPT(), GPT2_META, folder);
