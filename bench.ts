@@ -61,6 +61,7 @@ const defaults = {
   window: 0, // positions that attention sees, the own one included; 0 for all before
   attn_global: 0, // with a window: the first so many are seen by all
   attn_stride: 0, // with a window: and every so manieth
+  attn_stride_from: "start", // counted from there, or back from the "query"
   attn_softcap: 0, // attention scores stay below; 0 for no limit
   qk_norm: false, // normalise queries and keys
   n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate

@@ -115,6 +115,7 @@ export const rules = {
   window: integer(0),
   attn_global: integer(0),
   attn_stride: integer(0),
+  attn_stride_from: oneOf("start", "query"),
   attn_softcap: amount,
   qk_norm: flag,
   n_hidden: integer(0),

@@ -24,6 +24,7 @@ export interface AttentionConfig extends BlockChoices {
   window: number;
   attn_global: number;
   attn_stride: number;
+  attn_stride_from: string;
   norm_eps: number;
   dropout: number;
 }
@@ -61,8 +62,9 @@ export class AttentionVariant {
       this.kNorm = new RMSNorm(scope.at("k_norm"), D, false, config.norm_eps);
     }
     const { window, attn_global: global, attn_stride: stride, attn_softcap: softcap } = config;
+    const strideFrom = config.attn_stride_from;
     this.choices = {
-      pattern: { causal, window, global, stride },
+      pattern: { causal, window, global, stride, strideFrom },
       softcap,
       bias: position.bias && ((distance) => position.bias!(distance)),
       biasWeights: parametersOf(position),

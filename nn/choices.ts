@@ -16,6 +16,7 @@ export interface Choices {
   window: number; // positions that one sees, itself included; 0 for all before it
   attn_global: number; // and so many at the beginning
   attn_stride: number; // and every so manieth
+  attn_stride_from: string; // counted from the "start" of the text, or back from the "query"
   attn_softcap: number; // attention scores stay below; 0 for no limit
   qk_norm: boolean; // normalise queries and keys
   n_hidden: number; // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
@@ -48,6 +49,7 @@ export const GPT2_CHOICES: Choices = {
   window: 0,
   attn_global: 0,
   attn_stride: 0,
+  attn_stride_from: "start",
   attn_softcap: 0,
   qk_norm: false,
   n_hidden: 0,

@@ -25,8 +25,8 @@ export interface Pattern {
   causal: boolean; // only those up to i
   window: number; // of these the last so many, i itself included (and as many after it); 0 for all
   global: number; // and the first so many positions of the text (Longformer, Beltagy et al. 2020, section 3.1), which see all
-  stride: number; // and every position j with j % stride = stride - 1 (Sparse Transformers' fixed pattern, Child et al. 2019,
-  // section 4.3); 0 for none
+  stride: number; // and every so manieth; 0 for none (Sparse Transformers, Child et al. 2019, section 4.3): with
+  strideFrom: string; // "start" positions j with j % stride = stride - 1 (their fixed pattern), with "query" those with (i - j) % stride = 0
 }
 
 export interface AttentionChoices {
@@ -38,7 +38,7 @@ export interface AttentionChoices {
 
 /** GPT-2's: each position sees itself and all before it. */
 export const GPT2_ATTENTION: AttentionChoices = {
-  pattern: { causal: true, window: 0, global: 0, stride: 0 },
+  pattern: { causal: true, window: 0, global: 0, stride: 0, strideFrom: "start" },
   softcap: 0,
 };
 
@@ -199,7 +199,7 @@ export function attentionWeights(
 
 /** 1 where the pattern doesn't let a query see a key, else 0: [T, S]; undefined where it lets all see all. */
 function unseenBy(
-  { causal, window, global, stride }: Pattern,
+  { causal, window, global, stride, strideFrom }: Pattern,
   distance: tf.Tensor,
   positions: tf.Tensor,
   places: tf.Tensor,
@@ -211,8 +211,12 @@ function unseenBy(
   if (global > 0) far = tf.logicalAnd(far, tf.reshape(tf.greaterEqual(places, global), [1, S]));
   if (global > 0 && !causal) far = tf.logicalAnd(far, tf.reshape(tf.greaterEqual(positions, global), [-1, 1]));
   if (stride > 0) {
-    const phase = tf.sub(places, tf.mul(tf.floor(tf.div(places, stride)), stride));
-    far = tf.logicalAnd(far, tf.reshape(tf.notEqual(phase, stride - 1), [1, S]));
+    const phase = (x: tf.Tensor) => tf.sub(x, tf.mul(tf.floor(tf.div(x, stride)), stride));
+    const other =
+      strideFrom === "query"
+        ? tf.notEqual(phase(distance), 0)
+        : tf.reshape(tf.notEqual(phase(places), stride - 1), [1, S]);
+    far = tf.logicalAnd(far, other);
   }
   return tf.cast(later ? tf.logicalOr(later, far) : far, "float32");
 }

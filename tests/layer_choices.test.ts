@@ -171,7 +171,7 @@ function combination(index: number): Partial<GPTConfig> {
       rope_fraction: one("rope_fraction", [1, 0.5]),
       window: one("window", [0, 1, 4, 30]),
       attn_global: one("attn_global", [0, 2]),
-      attn_stride: one("attn_stride", [0, 3]),
+      ...{ attn_stride: one("attn_stride", [0, 3]), attn_stride_from: one("attn_stride_from", ["start", "query"]) },
       attn_softcap: one("attn_softcap", [0, 3]),
       qk_norm: one("qk_norm", [true, false]),
       norm: one("norm", Object.keys(norms)),

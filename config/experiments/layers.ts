@@ -23,6 +23,8 @@ export default {
     { n_kv_head: 2 },
     { window: 16 },
     { window: 16, attn_global: 4, attn_stride: 8 },
+    { window: 8, attn_stride: 8, attn_stride_from: "query" },
+    { attention: "flash", attn_block_size: 16 }, // computed otherwise, and the same
     { attn_softcap: 20 },
     { qk_norm: true },
     { ffn: "relu2" },

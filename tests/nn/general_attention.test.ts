@@ -38,6 +38,7 @@ const FIXTURES = [
   "window_one",
   "global",
   "strided",
+  "strided_query",
   "softcap",
   "alibi_3",
   "alibi_6",
@@ -61,7 +62,10 @@ for (const name of FIXTURES.map((name) => `attention_${name}`)) {
     const position: Position = new Position(new Scope(weights), { ...sizes, ...given }, causal);
     const number = (key: string) => Number(config[key] ?? 0);
     const choices: AttentionChoices = {
-      pattern: { causal, window: number("window"), global: number("attn_global"), stride: number("stride") },
+      pattern: {
+        ...{ causal, window: number("window"), global: number("attn_global") },
+        ...{ stride: number("stride"), strideFrom: String(config.stride_from ?? "start") },
+      },
       softcap: number("attn_softcap"),
       bias: position.bias && ((distance) => position.bias!(distance)),
       biasWeights: weights,
@@ -160,9 +164,9 @@ for (let index = 0; index < 16; index++) {
 }
 
 for (const [what, pattern] of Object.entries({
-  "all before": { causal: true, window: 0, global: 0, stride: 0 },
-  "a window": { causal: true, window: 4, global: 2, stride: 0 },
-  "a window either side": { causal: false, window: 4, global: 0, stride: 0 },
+  "all before": { causal: true, window: 0, global: 0, stride: 0, strideFrom: "start" },
+  "a window": { causal: true, window: 4, global: 2, stride: 0, strideFrom: "start" },
+  "a window either side": { causal: false, window: 4, global: 0, stride: 0, strideFrom: "start" },
 })) {
   test(`dropout: the same weights are dropped in both passes, ${what}`, async () => {
     // as many blocks as there are widths: the masks have the same shapes, whether weights are kept or not

@@ -39,7 +39,7 @@ const general =
   (x: tf.Tensor) =>
     generalAttention(x, x, x, { pattern, softcap: 0, bias }, 0, undefined, BLOCK, !again);
 
-const WINDOW: Pattern = { causal: true, window: 16, global: 0, stride: 0 };
+const WINDOW: Pattern = { causal: true, window: 16, global: 0, stride: 0, strideFrom: "start" };
 
 test("with a window what is kept grows with T, without one with its square", () => {
   const grows = (pattern: Pattern) =>
