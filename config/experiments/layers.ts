@@ -40,8 +40,6 @@ export default {
     { stochastic_depth: 0.1 },
     { logit_softcap: 15 },
     { tie_weights: false },
-    { architecture: "encoder" }, // its loss is of masked tokens,
-    { architecture: "encoder_decoder" }, // and this one's of what follows 64 others: neither is comparable
   ],
   seeds: [1337, 1338, 1339],
   jobs: 2,
