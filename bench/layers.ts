@@ -59,8 +59,8 @@ export const layers: Benchmark = async (settings, progress) => {
       row.samples.push(await measure(row.changes));
       row.params = params;
       if ((round + i) % 2 === 1) row.beside.push(await measure({}));
-      const shares = FIGURES.map((figure) => ratios(row, figure).at(-1)!.toFixed(2)).join(", ");
-      progress(`layers ${round}/${rounds}: ${row.name}: times ${shares} (training, memory, drawing)`);
+      const shares = FIGURES.map((figure) => (isMeasured(row, figure) ? ratios(row, figure).at(-1)!.toFixed(2) : "-"));
+      progress(`layers ${round}/${rounds}: ${row.name}: times ${shares.join(", ")} (training, memory, drawing)`);
     }
   }
   const given = rows.flatMap(({ beside }) => beside);
