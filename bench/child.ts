@@ -10,7 +10,7 @@ import { UserError } from "../engine/errors.ts";
 import { NOT_MEASURED } from "./settings.ts";
 
 /** What a child isn't told: it has its own of these, and `choices` is of the benchmark that started it. */
-const NOT_PASSED_ON = [...NOT_MEASURED, "choices"];
+const NOT_PASSED_ON = [...NOT_MEASURED, "choices", "lengths"];
 
 const stepSchema = z.object({
   ms_median: z.number(),

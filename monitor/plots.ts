@@ -418,10 +418,10 @@ export function plotAttention({ tokens, weights, layer }: AttentionMap, options:
   return drawSvg(option, { width, height });
 }
 
-/** [column, row, weight] of what a position may look at; what is too little to be seen is left out. */
+/** [column, row, weight] of what a position looks at; what is too little to be seen is left out. */
 function cells(map: Float32Array, T: number): number[][] {
   const all = Array.from(map, (weight, i) => [i % T, Math.floor(i / T), Number(weight.toFixed(3))]);
-  return all.filter(([column, row, weight]) => column! <= row! && weight! >= 0.008);
+  return all.filter(([, , weight]) => weight! >= 0.008);
 }
 
 /** A token's text with a sign for each character that leaves nothing on paper. */

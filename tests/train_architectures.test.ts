@@ -67,6 +67,8 @@ test("pairs are learned: three letters backwards", async () => {
   assert.ok(loss < 0.3, `validation loss ${loss}`);
   const text = await succeed("sample.ts", [at("pairs"), "--start=bad", "--num_samples=2", "--temperature=0"]);
   assert.match(text, /^dab\n-+\ndab\n-+\n$/);
+  const exported = await run("tools/export.ts", [at("pairs"), `--to=${join(folder, "exported")}`]);
+  assertRefused(exported, /an export is for the architecture decoder or encoder; .* is an encoder_decoder/);
   const wrong = await run("train.ts", args("other", { ...model, block_size: 8 }));
   assertRefused(wrong, /the dataset's pairs have 4 tokens each; take --block_size=4/);
 });

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { configure } from "../configurator.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
-import { openModel } from "../formats/pretrained.ts";
+import { checkArchitecture, openModel } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
 
 const defaults = {
@@ -30,6 +30,7 @@ await main(async () => {
   if (!config.overwrite) checkTarget(to, format);
 
   const opened = await openModel(config.init_from, config.out_dir);
+  checkArchitecture(opened, "an export", "decoder", "encoder");
   const model = new GPT(opened.modelArgs);
   opened.read(model);
   opened.close();

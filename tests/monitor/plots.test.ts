@@ -143,6 +143,9 @@ test("attention: a map a head, tokens beside it, newline and space with a sign",
   assert.ok(!textsOf(svg).includes("head 2"));
   const dark = svg.match(/<path d="M[^"]*" fill="(rgb\(8,48,107\)|#08306b)"/g) ?? [];
   assert.equal(dark.length, 2); // the weights of 1
+  const both = plotAttention({ tokens: ["a", "b"], weights: Float32Array.of(0, 1, 1, 0), layer: 0 }); // an encoder's
+  const ahead = both.match(/<path d="M[^"]*" fill="(rgb\(8,48,107\)|#08306b)"/g) ?? [];
+  assert.equal(ahead.length, 2);
   assert.equal(visible("a\tb\r\n\u0000"), "a⇥b␍⏎\uFFFD");
 });
 
