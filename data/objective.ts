@@ -4,7 +4,7 @@
 import { UserError } from "../engine/errors.ts";
 import { type Key, keyOf, uniform } from "../engine/rng.ts";
 import type { Pairs } from "./meta.ts";
-import { type BatchShape, sampleBatch, type TokenFile } from "./token_file.ts";
+import { type BatchShape, sampleBatch, sampleRows, type TokenFile } from "./token_file.ts";
 
 /** What a batch may consist of, by the names of the model's inputs; x and y are always there. */
 export type InputName = "x" | "y" | "source" | "source_length";
@@ -79,7 +79,7 @@ function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Ob
     inputs: specs({ x: [B, T], y: [B, T] }),
     spans: 1,
     draw(file, key, first, { x, y }) {
-      sampleBatch(file, { B, T }, (row) => uniform(key, first + row), x, y);
+      sampleRows(file, { B, T }, (row) => uniform(key, first + row), x);
       y.fill(-1);
       for (let row = 0; row < B; row++) {
         const random = keyOf(...key, "mask", first + row);
@@ -100,12 +100,12 @@ function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Ob
 
 /** An encoder-decoder's where there are no pairs: T tokens are the source, and the T that follow it are to be written. */
 function continuation({ B, T }: ObjectiveOptions): Objective {
-  const [all, next] = [new Int32Array(B * 2 * T), new Int32Array(B * 2 * T)];
+  const all = new Int32Array(B * 2 * T);
   return {
     inputs: specs({ x: [B, T], y: [B, T], source: [B, T], source_length: [B] }),
     spans: 2,
     draw(file, key, first, { x, y, source, source_length }) {
-      sampleBatch(file, { B, T: 2 * T }, (row) => uniform(key, first + row), all, next);
+      sampleRows(file, { B, T: 2 * T }, (row) => uniform(key, first + row), all);
       source_length.fill(T);
       for (let row = 0; row < B; row++) {
         const start = 2 * T * row;

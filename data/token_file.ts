@@ -101,11 +101,22 @@ export function sampleBatch(
   x: Int32Array,
   y: Int32Array,
 ): void {
+  sampleRows(file, { B, T }, uniform, x, (start, b) => file.read(start + 1, T, y, b * T));
+}
+
+/** The same without the tokens that follow: rows of T tokens -> x [B*T]. @param more told where in the file each row begins */
+export function sampleRows(
+  file: TokenFile,
+  { B, T }: BatchShape,
+  uniform: (row: number) => number,
+  x: Int32Array,
+  more?: (start: number, row: number) => void,
+): void {
   checkBlockSize(file, T);
   for (let b = 0; b < B; b++) {
     const start = Math.floor(uniform(b) * (file.length - T));
     file.read(start, T, x, b * T);
-    file.read(start + 1, T, y, b * T);
+    more?.(start, b);
   }
 }
 
