@@ -22,7 +22,7 @@ import { feedForwards } from "../nn/feed_forward.ts";
 import { norms } from "../nn/norm.ts";
 import { positions } from "../nn/position.ts";
 import { attentions } from "../nn/query_blocks.ts";
-import { layerFixture, layerIndex, withPrefix } from "./fixtures/layers/read.ts";
+import { layerFixture, layerIndex, takeWeights } from "./fixtures/layers/read.ts";
 import { temporaryFolder } from "./scripts.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "./support.ts";
 
@@ -50,13 +50,9 @@ const fixtures = Object.keys(layerIndex).filter((name) => layerIndex[name]!.kind
 for (const name of fixtures) {
   test(`${name}: logits, loss and gradients of ${layerIndex[name]!.reference}`, async () => {
     const model = new GPT(configOf(name)!);
-    const { tensors, integers } = layerFixture(name);
-    const weights = withPrefix(tensors, "weights/");
-    assert.deepEqual(model.parameters.map(({ name }) => name).sort(), [...weights.keys()].sort());
-    for (const { name, shape, data } of model.parameters) {
-      assert.deepEqual(shape, weights.get(name)!.shape, name);
-      data.set(weights.get(name)!.data);
-    }
+    const fixture = layerFixture(name);
+    const { tensors, integers } = fixture;
+    takeWeights(model.parameters, fixture);
     const { inputs, data } = batchOf(integers);
     for (const engine of [compiled, eager]) {
       const logits = await engine.program(({ x, ...source }) => model.logits(x, source), {

@@ -11,21 +11,18 @@ import { Scope } from "../../nn/module.ts";
 import { Parameter } from "../../nn/parameter.ts";
 import { positions } from "../../nn/position.ts";
 import { withRecompute } from "../../nn/recompute.ts";
-import { layerFixture, layerIndex } from "../fixtures/layers/read.ts";
+import { layerFixture, layerIndex, takeWeights } from "../fixtures/layers/read.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, shaken } from "../support.ts";
 
 for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
   test(`${name}: value and gradients of ${layerIndex[name]!.reference}`, async () => {
-    const { tensors, config: given } = layerFixture(name);
+    const fixture = layerFixture(name);
+    const { tensors, config: given } = fixture;
     const sizes = { n_layer: 1, block_size: 13, vocab_size: 2, dropout: 0, pos: "none" };
     const config = { ...GPT2_CHOICES, ...sizes, ...given } as unknown as FullConfig;
     const weights: Parameter[] = [];
     const block = new Block(new Scope(weights), config, new positions.none!(new Scope([]), config), 1, "crossing");
-    for (const { name, shape, data } of weights) {
-      const tensor = tensors.get(`weights/${name}`)!;
-      assert.deepEqual(shape, tensor.shape, name);
-      data.set(tensor.data);
-    }
+    takeWeights(weights, fixture);
     const [x, memory] = ["x", "memory"].map((name) => {
       const { shape, data } = tensors.get(name)!;
       return Object.assign(new Parameter(name, [...shape], { constant: 0 }), { data });

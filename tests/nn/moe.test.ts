@@ -12,7 +12,7 @@ import { GPT, type GPTConfig } from "../../model.ts";
 import { groupedMatMul } from "../../nn/grouped_matmul.ts";
 import { withRecompute } from "../../nn/recompute.ts";
 import { capacityOf, experts, expertsDense, expertsWithin, keep, route, routerLosses } from "../../nn/routing.ts";
-import { layerFixture, layerIndex, withPrefix } from "../fixtures/layers/read.ts";
+import { layerFixture, layerIndex, takeWeights } from "../fixtures/layers/read.ts";
 import {
   type Argument,
   assertClose,
@@ -209,13 +209,9 @@ for (const name of ["mixtral", "moe_shared"]) {
     const { architecture: _, ...config } = layerIndex[name]!.config;
     const coefficients = { router_aux_coef: 0.02, router_z_coef: 0.001 }; // the fixture's
     const model = new GPT({ dropout: 0, ...config, ...coefficients } as unknown as GPTConfig);
-    const { tensors, integers } = layerFixture(name);
-    const weights = withPrefix(tensors, "weights/");
-    assert.deepEqual(model.parameters.map(({ name }) => name).sort(), [...weights.keys()].sort());
-    for (const { name, shape, data } of model.parameters) {
-      assert.deepEqual(shape, weights.get(name)!.shape, name);
-      data.set(weights.get(name)!.data);
-    }
+    const fixture = layerFixture(name);
+    const { tensors, integers } = fixture;
+    takeWeights(model.parameters, fixture);
     const [x, y] = [integers.get("x")!, integers.get("targets")!];
     const spec = { shape: x.shape, dtype: "int32" } as const;
     const expected = (name: string) => tensors.get(name)!.data;
