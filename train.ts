@@ -273,6 +273,7 @@ await main(async () => {
     ...{ name: runName(out_dir), outDir: out_dir, config, model, engine, tokenizer: meta, micros, startIter },
     facts: { device, threads, parameters, tokens_per_iter: tokensPerIter, micro_batch_size: rows, ...data },
     parameters: model.parameters,
+    inputs: objective.inputs,
     resumed: resumed !== undefined,
     learningRateScale: 1,
     log: progress.log,

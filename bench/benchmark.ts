@@ -7,7 +7,8 @@ import type { BenchSettings } from "../bench.ts";
 import { pick } from "../configurator.ts";
 import { datasetFolder } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
-import { fillNormal, keyOf } from "../engine/rng.ts";
+import { type Batch, emptyBatch, type Objective } from "../data/objective.ts";
+import { fillNormal, type Key, keyOf, uniform } from "../engine/rng.ts";
 import { GPT, GPT2_CHOICES } from "../model.ts";
 import { whole } from "../monitor/format.ts";
 import { median, round } from "./statistics.ts";
@@ -56,6 +57,17 @@ export function randomModel(settings: BenchSettings): GPT {
   const model = new GPT({ block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, ...choices });
   model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
   return model;
+}
+
+/** Tokens at random for what a model of the objective is trained on; sources are as long as they can be. */
+export function randomBatch(objective: Objective, key: Key, vocab_size: number): Batch {
+  const batch = emptyBatch(objective);
+  for (const [name, ids] of Object.entries(batch)) {
+    const random = keyOf(...key, name);
+    const longest = objective.inputs.x.shape[1]!;
+    for (let i = 0; i < ids.length; i++) ids[i] = name === "source_length" ? longest : uniform(random, i) * vocab_size;
+  }
+  return batch;
 }
 
 /** The model in a line, such as "4/4/128, block 64, 804,096 parameters": layers, heads and width first. */

@@ -13,10 +13,10 @@ import { microBatchSize } from "../engine/micro_batch.ts";
 import { createOptimizer } from "../engine/optimizers/create.ts";
 import { measurePeak } from "../engine/peak.ts";
 import { createEngine } from "../engine/program.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
+import { keyOf } from "../engine/rng.ts";
 import { whole } from "../monitor/format.ts";
 import { withRecompute } from "../nn/recompute.ts";
-import { type Benchmark, describeModel, MB, metric, peakRssMb, randomModel, rate } from "./benchmark.ts";
+import { type Benchmark, describeModel, MB, metric, peakRssMb, randomBatch, randomModel, rate } from "./benchmark.ts";
 import { round } from "./statistics.ts";
 
 export const trainingThroughput: Benchmark = async (settings) => {
@@ -34,15 +34,10 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const objective = createObjective(model.config.architecture, shape);
   if (file) checkBlockSize(file, T, objective.spans);
   const batches = Array.from({ length: Math.min(16, (warmup + steps) * micros) }, (_, index) => {
-    const batch = emptyBatch(objective);
     const key = keyOf(seed, "bench", index);
-    if (file) objective.draw(file, key, 0, batch);
-    else {
-      for (const [name, ids] of Object.entries(batch)) {
-        const random = keyOf(...key, name);
-        for (let i = 0; i < ids.length; i++) ids[i] = name === "source_length" ? T : uniform(random, i) * vocab_size;
-      }
-    }
+    if (!file) return randomBatch(objective, key, vocab_size);
+    const batch = emptyBatch(objective);
+    objective.draw(file, key, 0, batch);
     return batch;
   });
   file?.close();

@@ -2,11 +2,11 @@
 // turns in one process, on the settings' model and random tokens. Evaluations aren't part of it.
 
 import type { BenchSettings } from "../bench.ts";
-import type { Batch } from "../data/objective.ts";
+import { createObjective } from "../data/objective.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { createOptimizer } from "../engine/optimizers/create.ts";
 import { createEngine } from "../engine/program.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
+import { keyOf } from "../engine/rng.ts";
 import type { Metrics, Run } from "../monitor/callback.ts";
 import { Clock } from "../monitor/clock.ts";
 import { earlyStop } from "../monitor/early_stop.ts";
@@ -16,7 +16,7 @@ import { samples } from "../monitor/samples.ts";
 import { stability } from "../monitor/stability.ts";
 import { tensorboard } from "../monitor/tensorboard.ts";
 import { Watch, watchRun } from "../monitor/watch.ts";
-import { type Benchmark, describeModel, metric, type Result, randomModel } from "./benchmark.ts";
+import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
 import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
 
 const BLOCK = 50; // steps of a turn
@@ -31,18 +31,15 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   const model = randomModel(settings);
   const rows = microBatchSize(B, T, settings.micro_batch_size);
   const micros = (accumulation * B) / rows;
-  const key = keyOf(seed, "bench");
-  const batch = { x: new Int32Array(rows * T), y: new Int32Array(rows * T) };
-  for (let i = 0; i < rows * T; i++) {
-    batch.x[i] = uniform(key, 2 * i) * model.config.vocab_size;
-    batch.y[i] = uniform(key, 2 * i + 1) * model.config.vocab_size;
-  }
+  const { architecture, vocab_size } = model.config;
+  const objective = createObjective(architecture, { B: rows, T, vocab_size, mask_fraction: 0.15, pairs: undefined });
+  const { inputs } = objective;
+  const batch = randomBatch(objective, keyOf(seed, "bench"), vocab_size);
   const engine = await createEngine(settings);
   const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
-  const tokens = { shape: [rows, T], dtype: "int32" } as const;
-  const backward = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), {
+  const backward = await engine.program(({ x, y, ...source }, mask) => model.loss(x, y, mask, source), {
     variables: model.parameters,
-    inputs: { x: tokens, y: tokens },
+    inputs,
     gradients: true,
   });
   async function step(iter: number): Promise<Metrics> {
@@ -84,7 +81,8 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
     log: bar.log,
     stop() {},
     rollBack: () => false,
-    validationBatch: () => batch as Batch,
+    inputs,
+    validationBatch: () => batch,
   };
   await watch.onTrainStart(run);
   const nobody = new Watch([], () => {});

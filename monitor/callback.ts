@@ -9,7 +9,7 @@
 //   } satisfies Callback;
 
 import type { Meta } from "../data/meta.ts";
-import type { Batch } from "../data/objective.ts";
+import type { Batch, Objective } from "../data/objective.ts";
 import type { Engine } from "../engine/program.ts";
 import type { GPT } from "../model.ts";
 
@@ -34,6 +34,7 @@ export interface Run {
   readonly model: GPT;
   readonly engine: Engine; // for programs of your own
   readonly tokenizer: Meta | undefined; // the dataset's meta.json; undefined for GPT-2's tokens
+  readonly inputs: Objective["inputs"]; // of the model, with a micro-batch's shapes
   /** A micro-batch of the validation split, always the same one; valid until the next step. */
   validationBatch(): Batch;
   readonly micros: number; // micro-batches in a step: a gradient's mean is grad / micros

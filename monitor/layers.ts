@@ -3,7 +3,6 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { Objective } from "../data/objective.ts";
 import { sumOfSquares } from "../engine/simd.ts";
 import { capacityOf, keep } from "../nn/routing.ts";
 import { withTaps } from "../nn/tap.ts";
@@ -63,13 +62,8 @@ export function layers({ statsInterval, histogramInterval }: LayersOptions): Cal
 }
 
 /** A program that computes the statistics of what the layers show (nn/tap.ts), and the batch that it looks at. */
-async function inspection({ model, engine, validationBatch }: Run): Promise<() => Promise<Metrics>> {
+async function inspection({ model, engine, inputs, validationBatch }: Run): Promise<() => Promise<Metrics>> {
   let names: string[] = [];
-  const T = model.config.block_size;
-  const sizes = Object.entries(validationBatch()).map(([name, { length }]) => {
-    return [name, { shape: name === "source_length" ? [length] : [length / T, T], dtype: "int32" }];
-  });
-  const inputs = Object.fromEntries(sizes) as Objective["inputs"];
   const program = await engine.program(
     ({ x, ...source }) => {
       names = [];

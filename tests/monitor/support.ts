@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import type { Batch } from "../../data/objective.ts";
+import { type Batch, createObjective } from "../../data/objective.ts";
 import { createEngine } from "../../engine/program.ts";
 import { fillNormal, keyOf } from "../../engine/rng.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
@@ -10,7 +10,7 @@ import type { Run } from "../../monitor/callback.ts";
 
 /** A run in a folder, without a model unless one is given; it takes no orders. */
 export function aRun(outDir: string, overrides: Partial<Run> = {}): Run {
-  const run: Omit<Run, "model" | "engine" | "validationBatch"> = {
+  const run: Omit<Run, "model" | "engine" | "inputs" | "validationBatch"> = {
     name: "toy",
     outDir,
     config: { dataset: "letters", learning_rate: 1e-3 },
@@ -69,6 +69,7 @@ export async function fakeRun(
     startIter: 0,
     resumed: false,
     learningRateScale: 1,
+    inputs: createObjective("decoder", { B: 2, T: block_size, vocab_size, mask_fraction: 1, pairs: undefined }).inputs,
     validationBatch: () => ({ x, y: x }) as Batch,
     log: (line) => asked.lines.push(line),
     stop: (why) => asked.stops.push(why),
