@@ -255,9 +255,8 @@ export class GPT {
 
   /** What each layer looks at of a source, token ids [B, S] at `positions` (int32 [S]): the same for all that is written after it. */
   readSource(ids: tf.Tensor, positions: tf.Tensor): MemoryKeys[] {
-    const hides = tf.zeros(ids.shape);
-    const x = this.encoder!.forward(embedding(this.wte.value, ids), positions, { hides });
-    return this.stack.blocks.map(({ cross }) => cross!.keys({ x, hides }));
+    const x = this.encoder!.forward(embedding(this.wte.value, ids), positions);
+    return this.stack.blocks.map(({ cross }) => cross!.keys(x));
   }
 
   private checkLength(T: number): void {

@@ -42,11 +42,10 @@ export async function createCachedDecoder(
         total: input("total", [1], "int32"),
       };
       const before = names.map((name) => input(name, [batch!, H, S!, D], "float32"));
-      const hides = reader && input("memory.hides", [batch!, source!], "float32");
       const read = reader && memoryNames(n_layer).map((name) => input(name, [batch!, H, source!, D], "float32"));
       const caches = Array.from({ length: n_layer }, (_, i): LayerCache => {
         const cache = { key: before[2 * i]!, value: before[2 * i + 1]!, positions, room };
-        return read ? { ...cache, memory: { key: read[2 * i]!, value: read[2 * i + 1]!, hides: hides! } } : cache;
+        return read ? { ...cache, memory: { key: read[2 * i]!, value: read[2 * i + 1]! } } : cache;
       });
       const x = model.cachedForward(ids, positions, caches);
       const end = tf.gather(x, input("end", [1], "int32"), 1); // [B, 1, C]
@@ -136,11 +135,12 @@ export async function createCachedDecoder(
   let sequences: number[][] = [];
   let memory: Memory;
 
-  /** Read the sources, and begin to write for each. */
-  async function write(reader: Reader): Promise<Float32Array> {
+  /** Read the sources, of which all may be the same, and begin to write for each. */
+  async function write(reader: Reader, same = false): Promise<Float32Array> {
     const begun = sequences.map((tokens) => begin(tokens, block_size, end));
     memory = new Memory(sequences.length, Math.min(block_size, FIRST_ROOM));
-    memory.source = await reader.read(begun.map(({ source }) => source));
+    const distinct = begun.slice(0, same ? 1 : undefined).map(({ source }) => source);
+    memory.source = await reader.read(distinct, begun.length / distinct.length);
     return memory.run(begun.flatMap(({ text }) => text));
   }
 
@@ -150,7 +150,7 @@ export async function createCachedDecoder(
     async start(prompt, copies) {
       if (prompt.length === 0) throw new Error("a prompt has at least one token");
       sequences = Array.from({ length: copies }, () => [...prompt]);
-      if (reader) return write(reader);
+      if (reader) return write(reader, true);
       const window = prompt.slice(-block_size);
       memory = new Memory(1, Math.min(block_size, Math.max(FIRST_ROOM, 2 ** Math.ceil(Math.log2(window.length + 1)))));
       await memory.run(window);

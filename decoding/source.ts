@@ -26,12 +26,12 @@ export function begin(tokens: readonly number[], block_size: number, end: number
 }
 
 export interface Reader {
-  /** Sources of one length -> inputs for the decoder, by the names of `memoryNames`. */
-  read(sources: readonly (readonly number[])[]): Promise<Bound>;
+  /** Sources of one length, `copies` times one after the other -> inputs for the decoder, by the names of `memoryNames`. */
+  read(sources: readonly (readonly number[])[], copies: number): Promise<Bound>;
   dispose(): Promise<void>;
 }
 
-/** The decoder's inputs that come from a source: each [B, K, S, D], and "memory.hides" [B, S]. */
+/** The decoder's inputs that come from a source, each [B, K, S, D]. */
 export function memoryNames(n_layer: number): string[] {
   return Array.from({ length: n_layer }, (_, i) => [`memory.key.${i}`, `memory.value.${i}`]).flat();
 }
@@ -54,23 +54,28 @@ export async function createReader(
     { ...options, weights: model.parameters, sizes: ["batch", "length"] },
   );
   return {
-    async read(sources) {
+    async read(sources, copies) {
       const [B, S] = [sources.length, sources[0]!.length];
       const inputs = bind({
         source: { data: Int32Array.from(sources.flat()), shape: [B, S], dtype: "int32" },
         positions: { data: Int32Array.from({ length: S }, (_, i) => i), shape: [S], dtype: "int32" },
       });
-      const shape = [B, K, S, D];
-      const outputs = bind(
-        Object.fromEntries(
-          names.map((name) => [name, { data: new Float32Array(B * K * S * D), shape, dtype: "float32" }]),
-        ),
-      );
-      await program.run(inputs, outputs);
-      return {
-        ...outputs,
-        ...bind({ "memory.hides": { data: new Float32Array(B * S), shape: [B, S], dtype: "float32" } }),
-      };
+      const size = B * K * S * D;
+      const arrays = names.map(() => new Float32Array(copies * size));
+      const bound = (count: number) =>
+        bind(
+          Object.fromEntries(
+            names.map((name, i) => {
+              return [
+                name,
+                { data: arrays[i]!.subarray(0, count * size), shape: [count * B, K, S, D], dtype: "float32" },
+              ];
+            }),
+          ),
+        );
+      await program.run(inputs, bound(1));
+      for (const array of arrays) for (let copy = 1; copy < copies; copy++) array.copyWithin(copy * size, 0, size);
+      return bound(copies);
     },
     dispose: () => program.dispose(),
   };

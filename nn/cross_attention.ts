@@ -3,7 +3,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { Context, Memory } from "./context.ts";
+import type { Context } from "./context.ts";
 import { dropout } from "./dropout.ts";
 import { ALL, denseAttention, generalAttention } from "./general_attention.ts";
 import { Linear, type Scope } from "./module.ts";
@@ -17,11 +17,10 @@ export interface CrossAttentionConfig extends BlockChoices {
   dropout: number;
 }
 
-/** A source's keys and values for one layer, each [B, K, S, D], and where it has ended, as in Memory. */
+/** A source's keys and values for one layer, each [B, K, S, D]. In a cache all of it is text. */
 export interface MemoryKeys {
   key: tf.Tensor;
   value: tf.Tensor;
-  hides: tf.Tensor;
 }
 
 export class CrossAttention {
@@ -41,22 +40,22 @@ export class CrossAttention {
   /** x [B, T, C] -> what the context's memory (or the keys of it in its cache) has for each position [B, T, C] */
   forward(x: tf.Tensor, { mask, memory, cache }: Context): tf.Tensor {
     const { n_head: H, dropout: rate, attention } = this.#config;
-    const { key, value, hides } = cache?.memory ?? this.keys(memory!);
+    const { key, value } = cache?.memory ?? this.keys(memory!.x);
     const three = [heads(this.cQ.forward(x), H), key, value] as const;
     const [block, keepWeights] = blocksBy(this.#config);
     const result =
       cache || attention === "dense" // with a cache, of any length
-        ? denseAttention(...three, ALL, rate, mask, hides)
-        : generalAttention(...three, ALL, rate, mask, block, keepWeights, hides);
+        ? denseAttention(...three, ALL, rate, mask, memory?.hides)
+        : generalAttention(...three, ALL, rate, mask, block, keepWeights, memory?.hides);
     const [B, T, C] = x.shape as [number, number, number];
     return dropout(this.cProj.forward(tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, C])), rate, mask);
   }
 
-  /** A source's keys and values: the same for all that is written after it. */
-  keys({ x, hides }: Memory): MemoryKeys {
+  /** The keys and values of what an encoder made of a source, [B, S, C]: the same for all that is written after it. */
+  keys(x: tf.Tensor): MemoryKeys {
     const [key, value] = tf.split(this.cKv.forward(x), 2, 2) as [tf.Tensor, tf.Tensor];
     const K = this.#config.n_kv_head || this.#config.n_head;
-    return { key: heads(key, K), value: heads(value, K), hides };
+    return { key: heads(key, K), value: heads(value, K) };
   }
 }
 
