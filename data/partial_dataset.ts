@@ -67,10 +67,10 @@ export class PartialDataset {
     this.resumed = state !== undefined;
     const none = { file: 0, at: 0, documents: 0, val_documents: 0, train_tokens: 0, val_tokens: 0, complete: false };
     this.#state = state ?? { version: 1, made_of, ...none };
-    if (this.#state.complete) return;
     try {
       mkdirSync(folder, { recursive: true });
       removeTemporary(folder);
+      if (this.#state.complete) return; // but for the names of the files
       for (const split of SPLITS) this.#files.set(split, this.#open(split));
     } catch (error) {
       throw explain(error, `cannot write into ${shownPath(folder)}`);
