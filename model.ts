@@ -11,11 +11,11 @@ import { causalAttention, joinHeads, splitHeads } from "./nn/attention.ts";
 import { AttentionVariant, isPlain } from "./nn/attention_variant.ts";
 import { cachedAttention, type LayerCache } from "./nn/cached_attention.ts";
 import { type Choices, GPT2_CHOICES } from "./nn/choices.ts";
-import type { Context, Memory, Source } from "./nn/context.ts";
+import type { Context, Given, Memory, Source } from "./nn/context.ts";
 import { CrossAttention, type MemoryKeys, sourceEnds } from "./nn/cross_attention.ts";
 import { crossEntropy } from "./nn/cross_entropy.ts";
 import { dropLayer, dropout, type MaskSource } from "./nn/dropout.ts";
-import { embedding } from "./nn/embedding.ts";
+import { embedding, takeEach } from "./nn/embedding.ts";
 import { type FeedForward, feedForwards } from "./nn/feed_forward.ts";
 import { linear } from "./nn/linear.ts";
 import { Linear, Scope } from "./nn/module.ts";
@@ -287,12 +287,15 @@ export class GPT {
     return this.stack.forward(embedding(this.wte.value, ids), positions, {}, undefined, caches);
   }
 
-  /** Mean cross-entropy, in nats a token, of targets [B, T] given ids [B, T] (and a source); a target of -1 doesn't count. With a
-   * mask source, in training, dropout is on and a mixture of experts adds its router's losses. */
-  loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource, source?: Source): tf.Scalar {
+  /** Mean cross-entropy, in nats a token, of targets [B, T] (or those of the positions `given.guessed`, [B, M]) given ids [B, T] and
+   * a source; a target of -1 doesn't count. With a mask source, in training, dropout is on and a mixture of experts adds its
+   * router's losses. */
+  loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource, given: Given = {}): tf.Scalar {
     const { architecture, vocab_size, ffn, n_expert_active, router_aux_coef, router_z_coef } = this.config;
     const routers = mask && ffn === "moe" && router_aux_coef + router_z_coef > 0 ? [] : undefined;
-    const logits = tf.reshape(this.head(this.forward(ids, source, mask, routers)), [targets.size, vocab_size]);
+    let x = this.forward(ids, given as Source, mask, routers);
+    if (given.guessed) x = takeEach(x, given.guessed); // the output layer runs on those alone
+    const logits = tf.reshape(this.head(x), [targets.size, vocab_size]);
     const loss = crossEntropy(logits, tf.reshape(targets, [targets.size]), architecture !== "decoder");
     if (!routers) return loss;
     const { balance, z } = routerLosses(routers, n_expert_active);
@@ -324,19 +327,21 @@ export class GPT {
   }
 
   /** Floating point operations of one forward and backward pass over a token, and one of the source where there is one (PaLM,
-   * Chowdhery et al. 2022, appendix B); of experts only the active ones count. */
-  flopsPerToken(): number {
+   * Chowdhery et al. 2022, appendix B); of experts only the active ones count.
+   * @param targets how many each token has: less than 1 where an encoder guesses some */
+  flopsPerToken(targets = 1): number {
     const { n_layer, n_embd, block_size } = this.config;
     const blocks = [...(this.encoder?.blocks ?? []), ...this.blocks];
     const idle = blocks.reduce((sum, { mlp }) => sum + (mlp.idle ?? 0), 0);
     const attentions = this.encoder ? 3 * n_layer : n_layer; // of the source, of the text, and from one to the other
-    return 6 * (this.numParams() - idle) + 12 * attentions * n_embd * block_size;
+    const silent = (1 - targets) * this.lmHead.data.length;
+    return 6 * (this.numParams() - idle - silent) + 12 * attentions * n_embd * block_size;
   }
 
   /** Model FLOPs utilisation, 0 to 1: what `sequences` of block_size in `seconds` need, over the machine's `peak` in
    * FLOP/s. */
-  estimateMfu(sequences: number, seconds: number, peak: number): number {
-    return (this.flopsPerToken() * this.config.block_size * sequences) / seconds / peak;
+  estimateMfu(sequences: number, seconds: number, peak: number, targets = 1): number {
+    return (this.flopsPerToken(targets) * this.config.block_size * sequences) / seconds / peak;
   }
 
   /** The optimizer's two groups: matrices and embeddings decay, biases and layer norms don't. */

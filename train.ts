@@ -266,6 +266,7 @@ await main(async () => {
   watch.restore(resumed?.callbacks ?? {});
   const wish: { stop?: string; rollBack?: string } = {};
   const tokensPerIter = accumulation * B * T;
+  const targets = batch.y.length / batch.x.length; // of each token
   const { description: device, threads } = engine;
   const parameters = model.numParams();
   const data = { dataset: config.dataset, vocab_size: model.config.vocab_size };
@@ -342,7 +343,7 @@ await main(async () => {
       const skipped = scaler?.update(metrics);
       if (skipped) progress.log(`step ${iterNum}: ${skipped}`);
       sound = Number.isFinite(lossSum) && Number.isFinite(metrics.grad_norm ?? 0);
-      if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak);
+      if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak, targets);
       await watch.onStep({ iter: iterNum++, metrics, histograms: new Map() });
       if (wish.rollBack) rollBack(wish.rollBack);
       delete wish.rollBack;

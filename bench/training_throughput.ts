@@ -85,7 +85,8 @@ export const trainingThroughput: Benchmark = async (settings) => {
   await backward.dispose();
 
   // 4) report
-  const flops = model.flopsPerToken() * B * T * accumulation;
+  const targets = batches[0]!.y.length / batches[0]!.x.length; // of each token
+  const flops = model.flopsPerToken(targets) * B * T * accumulation;
   const peak = await measurePeak(engine);
   const time = metric("ms_median", "ms", "lower", times);
   const gflops = rate("gflops", "GFLOP/s", times, flops / 1e9);

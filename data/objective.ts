@@ -7,7 +7,7 @@ import type { Pairs } from "./meta.ts";
 import { type BatchShape, sampleBatch, sampleRows, type TokenFile } from "./token_file.ts";
 
 /** What a batch may consist of, by the names of the model's inputs; x and y are always there. */
-export type InputName = "x" | "y" | "source" | "source_length";
+export type InputName = "x" | "y" | "guessed" | "source" | "source_length";
 export type Batch = Record<InputName, Int32Array>;
 
 export interface Objective {
@@ -68,19 +68,19 @@ function nextToken({ B, T }: ObjectiveOptions): Objective {
 }
 
 /**
- * An encoder's (BERT, Devlin et al. 2019, section 3.1): of T tokens a fixed number are to be guessed, `mask_fraction` of them. Of
- * those 80 % are the last token of the vocabulary in x, 10 % a random one and 10 % what they are; y is -1 for all others.
+ * An encoder's (BERT, Devlin et al. 2019, section 3.1): of T tokens a fixed number M are to be guessed, `mask_fraction` of them.
+ * Of those 80 % are the last token of the vocabulary in x, 10 % a random one and 10 % what they are; y says what they are, and
+ * guessed where in their row they stand.
  */
 function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Objective {
   const count = Math.max(1, Math.round(mask_fraction * T));
   const mask = vocab_size - 1;
   const order = new Int32Array(T);
   return {
-    inputs: specs({ x: [B, T], y: [B, T] }),
+    inputs: specs({ x: [B, T], y: [B, count], guessed: [B, count] }),
     spans: 1,
-    draw(file, key, first, { x, y }) {
+    draw(file, key, first, { x, y, guessed }) {
       sampleRows(file, { B, T }, (row) => uniform(key, first + row), x);
-      y.fill(-1);
       for (let row = 0; row < B; row++) {
         const random = keyOf(...key, "mask", first + row);
         for (let i = 0; i < T; i++) order[i] = i;
@@ -88,7 +88,8 @@ function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Ob
           const other = i + Math.floor(uniform(random, 3 * i) * (T - i)); // one of those that weren't taken yet
           [order[i], order[other]] = [order[other]!, order[i]!];
           const at = row * T + order[i]!;
-          y[at] = x[at]!;
+          guessed[row * count + i] = order[i]!;
+          y[row * count + i] = x[at]!;
           const kind = uniform(random, 3 * i + 1);
           if (kind < 0.8) x[at] = mask;
           else if (kind < 0.9) x[at] = Math.floor(uniform(random, 3 * i + 2) * mask);

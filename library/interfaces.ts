@@ -5,7 +5,7 @@ import type * as tf from "@tensorflow/tfjs";
 
 import type { FullConfig } from "../model.ts";
 import type { LayerCache } from "../nn/cached_attention.ts";
-import type { Source } from "../nn/context.ts";
+import type { Given, Source } from "../nn/context.ts";
 import type { MemoryKeys } from "../nn/cross_attention.ts";
 import type { MaskSource } from "../nn/dropout.ts";
 import type { Parameter } from "../nn/parameter.ts";
@@ -26,8 +26,9 @@ export interface Model {
 export interface LanguageModel extends Model {
   /** Token ids [B, T] (after a source, where the model has an encoder) -> logits [B, T, V] of the token that follows each. */
   logits(ids: tf.Tensor, source?: Source): tf.Tensor;
-  /** Mean cross-entropy, in nats a token, of targets [B, T] given ids [B, T]; with a mask source dropout is on. */
-  loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource, source?: Source): tf.Scalar;
+  /** Mean cross-entropy, in nats a token, of targets [B, T] (or of the positions `given.guessed`, [B, M]) given ids [B, T]; with a
+   * mask source dropout is on. */
+  loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource, given?: Given): tf.Scalar;
 }
 
 /** Can be asked for one token after the other. */

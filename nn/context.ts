@@ -18,6 +18,11 @@ export interface Source {
   source_length: tf.Tensor; // how many of them are text, int32 [B]: what stands behind is not seen
 }
 
+/** What a batch may have besides ids and targets, by the architecture. */
+export interface Given extends Partial<Source> {
+  guessed?: tf.Tensor; // which positions of each sequence the targets are for, int32 [B, M]; without it, all of them
+}
+
 /** What an encoder made of a source. */
 export interface Memory {
   x: tf.Tensor; // [B, S, C]

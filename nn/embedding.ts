@@ -1,4 +1,4 @@
-// A table of vectors, looked up by integer.
+// A table of vectors, looked up by integer; and vectors of sequences, taken by their positions.
 
 import * as tf from "@tensorflow/tfjs";
 
@@ -22,6 +22,13 @@ export function embedding(table: tf.Tensor, ids: tf.Tensor): tf.Tensor {
     gradient: (dy, [ids]) => fused(V > ONE_HOT_ROWS ? scatterRows : multiplyRows, [dy, ids], { V }),
   }));
   return tf.reshape(rows, [...ids.shape, C]);
+}
+
+/** x [B, T, C] and some positions of each sequence, int32 [B, M] -> x there, [B, M, C] */
+export function takeEach(x: tf.Tensor, positions: tf.Tensor): tf.Tensor {
+  const [B, T, C] = x.shape as [number, number, number];
+  const starts = tf.range(0, B * T, T, "int32"); // of the sequences among all rows
+  return embedding(tf.reshape(x, [B * T, C]), tf.add(positions, tf.reshape(starts, [B, 1])));
 }
 
 /** dy [N, C], ids [N] -> [V, C]: the rows of dy that were looked up under one id, added up. */

@@ -189,6 +189,8 @@ test("estimateMfu: PaLM's formula", () => {
   // 6 N + 12 L H Q T a token, where H Q = n_embd
   const flops = 6 * (model.numParams(false) - 6 * 8) + 12 * 2 * 8 * 6;
   assert.equal(model.flopsPerToken(), flops);
+  const head = model.lmHead.data.length; // which runs for one token in four
+  assert.equal(model.flopsPerToken(0.25), flops - 6 * 0.75 * head);
   assertClose([model.estimateMfu(10, 0.5, 1e9)], [(flops * 6 * 10) / 0.5 / 1e9], { atol: 1e-12, label: "mfu" });
 });
 

@@ -206,19 +206,26 @@ export function shaken(changes: Partial<GPTConfig>): GPT {
   return model;
 }
 
+const GUESSED = 0.5; // of an encoder's tokens
+
 /** Tokens and targets for a model. */
 export function randomBatch(model: GPT, B: number, name = "batch"): Batch {
   const { block_size: T, vocab_size: V, architecture } = model.config;
-  const ids = (name_: string, least = 0) => randomInts(`${name} ${name_}`, [B, T], least, V);
-  const batch = { x: ids("x"), y: ids("y", architecture === "decoder" ? 0 : -1) }; // -1: doesn't count
-  if (!model.encoder) return batch as Batch;
-  return { ...batch, source: ids("source"), source_length: randomInts(`${name} length`, [B], 1, T + 1) };
+  const ids = (name_: string, least = 0, length = T) => randomInts(`${name} ${name_}`, [B, length], least, V);
+  const x = ids("x");
+  if (architecture === "encoder") {
+    const M = Math.max(1, Math.round(GUESSED * T));
+    return { x, y: ids("y", 0, M), guessed: randomInts(`${name} guessed`, [B, M], 0, T) } as Batch;
+  }
+  if (!model.encoder) return { x, y: ids("y") } as Batch;
+  const source_length = randomInts(`${name} length`, [B], 1, T + 1);
+  return { x, y: ids("y", -1), source: ids("source"), source_length } as Batch; // -1: doesn't count
 }
 
 /** The model's loss with its gradients, as train.ts makes it. */
 export function lossProgram(engine: Engine, model: GPT, B: number) {
   const { architecture, block_size: T, vocab_size } = model.config;
-  const { inputs } = createObjective(architecture, { B, T, vocab_size, mask_fraction: 0.5, pairs: undefined });
+  const { inputs } = createObjective(architecture, { B, T, vocab_size, mask_fraction: GUESSED, pairs: undefined });
   const spec = { variables: model.parameters, inputs, gradients: true };
   return engine.program(({ x, y, ...source }, mask) => model.loss(x, y, mask, source), spec);
 }

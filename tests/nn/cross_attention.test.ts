@@ -6,13 +6,14 @@ import { test } from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import { createObjective } from "../../data/objective.ts";
+import type { Engine } from "../../engine/program.ts";
 import { Block, type FullConfig, GPT2_CHOICES } from "../../model.ts";
 import { Scope } from "../../nn/module.ts";
 import { Parameter } from "../../nn/parameter.ts";
 import { positions } from "../../nn/position.ts";
 import { withRecompute } from "../../nn/recompute.ts";
 import { layerFixture, layerIndex, takeWeights } from "../fixtures/layers/read.ts";
-import { assertClose, compiled, eager, lossProgram, randomBatch, shaken } from "../support.ts";
+import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "../support.ts";
 
 for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
   test(`${name}: value and gradients of ${layerIndex[name]!.reference}`, async () => {
@@ -67,46 +68,43 @@ test("what stands behind a source's end changes no bit of the loss or a gradient
   await program.dispose();
 });
 
-test("targets of -1 don't count, and what is predicted there has no gradient", async () => {
+test("targets of some positions: those of -1 don't count, and taking the others alone is the same", async () => {
   const model = shaken({ ...MODEL, architecture: "encoder" });
   const { block_size: T, vocab_size: V } = model.config;
-  const batch = randomBatch(model, 2);
-  const counted = [...batch.y].flatMap((id, i) => (id >= 0 ? [i] : []));
-  assert.ok(counted.length > 0 && counted.length < 2 * T);
-  const { inputs } = createObjective("encoder", { B: 2, T, vocab_size: V, mask_fraction: 1, pairs: undefined });
-  const rows = tf.tensor1d(counted, "int32");
-  const labels = tf.tensor1d(
-    counted.map((i) => batch.y[i]!),
-    "int32",
-  );
+  const [B, M] = [2, 4];
+  const x = randomInts("x", [B, T], 0, V);
+  const guessed = Int32Array.of(0, 3, 4, 8, 7, 1, 2, 5); // of each sequence, in any order
+  const y = randomInts("y", [B, M], 0, V);
+  const places = [...guessed].map((t, i) => Math.floor(i / M) * T + t);
+  const all = new Int32Array(B * T).fill(-1);
+  for (const [i, place] of places.entries()) all[place] = y[i]!;
+  const shapes = { x: [B, T], y: [B, M], guessed: [B, M], all: [B, T] };
+  const inputs = Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => [name, { shape, dtype: "int32" as const }]),
+  ) as Record<keyof typeof shapes, { shape: number[]; dtype: "int32" }>;
+  const spec = { variables: model.parameters, inputs, gradients: true };
+  type Loss = (inputs: Record<keyof typeof shapes, tf.Tensor>) => tf.Scalar;
+  const run = async (engine: Engine, loss: Loss) => {
+    const program = await engine.program(loss, spec);
+    const value = (await program.run({ x, y, guessed, all }))[0]!;
+    await program.dispose();
+    return [value, ...model.parameters.flatMap(({ grad }) => [...grad!])];
+  };
+  const plain = await run(eager, ({ x, y }) => {
+    const rows = tf.gather(tf.reshape(model.logits(x), [B * T, V]), tf.tensor1d(places, "int32"));
+    const labels = tf.oneHot(tf.reshape(y, [B * M]) as tf.Tensor1D, V);
+    return tf.neg(tf.mean(tf.sum(tf.mul(tf.logSoftmax(rows), labels), 1)));
+  });
   for (const engine of [compiled, eager]) {
-    const ours = await engine.program(({ x, y }) => model.loss(x, y), {
-      variables: model.parameters,
-      inputs,
-      gradients: true,
-    });
-    const loss = (await ours.run(batch))[0]!;
-    const grads = model.parameters.map(({ grad }) => grad!.slice());
-    await ours.dispose();
-    if (engine === compiled) continue; // the other way is written down for one that computes at once
-    const plain = await engine.program(
-      ({ x }) => {
-        const logits = tf.gather(tf.reshape(model.logits(x), [2 * T, V]), rows);
-        const chosen = tf.sum(tf.mul(tf.logSoftmax(logits), tf.oneHot(labels, V)), 1);
-        return tf.neg(tf.mean(chosen));
-      },
-      { variables: model.parameters, inputs, gradients: true },
-    );
-    assertClose([loss], [(await plain.run(batch))[0]!], { atol: 1e-6, rtol: 1e-6, label: "loss" });
-    for (const [i, { name, grad }] of model.parameters.entries()) {
-      assertClose(grads[i]!, grad!, { atol: 2e-6, rtol: 1e-4, label: name }); // up to 1, over 18 positions
-    }
+    const tolerance = { atol: 2e-6, rtol: 1e-4 }; // gradients up to 1, sums over 18 positions
+    const uncounted = await run(engine, ({ x, all }) => model.loss(x, all));
+    assertClose(uncounted, plain, { ...tolerance, label: "-1" });
+    const taken = await run(engine, ({ x, y, guessed }) => model.loss(x, y, undefined, { guessed }));
+    assertClose(taken, plain, { ...tolerance, label: "guessed" });
   }
-  const none = await lossProgram(compiled, model, 2);
-  batch.y.fill(-1);
-  assert.equal((await none.run(batch))[0], 0);
-  assert.ok(model.parameters.every(({ grad }) => grad!.every((number) => number === 0)));
-  await none.dispose();
+  all.fill(-1);
+  const none = await run(compiled, ({ x, all }) => model.loss(x, all));
+  assert.ok(none.every((number) => number === 0));
 });
 
 test("with checkpoints, which carry the source from layer to layer: the same bits", async () => {
