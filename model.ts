@@ -66,7 +66,7 @@ export class SelfAttention {
     const { mask, cache } = context;
     const qkv = tap("qkv", this.cAttn.forward(x)); // [B, T, 3C]
     if (this.variant) return dropout(this.cProj.forward(this.variant.forward(qkv, positions, context)), rate, mask);
-    if (cache) return this.cProj.forward(cachedAttention(qkv, H, cache));
+    if (cache) return this.cProj.forward(cachedAttention([qkv], cache, { H }));
     const [query, key, value] = splitHeads(qkv, H); // [B * H, T, D] each
     const joined = joinHeads(causalAttention(query, key, value, rate, mask, ...blocksBy(this.config)), H);
     return dropout(this.cProj.forward(joined), rate, mask);

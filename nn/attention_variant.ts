@@ -4,7 +4,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { causalAttention } from "./attention.ts";
-import { attendCached } from "./cached_attention.ts";
+import { cachedAttention } from "./cached_attention.ts";
 import type { Context } from "./context.ts";
 import type { MaskSource } from "./dropout.ts";
 import { type AttentionChoices, denseAttention, generalAttention } from "./general_attention.ts";
@@ -82,6 +82,10 @@ export class AttentionVariant {
     const [B, T] = qkv.shape as [number, number];
     const D = qkv.shape[2]! / (H + 2 * K);
     const parts = tf.split(qkv, [H * D, K * D, K * D], 2);
+    if (cache) {
+      const { choices, position } = this;
+      return cachedAttention(this.qNorm ? this.#normal(parts, D) : [qkv], cache, { H, K, choices, position });
+    }
     let [query, key, value] = [H, K, K].map((heads, i) =>
       tf.transpose(tf.reshape(parts[i]!, [B, T, heads, D]), [0, 2, 1, 3]),
     ) as [tf.Tensor, tf.Tensor, tf.Tensor];
@@ -94,8 +98,17 @@ export class AttentionVariant {
     tap("query", query);
     tap("key", key);
     const three = [query, key, value] as const;
-    const result = cache ? attendCached(...three, cache, this.choices) : this.#attend(three, positions, mask, hides);
+    const result = this.#attend(three, positions, mask, hides);
     return tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, H * D]);
+  }
+
+  /** Queries [B, T, H D] and keys [B, T, K D] normalised, and values as they are. */
+  #normal(parts: readonly tf.Tensor[], D: number): Three {
+    const [query, key] = [this.qNorm!, this.kNorm!].map((norm, i) => {
+      const x = parts[i]!;
+      return tf.reshape(norm.forward(tf.reshape(x, [x.shape[0]!, x.shape[1]!, -1, D])), x.shape);
+    });
+    return [query!, key!, parts[2]!];
   }
 
   /** query [B, H, T, D], key and value [B, K, T, D] -> [B, H, T, D] */

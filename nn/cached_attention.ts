@@ -1,13 +1,12 @@
 // Attention while text is drawn: new positions look at those in a cache, and join it. One plain way, which knows every
-// choice, and two forms of the runtime's operator, which writes into the cache where it stands: of GPT-2's packed queries,
-// keys and values, and of those that were made otherwise.
+// choice, and one operator of the runtime, which writes into the cache where it stands.
 
 import * as tf from "@tensorflow/tfjs";
 
-import { joinHeads, splitHeads } from "./attention.ts";
 import type { MemoryKeys } from "./cross_attention.ts";
 import { type FusedKernel, fused } from "./fused.ts";
-import { type AttentionChoices, attend, GPT2_ATTENTION } from "./general_attention.ts";
+import { type AttentionChoices, attend, GPT2_ATTENTION, scoreBias } from "./general_attention.ts";
+import type { Position } from "./position.ts";
 
 /** A layer's keys and values of earlier positions, each [B, K, S, D], while text is drawn. */
 export interface LayerCache {
@@ -27,78 +26,99 @@ export interface CacheRoom {
   total: tf.Tensor; // how many positions there are with the new ones, int32 [1]
 }
 
-/**
- * GPT-2's attention of T new positions to those in the cache and, causally, to themselves. Without a gradient of its own.
- * @param qkv [B, T, 3C]
- * @returns [B, T, C]
- */
-export function cachedAttention(qkv: tf.Tensor, H: number, cache: LayerCache): tf.Tensor {
-  if (cache.room && fitsOperator(cache)) return runInPlace(packed, [qkv], cache, { H });
-  return flat(attendCached(...heads(qkv, H), cache, GPT2_ATTENTION));
+export interface CachedOptions {
+  H: number; // heads of queries
+  K?: number; // heads of keys and values; H if not given
+  choices?: AttentionChoices; // GPT-2's if not given
+  position?: Position; // which may turn queries and keys
 }
 
+type Three = readonly [query: tf.Tensor, key: tf.Tensor, value: tf.Tensor];
+
 /**
- * The same of queries, keys and values that are there already, with other choices.
- * @param query [B, H, T, D]
- * @param key [B, K, T, D], as value
- * @returns [B, H, T, D]
+ * Attention of T new positions to those in the cache and to themselves. Without a gradient of its own.
+ * @param rows queries, keys and values of all heads side by side, [B, T, (H + 2 K) D]; or each of them, [B, T, H D] and twice
+ *   [B, T, K D]
+ * @returns [B, T, H D]
  */
-export function attendCached(
-  query: tf.Tensor,
-  key: tf.Tensor,
-  value: tf.Tensor,
+export function cachedAttention(
+  rows: readonly [tf.Tensor] | Three,
   cache: LayerCache,
-  choices: AttentionChoices,
+  options: CachedOptions,
 ): tf.Tensor {
+  const { H, K = H, choices = GPT2_ATTENTION, position = {} } = options;
   const { room, positions } = cache;
-  if (!room) {
-    const [keys, values] = [tf.concat([cache.key, key], 2), tf.concat([cache.value, value], 2)];
-    cache.updated = { key: keys, value: values };
-    // counted, so that no constant depends on how many there are: an exported model serves any number
-    const places = tf.cumsum(tf.ones([keys.shape[2]!]), 0, true);
-    return attend(query, keys, values, tf.cast(positions, "float32"), places, choices);
+  const turn = ([query, key, value]: Three): Three =>
+    position.turn ? [position.turn(query, positions), position.turn(key, positions), value] : [query, key, value];
+  if (room) {
+    const table = position.turnTable && fitsTable(cache, position.turnTable()) ? position.turnTable() : undefined;
+    if (!position.turn || table) return attendInPlace(rows, cache, room, { H, K, choices, turn, table });
+    const turned = turn(headsOf(rows, H, K)).map(flat) as unknown as Three; // by the operator's rules it can't do it
+    return attendInPlace(turned, cache, room, { H, K, choices, turn: (three) => three, table });
   }
-  const { pattern, softcap, bias } = choices;
-  // the operator knows windows and caps, but no other pattern
-  const knows = !bias && pattern.global === 0 && pattern.stride === 0;
-  const attrs = { window: pattern.window, softcap };
-  return runInPlace(apart(choices), [query, key, value], cache, attrs, knows && fitsOperator(cache));
+  const [query, key, value] = turn(headsOf(rows, H, K));
+  const [keys, values] = [tf.concat([cache.key, key], 2), tf.concat([cache.value, value], 2)];
+  cache.updated = { key: keys, value: values };
+  // counted, so that no constant depends on how many there are: an exported model serves any number
+  const places = tf.cumsum(tf.ones([keys.shape[2]!]), 0, true);
+  return flat(attend(query, keys, values, tf.cast(positions, "float32"), places, choices));
 }
 
-/** The operator takes heads of a multiple of 8 only. */
-const fitsOperator = ({ key }: LayerCache) => key.shape[3]! % 8 === 0;
+type Table = readonly [cos: tf.Tensor, sin: tf.Tensor];
 
-/** Run a kernel on `inputs`, the cache and its room: fused, or its twin. */
-function runInPlace(
-  kernel: FusedKernel,
-  inputs: tf.Tensor[],
-  cache: LayerCache,
-  attrs: Record<string, number>,
-  isFused = true,
-): tf.Tensor {
-  const { places, last, total } = cache.room!;
-  const given = [...inputs, cache.key, cache.value, cache.positions, places, last, total];
-  const run = isFused ? fused(kernel, given, attrs) : kernel.plain(given, attrs);
-  const [y, key, value] = run as [tf.Tensor, tf.Tensor, tf.Tensor];
+interface InPlace {
+  H: number;
+  K: number;
+  choices: AttentionChoices;
+  turn: (three: Three) => Three;
+  table: Table | undefined; // what `turn` turns by
+}
+
+function attendInPlace(rows: readonly tf.Tensor[], cache: LayerCache, room: CacheRoom, options: InPlace): tf.Tensor {
+  const { choices, table } = options;
+  const { places, last, total } = room;
+  const bias = beyondOperator(choices) ? scoreBias(choices, cache.positions, places) : undefined;
+  const given = [...rows, cache.key, cache.value, cache.positions, places, last, total, ...(table ?? []), bias];
+  const kernel = inPlace(rows.length, options);
+  const inputs = given.filter((tensor) => tensor !== undefined);
+  const fits = cache.key.shape[3]! % 8 === 0; // else the operator refuses
+  const [y, key, value] = (fits ? fused(kernel, inputs) : kernel.plain(inputs, {})) as [
+    tf.Tensor,
+    tf.Tensor,
+    tf.Tensor,
+  ];
   cache.updated = { key, value };
   return y;
 }
 
-/** qkv [B, T, 3C] -> query, key, value, [B, H, T, D] each */
-function heads(qkv: tf.Tensor, H: number): [tf.Tensor, tf.Tensor, tf.Tensor] {
-  const [B, T] = qkv.shape as [number, number];
-  return splitHeads(qkv, H).map((x) => tf.reshape(x, [B, H, T, x.shape[2]!])) as [tf.Tensor, tf.Tensor, tf.Tensor];
+/** The operator knows windows and caps; biases and other patterns are numbers to add. */
+const beyondOperator = ({ bias, pattern }: AttentionChoices) => !!bias || pattern.global > 0 || pattern.stride > 0;
+
+/** The operator turns multiples of 16 channels, in heads of such. */
+const fitsTable = ({ key }: LayerCache, [cos]: Table) => key.shape[3]! % 16 === 0 && cos.shape[1]! % 8 === 0;
+
+/** [B, T, n D] of n heads -> [B, n, T, D] */
+function heads(x: tf.Tensor, n: number): tf.Tensor {
+  const [B, T, C] = x.shape as [number, number, number];
+  return tf.transpose(tf.reshape(x, [B, T, n, C / n]), [0, 2, 1, 3]);
 }
 
-/** [B, H, T, D] -> [B, T, H D] */
+/** Rows as in `cachedAttention` -> [B, H, T, D] and twice [B, K, T, D] */
+function headsOf(rows: readonly tf.Tensor[], H: number, K: number): Three {
+  const D = rows[0]!.shape[2]! / (H + 2 * K);
+  const [query, key, value] = rows.length === 1 ? tf.split(rows[0]!, [H * D, K * D, K * D], 2) : rows;
+  return [heads(query!, H), heads(key!, K), heads(value!, K)];
+}
+
+/** [B, n, T, D] -> [B, T, n D] */
 function flat(x: tf.Tensor): tf.Tensor {
-  const [B, H, T, D] = x.shape as [number, number, number, number];
-  return joinHeads(tf.reshape(x, [B * H, T, D]), H);
+  const [B, n, T, D] = x.shape as [number, number, number, number];
+  return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [B, T, n * D]);
 }
 
 /** New rows [B, K, T, D] at `positions` [T] into the cache [B, K, S, D], whose places are [S]; and attention to it. */
 function putAndAttend(
-  [query, key, value]: readonly [tf.Tensor, tf.Tensor, tf.Tensor],
+  [query, key, value]: Three,
   [oldKey, oldValue, positions, places]: readonly tf.Tensor[],
   choices: AttentionChoices,
 ): [tf.Tensor, tf.Tensor, tf.Tensor] {
@@ -113,42 +133,39 @@ function putAndAttend(
   return [attend(query, newKey, newValue, at, of, choices), newKey, newValue];
 }
 
-// Of both kernels: bound to the very arrays of the old cache, the new one's rows are written and nothing is copied.
-
-/** qkv [B, T, 3C], key, value, positions, places, last, total (as in LayerCache) -> y [B, T, C] and the updated cache */
-const packed: FusedKernel = {
+/**
+ * `count` rows (1 or 3, as in `cachedAttention`), key, value, positions, places, last, total (as in LayerCache), the table, a bias
+ * of the scores -> y [B, T, H D] and the updated cache: bound to the very arrays of the old one, the new rows are written there
+ * and nothing is copied.
+ */
+const inPlace = (count: number, { H, K, choices, turn, table }: InPlace): FusedKernel => ({
   name: "InPlaceAttention",
-  plain([qkv, ...cache], { H }) {
-    const [y, key, value] = putAndAttend(heads(qkv!, H!), cache, GPT2_ATTENTION);
+  plain(inputs) {
+    const three = turn(headsOf(inputs.slice(0, count), H, K));
+    const [y, key, value] = putAndAttend(three, inputs.slice(count), choices);
     return [flat(y), key, value];
   },
-  lower(g, inputs, { H }) {
-    const [qkv, key, value, , , last, total] = inputs as string[];
-    const given = [qkv!, "", "", key!, value!, last!, total!];
-    return g.emitMany(3, "GroupQueryAttention", given, { num_heads: H!, kv_num_heads: H! }, "com.microsoft");
-  },
-};
-
-/** query [B, H, T, D], key, value [B, K, T, D], then as `packed` -> y [B, H, T, D] and the updated cache */
-const apart = (choices: AttentionChoices): FusedKernel => ({
-  name: "InPlaceAttentionApart",
-  plain: ([query, key, value, ...cache]) => putAndAttend([query!, key!, value!], cache, choices),
-  lower(g, inputs, { window, softcap }, { inputs: shapes }) {
-    const [query, key, value, oldKey, oldValue, , , last, total] = inputs as string[];
-    const [[, H, , D], [, K]] = shapes as [number[], number[]];
-    const flat = (x: string) => {
-      const turned = g.emit("Transpose", [x], { perm: [0, 2, 1, 3] });
-      return g.emit("Reshape", [turned, g.ints([0, 0, -1])]);
-    };
-    const given = [flat(query!), flat(key!), flat(value!), oldKey!, oldValue!, last!, total!];
+  lower(g, inputs, _, { inputs: shapes }) {
+    const rows = count === 1 ? [inputs[0]!, "", ""] : inputs.slice(0, 3);
+    const [key, value, , , last, total, ...more] = inputs.slice(count) as string[];
+    const [cos = "", sin = ""] = table ? more.splice(0, 2) : [];
+    const given = [...rows, key!, value!, last!, total!, cos, sin, "", ...more.map((bias) => seen(bias))];
+    const { pattern, softcap } = choices;
     const attrs = {
-      num_heads: H!,
-      kv_num_heads: K!,
-      ...(window! > 0 && { local_window_size: window! }),
-      ...(softcap! > 0 && { softcap: { float: softcap! } }),
+      num_heads: H,
+      kv_num_heads: K,
+      ...(table && { do_rotary: 1 }),
+      ...(pattern.window > 0 && more.length === 0 && { local_window_size: pattern.window }),
+      ...(softcap > 0 && { softcap: { float: softcap } }),
     };
-    const [y, newKey, newValue] = g.emitMany(3, "GroupQueryAttention", given, attrs, "com.microsoft") as string[];
-    const split = g.emit("Reshape", [y!, g.ints([0, 0, H!, D!])]); // [B, T, H D] -> [B, H, T, D]
-    return [g.emit("Transpose", [split], { perm: [0, 2, 1, 3] }), newKey!, newValue!];
+    while (given.at(-1) === "") given.pop();
+    return g.emitMany(3, "GroupQueryAttention", given, attrs, "com.microsoft");
+
+    /** A bias [heads, T, S] of the positions that there are. */
+    function seen(bias: string): string {
+      const [n, T, S] = shapes!.at(-1) as [number, number, number];
+      const whole = g.emit("Reshape", [bias, g.ints([1, n, T, S])]);
+      return g.emit("Slice", [whole, g.ints([0]), g.emit("Cast", [total!], { to: 7 }), g.ints([3])]); // 7: int64
+    }
   },
 });

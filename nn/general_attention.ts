@@ -190,12 +190,26 @@ export function attentionWeights(
   const grouped = tf.reshape(tf.mul(query, 1 / Math.sqrt(D)), [B, K, (H / K) * T, D]);
   let scores = tf.reshape(tf.matMul(grouped, key, false, true), [B, H, T, S]);
   if (softcap > 0) scores = tf.mul(tf.tanh(tf.div(scores, softcap)), softcap);
-  const distance = tf.sub(tf.reshape(positions, [T, 1]), tf.reshape(places, [1, S]));
+  const distance = distances(positions, places);
   if (bias) scores = tf.add(scores, bias(distance));
   if (hides) scores = tf.add(scores, tf.reshape(tf.mul(hides, HIDDEN), [B, 1, 1, S]));
   const unseen = unseenBy(pattern, distance, positions, places);
   return tf.softmax(unseen ? tf.add(scores, tf.mul(unseen, HIDDEN)) : scores);
 }
+
+/** What a bias and a pattern add to the scores of queries at `positions` (int32 [T]) for keys at `places` (int32 [S]): [1 or H, T, S]. */
+export function scoreBias({ bias, pattern }: AttentionChoices, positions: tf.Tensor, places: tf.Tensor): tf.Tensor {
+  const [from, to] = [tf.cast(positions, "float32"), tf.cast(places, "float32")];
+  const distance = distances(from, to);
+  const unseen = unseenBy(pattern, distance, from, to);
+  const hidden = unseen && tf.expandDims(tf.mul(unseen, HIDDEN), 0);
+  if (!bias) return hidden!;
+  return hidden ? tf.add(bias(distance), hidden) : bias(distance);
+}
+
+/** How far each key, at `places` [S], is before each query, at `positions` [T]: [T, S]. */
+const distances = (positions: tf.Tensor, places: tf.Tensor) =>
+  tf.sub(tf.reshape(positions, [-1, 1]), tf.reshape(places, [1, -1]));
 
 /** 1 where the pattern doesn't let a query see a key, else 0: [T, S]; undefined where it lets all see all. */
 function unseenBy(

@@ -18,6 +18,8 @@ export interface Position {
   embed?(positions: Positions): tf.Tensor;
   /** Queries or keys [B, H, T, D] at `positions` -> turned, the same shape. */
   turn?(x: tf.Tensor, positions: Positions): tf.Tensor;
+  /** The cosines and sines that it turns by at each position of a context, [block_size, R / 2]. */
+  turnTable?(): readonly [cos: tf.Tensor, sin: tf.Tensor];
   /** How far back a key is, float [T, S] (negative: later, or not there) -> what is added to its score, [H, T, S]. */
   bias?(distance: tf.Tensor): tf.Tensor;
 }
@@ -69,10 +71,13 @@ export class Sinusoidal implements Position {
 export class Rotary implements Position {
   readonly #R: number;
   readonly #theta: number;
+  readonly #block_size: number;
+  #table: readonly Float32Array[] | undefined; // the same arrays for all layers of a program
 
-  constructor(_: Scope, { n_embd, n_head, rope_theta, rope_fraction }: PositionConfig) {
+  constructor(_: Scope, { n_embd, n_head, block_size, rope_theta, rope_fraction }: PositionConfig) {
     this.#R = 2 * Math.round((rope_fraction * n_embd) / n_head / 2);
     this.#theta = rope_theta;
+    this.#block_size = block_size;
   }
 
   turn(x: tf.Tensor, positions: Positions): tf.Tensor {
@@ -82,6 +87,13 @@ export class Rotary implements Position {
     if (rest === 0) return rotate(x, cos, sin);
     const [turned, still] = tf.split(x, [this.#R, rest], 3) as [tf.Tensor, tf.Tensor];
     return tf.concat([rotate(turned, cos, sin), still], 3);
+  }
+
+  turnTable(): [tf.Tensor, tf.Tensor] {
+    const [T, half] = [this.#block_size, this.#R / 2];
+    const angle = (i: number) => Math.floor(i / half) * this.#theta ** (-(i % half) / half);
+    this.#table ??= [Math.cos, Math.sin].map((f) => Float32Array.from({ length: T * half }, (_, i) => f(angle(i))));
+    return this.#table.map((data) => tf.tensor2d(data, [T, half])) as [tf.Tensor, tf.Tensor];
   }
 }
 
