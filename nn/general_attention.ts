@@ -74,7 +74,13 @@ export function generalAttention(
     return attend(queries, keys, values, positions, joined(places, 0), own, rate, mask, hides && hidden(hides, block));
   };
   const { biasWeights = [] } = choices;
-  if (!keepWeights) return attendAgain([query, key, value], hides, blocks, biasWeights, mask, attendBlock);
+  if (!keepWeights) {
+    const [B, H] = query.shape as [number, number];
+    const keep = ({ from, end, ranges }: QueryBlock) =>
+      mask!([B, H, end - from, ranges.reduce((sum, [a, b]) => sum + b - a, 0)], rate);
+    const keeps = mask && rate > 0 ? blocks.map(keep) : [];
+    return attendAgain([query, key, value], hides, blocks, biasWeights, keeps, attendBlock);
+  }
   return joined(
     blocks.map((block) => {
       const queries = rows(query, block.from, block.end);

@@ -82,6 +82,8 @@ export const positionsOf = ({ from, end }: QueryBlock) => tf.range(from, end, 1,
  * @param inputs queries [B, H, T, D], keys and values [B, K, S, D]
  * @param hides handed to `attend`
  * @param weights all that `attend` reads
+ * @param keeps the choices of each block's dropout, if there is any; made outside of this, since whoever computes the layer around it
+ *   again needs them too
  * @returns [B, H, T, D]
  */
 export function attendAgain(
@@ -89,37 +91,29 @@ export function attendAgain(
   hides: tf.Tensor | undefined,
   blocks: readonly QueryBlock[],
   weights: readonly Parameter[],
-  mask: MaskSource | undefined,
+  keeps: readonly tf.Tensor[],
   attend: AttendBlock,
 ): tf.Tensor {
   const given = [...inputs, ...weights.map(({ value }) => value)];
   return withGradient(given, (query, key, value) => {
-    const masks: tf.Tensor[][] = blocks.map(() => []); // the choices of each block's dropout
     const results = blocks.map((block, i) => {
-      const record: MaskSource = (shape, rate) => {
-        masks[i]!.push(mask!(shape, rate));
-        return masks[i]!.at(-1)!;
-      };
       const queries = rows(query!, block.from, block.end);
-      return attend(
-        block,
-        [queries, seen(key!, block), seen(value!, block), positionsOf(block)],
-        mask && record,
-        hides,
-      );
+      const four = [queries, seen(key!, block), seen(value!, block), positionsOf(block)] as const;
+      return attend(block, four, kept(keeps[i]), hides);
     });
-
-    const counts = masks.map(({ length }) => length);
     return {
       value: joined(results),
-      saved: [...given, ...masks.flat(), ...(hides ? [hides] : [])],
+      saved: [...given, ...keeps, ...(hides ? [hides] : [])],
       gradient(dy, saved) {
         const hidden = hides && saved.pop();
-        return attendAgainGrad(dy, saved, hidden, blocks, weights, counts, attend);
+        return attendAgainGrad(dy, saved, hidden, blocks, weights, attend);
       },
     };
   });
 }
+
+/** Gives the choice that was made. */
+const kept = (keep: tf.Tensor | undefined): MaskSource | undefined => keep && (() => keep);
 
 /** dy and what was saved -> the gradients of query, key, value and the weights. */
 function attendAgainGrad(
@@ -128,19 +122,16 @@ function attendAgainGrad(
   hides: tf.Tensor | undefined,
   blocks: readonly QueryBlock[],
   weights: readonly Parameter[],
-  counts: readonly number[], // of each block's masks
   attend: AttendBlock,
 ): tf.Tensor[] {
   const [query, key, value] = saved as [tf.Tensor, tf.Tensor, tf.Tensor];
   const given = saved.slice(3, 3 + weights.length);
-  const masks = saved.slice(3 + weights.length);
+  const keeps = saved.slice(3 + weights.length);
   const sums = { key: new RangeSums(), value: new RangeSums() };
   const dQueries: tf.Tensor[] = [];
   let dWeights: tf.Tensor[] = [];
   let done: tf.Tensor[] = [];
   for (const [i, block] of [...blocks.entries()].reverse()) {
-    const own = masks.splice(masks.length - counts[i]!).values();
-    const replay: MaskSource = () => own.next().value!;
     const [keys, values] = [seen(key, block), seen(value, block)];
     const [queries, dBlock, positions] = [
       rows(query, block.from, block.end),
@@ -149,7 +140,7 @@ function attendAgainGrad(
     ].map((x) => after(x, done)) as [tf.Tensor, tf.Tensor, tf.Tensor];
     const again = ([queries, keys, values, ...given]: tf.Tensor[]) =>
       bound(weights, given, () => {
-        return attend(block, [queries!, keys!, values!, positions], counts[i] ? replay : undefined, hides);
+        return attend(block, [queries!, keys!, values!, positions], kept(keeps[i]), hides);
       });
     const [dQuery, dKeys, dValues, ...dGiven] = gradients(again, [queries, keys, values, ...given], dBlock);
     dQueries.unshift(dQuery!);
