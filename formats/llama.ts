@@ -8,9 +8,9 @@ import { findConflict, rules } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
 import type { NamedTensor, Tensors } from "../engine/safetensors.ts";
 import { type FullConfig, type GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
-import { WAYS } from "../nn/choices.ts";
 import {
   checkTensors,
+  essentials,
   isLinear,
   type NamedShape,
   readSettings,
@@ -33,11 +33,7 @@ const ACTIVATIONS: Record<string, string> = {
 
 /** What all three have in common, in our words; where they differ is in FREE, and all else is as in GPT-2. */
 const LLAMA = { pos: "rotary", rope_fraction: 1, norm: "rmsnorm", norm_position: "pre" } satisfies Partial<GPTConfig>;
-const FREE: readonly string[] = [
-  ...["n_kv_head", "n_hidden", "window", "qk_norm", "norm_eps", "tie_weights"],
-  ...["rope_theta", "relative_buckets", "relative_max_distance"], // the last two are of other positions
-  ...WAYS,
-];
+const FREE: readonly string[] = ["n_kv_head", "n_hidden", "window", "qk_norm", "norm_eps", "tie_weights", "rope_theta"];
 
 // ---- settings ----
 
@@ -221,7 +217,8 @@ export function llamaWeights(
 // ---- writing ----
 
 /** What of a model Llama and its like have not; undefined where nothing. */
-export function unlikeLlama(config: FullConfig): string | undefined {
+export function unlikeLlama(given: FullConfig): string | undefined {
+  const config = essentials(given);
   for (const [key, choice] of Object.entries({ ...GPT2_CHOICES, ...LLAMA })) {
     const value = config[key as keyof FullConfig];
     if (!FREE.includes(key) && value !== choice) return `${key} ${value}`;

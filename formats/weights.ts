@@ -9,7 +9,8 @@ import type * as z from "zod/mini";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import type { Place, Tensors } from "../engine/safetensors.ts";
-import { GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { type FullConfig, GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { activations } from "../nn/activation.ts";
 import { WAYS } from "../nn/choices.ts";
 
 /** The weights of a model in a file, by the names of model.ts, whatever the file calls them. */
@@ -31,12 +32,30 @@ export interface Foreign {
 
 export type NamedShape = readonly [name: string, shape: readonly number[]];
 
+/**
+ * The same model in fewer words, for a format that knows nothing of training: what has no effect is as GPT-2 has it. That is
+ * what only training knows, how attention is computed, and the details of choices that weren't made.
+ */
+export function essentials(config: FullConfig): FullConfig {
+  const { pos, ffn, n_kv_head, n_head, n_hidden, n_embd, attn_stride, parallel_block } = config;
+  const idle: (keyof FullConfig)[] = [...WAYS, "stochastic_depth", "expert_capacity"];
+  idle.push("router_aux_coef", "router_z_coef");
+  if (pos !== "rotary") idle.push("rope_theta", "rope_fraction");
+  if (pos !== "relative") idle.push("relative_buckets", "relative_max_distance");
+  if (ffn !== "moe") idle.push("n_expert", "n_expert_active", "n_shared_hidden");
+  if (n_kv_head === n_head) idle.push("n_kv_head");
+  if (n_hidden === 4 * n_embd && Object.hasOwn(activations, ffn)) idle.push("n_hidden");
+  if (attn_stride === 0) idle.push("attn_stride_from");
+  if (!parallel_block) idle.push("parallel_norms");
+  return { ...config, ...Object.fromEntries(idle.map((key) => [key, GPT2_CHOICES[key as "pos"]])) };
+}
+
 /** @throws UserError where the model has a layer that `format` has no word for */
-export function checkIsGPT2(config: GPTConfig, format: string): void {
-  const free: readonly string[] = ["tie_weights", ...WAYS];
+export function checkIsGPT2(given: FullConfig, format: string): void {
+  const config = essentials(given);
   for (const [key, choice] of Object.entries(GPT2_CHOICES)) {
-    const value = config[key as keyof GPTConfig];
-    if (free.includes(key) || value === choice || value === undefined) continue;
+    const value = config[key as keyof FullConfig];
+    if (key === "tie_weights" || value === choice) continue;
     throw new UserError(
       `${format} is for GPT-2's layers, and this model has ${key} ${value}; export it as --format=onnx`,
     );

@@ -2,28 +2,14 @@
 // compiled and eager, drawn from a cache and without one.
 
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { test } from "node:test";
-
-import { InferenceSession, Tensor } from "onnxruntime-node";
 
 import { findConflict } from "../config/rules.ts";
 import type { InputName } from "../data/objective.ts";
 import { createCachedDecoder } from "../decoding/cached_decoder.ts";
-import { createGuesser } from "../decoding/fill_masks.ts";
 import { createPlainDecoder } from "../decoding/plain_decoder.ts";
-import { saveCheckpoint } from "../engine/checkpoint.ts";
-import { AdamW } from "../engine/optimizer.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
-import { writeOnnx } from "../formats/onnx.ts";
-import { openModel } from "../formats/pretrained.ts";
 import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
-import { feedForwards } from "../nn/feed_forward.ts";
-import { norms } from "../nn/norm.ts";
-import { positions } from "../nn/position.ts";
-import { attentions } from "../nn/query_blocks.ts";
 import { layerFixture, layerIndex, takeWeights } from "./fixtures/layers/read.ts";
-import { temporaryFolder } from "./scripts.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "./support.ts";
 
 /** Our keys of a fixture's settings; undefined where there is one that we don't have. */
@@ -137,155 +123,3 @@ test("attention in one piece has no blocks", () => {
   assert.equal(problem, 'attention "dense" has no blocks, so no attn_block_size 64; leave one of them out');
   assert.deepEqual(keys, ["attention", "attn_block_size"]);
 });
-
-/** One of the values, the same in every run. */
-function draw<T>(values: readonly T[], ...key: (string | number)[]): T {
-  return values[Math.floor(uniform(keyOf("combinations", ...key), 0) * values.length)]!;
-}
-
-/** A choice for every key at once; those that can't go together are drawn again. */
-function combination(index: number): Partial<GPTConfig> {
-  for (let attempt = 0; ; attempt++) {
-    const one = <T>(name: string, values: readonly T[]) => draw(values, index, attempt, name);
-    const n_head = one("n_head", [1, 2, 4]);
-    const config = {
-      architecture: one("architecture", ["decoder", "decoder", "encoder", "encoder_decoder"]),
-      n_head,
-      n_embd: n_head * one("D", [4, 6, 8, 16]),
-      n_kv_head: one("n_kv_head", [0, 1, 2]),
-      n_layer: one("n_layer", [1, 2]),
-      attention: one("attention", Object.keys(attentions)),
-      attn_block_size: one("attn_block_size", [0, 1, 3]),
-      block_size: 10,
-      dropout: one("dropout", [0, 0.2]),
-      bias: one("bias", [true, false]),
-      ffn: one("ffn", Object.keys(feedForwards)),
-      n_hidden: one("n_hidden", [0, 20]),
-      ...{ n_expert: 4, n_expert_active: one("n_expert_active", [1, 2]), n_shared_hidden: one("shared", [0, 12]) },
-      expert_capacity: one("expert_capacity", [0, 0.7]),
-      pos: one("pos", Object.keys(positions)),
-      rope_fraction: one("rope_fraction", [1, 0.5]),
-      window: one("window", [0, 1, 4, 30]),
-      attn_global: one("attn_global", [0, 2]),
-      ...{ attn_stride: one("attn_stride", [0, 3]), attn_stride_from: one("attn_stride_from", ["start", "query"]) },
-      attn_softcap: one("attn_softcap", [0, 3]),
-      qk_norm: one("qk_norm", [true, false]),
-      norm: one("norm", Object.keys(norms)),
-      norm_position: one("norm_position", ["pre", "post", "sandwich"]),
-      ...{ parallel_block: one("parallel_block", [true, false]), parallel_norms: one("parallel_norms", [1, 2]) },
-      stochastic_depth: one("stochastic_depth", [0, 0.4]),
-      tie_weights: one("tie_weights", [true, false]),
-      logit_softcap: one("logit_softcap", [0, 5]),
-    };
-    if (!findConflict({ ...GPT2_CHOICES, ...config })) return config;
-  }
-}
-
-for (let index = 0; index < 40; index++) {
-  const config = combination(index);
-  const different = Object.entries(config).filter(([key, value]) => GPT2_CHOICES[key as "pos"] !== value);
-  test(`combination ${index}: ${different.map(([key, value]) => `${key}=${value}`).join(" ")}`, async () => {
-    // the gradients of the eager model, and two steps
-    const model = shaken(config);
-    const grads: Float32Array[][] = [];
-    for (const engine of [eager, compiled]) {
-      const program = await lossProgram(engine, model, 2);
-      await program.run(randomBatch(model, 2), { dropout: [0] });
-      grads.push(model.parameters.map(({ grad }) => grad!.slice()));
-      if (engine === compiled) {
-        const optimizer = new AdamW(model.decayGroups(), { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1 });
-        assert.ok(optimizer.step(1e-2) > 0);
-        await program.run(randomBatch(model, 2), { dropout: [1] });
-        assert.ok(optimizer.step(1e-2) > 0);
-      }
-      await program.dispose();
-    }
-    model.parameters.forEach(({ name }, i) => {
-      // gradients of up to some 10, summed over 20 positions and two layers in single precision
-      assertClose(grads[1]![i]!, grads[0]![i]!, { atol: 5e-5, rtol: 1e-3, label: name });
-    });
-
-    // from a checkpoint: as it was saved, by the settings that it keeps
-    const folder = temporaryFolder();
-    saveCheckpoint(folder, { ...STATE, model_args: { ...model.config } }, model.parameters);
-    const opened = await openModel(folder, "", { log: () => {} });
-    const loaded = new GPT(opened.modelArgs);
-    opened.read(loaded);
-    opened.close();
-    assert.deepEqual(loaded.config, model.config);
-
-    const compare = (a: Float32Array, b: Float32Array, at: string) =>
-      assertClose(a, b, { atol: 1e-4, rtol: 1e-4, label: at });
-    const ids = Int32Array.of(1, 5, 2, 8, 3);
-    if (config.architecture === "encoder") return guessAndExport(loaded, model, ids, folder, compare);
-
-    // drawn with a cache and without
-    const decoder = await createCachedDecoder(compiled, loaded);
-    const plain = createPlainDecoder(model);
-    compare(await decoder.start([1, 2, 3], 2), await plain.start([1, 2, 3], 2), "the prompt");
-    for (let i = 0; i < 9; i++) {
-      const tokens = [...randomInts(`tokens ${i}`, [2], 0, decoder.vocabSize)];
-      compare(await decoder.next(tokens), await plain.next(tokens), `token ${i}`);
-    }
-    await decoder.dispose();
-
-    // exported: ONNX holds them all, in its own operators
-    if (config.architecture !== "decoder") {
-      return assert.rejects(writeOnnx(loaded, undefined, folder), {
-        name: "UserError",
-        message: /encoder_decoder is two/,
-      });
-    }
-    await writeOnnx(loaded, undefined, folder, 2 ** 30);
-    const session = await InferenceSession.create(join(folder, "model.onnx"));
-    const K = loaded.config.n_kv_head || loaded.config.n_head;
-    const past: Record<string, Tensor> = {};
-    for (let i = 0; i < loaded.config.n_layer; i++) {
-      const empty = () =>
-        new Tensor("float32", new Float32Array(), [1, K, 0, loaded.config.n_embd / loaded.config.n_head]);
-      Object.assign(past, { [`past.${i}.key`]: empty(), [`past.${i}.value`]: empty() });
-    }
-    const results = await session.run({ input_ids: new Tensor("int32", ids, [1, 5]), ...past });
-    const logits = (results.logits!.data as Float32Array).slice(-loaded.config.vocab_size);
-    compare(logits, await createPlainDecoder(model).start([...ids], 1), "exported");
-    const next: Record<string, Tensor> = {};
-    for (const [name, tensor] of Object.entries(results)) {
-      if (name.startsWith("present")) next[name.replace("present", "past")] = tensor as Tensor;
-    }
-    const more = await session.run({ input_ids: new Tensor("int32", Int32Array.of(7), [1, 1]), ...next });
-    compare(
-      more.logits!.data as Float32Array,
-      await createPlainDecoder(model).start([...ids, 7], 1),
-      "exported, one more",
-    );
-    await session.release();
-  });
-}
-
-/** An encoder's logits, compiled and as ONNX, are those of the plain model. */
-async function guessAndExport(
-  loaded: GPT,
-  model: GPT,
-  ids: Int32Array,
-  folder: string,
-  compare: (a: Float32Array, b: Float32Array, at: string) => void,
-): Promise<void> {
-  const [guess, plain] = [await createGuesser(compiled, loaded, {}), await createGuesser(eager, model)];
-  const expected = await plain.run([...ids]);
-  compare(await guess.run([...ids]), expected, "guessed");
-  await guess.dispose();
-  await writeOnnx(loaded, undefined, folder, 2 ** 30);
-  const session = await InferenceSession.create(join(folder, "model.onnx"));
-  const { logits } = await session.run({ input_ids: new Tensor("int32", ids, [1, ids.length]) });
-  compare(logits!.data as Float32Array, expected, "exported");
-  await session.release();
-}
-
-const STATE = {
-  config: {},
-  iter_num: 2,
-  best_val_loss: null,
-  rng: { seed: 1, iteration: 2 },
-  optimizer_steps: 2,
-  tokenizer: null,
-};

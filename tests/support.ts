@@ -206,7 +206,7 @@ export function shaken(changes: Partial<GPTConfig>): GPT {
   return model;
 }
 
-const GUESSED = 0.5; // of an encoder's tokens
+export const GUESSED = 0.5; // of an encoder's tokens
 
 /** Tokens and targets for a model. */
 export function randomBatch(model: GPT, B: number, name = "batch"): Batch {
