@@ -5,6 +5,7 @@
 import type { Settings, Value } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
 import type { History } from "../monitor/metrics_file.ts";
+import { UNCHANGED } from "./experiment_config.ts";
 import { formatMetric, titleOf } from "./format.ts";
 import { METRICS } from "./results.ts";
 
@@ -53,6 +54,9 @@ export interface Comparison {
 
 /** Never columns: where a run is, and what the rows are means over. */
 const NOT_COMPARED = ["out_dir", "seed"];
+
+/** More settings than that are no columns where the trials' names say them, and of more trials not each is named in a sentence. */
+const MANY = 5;
 
 /**
  * Compare groups of runs.
@@ -128,7 +132,7 @@ function notesOn(ranked: readonly Row[], rows: readonly Row[], metric: string): 
     notes.push(
       `Best ${titleOf(metric)}: ${best.name}, with ${show(first.mean)}${first.n > 1 ? ` ± ${show(first.sd)}` : ""}.`,
     );
-    const within: string[] = [];
+    const within: string[] = []; // the nearest first
     const beyond: string[] = [];
     for (const row of others) {
       const other = row.statistics[metric]!;
@@ -138,8 +142,8 @@ function notesOn(ranked: readonly Row[], rows: readonly Row[], metric: string): 
       const ratio = spread === 0 ? "" : `, ${(difference / spread).toFixed(1)} times the spread`;
       (difference > spread ? beyond : within).push(`${row.name} (by ${show(difference)}${ratio})`);
     }
-    if (beyond.length > 0) notes.push(`Better by more than the spread over the seeds than ${beyond.join("; ")}.`);
-    if (within.length > 0) notes.push(`Within the spread, so perhaps no better than ${within.join("; ")}.`);
+    if (beyond.length > 0) notes.push(`Better by more than the spread over the seeds than ${some(beyond)}.`);
+    if (within.length > 0) notes.push(`Within the spread, so perhaps no better than ${some(within)}.`);
     if (beyond.length + within.length === 0) {
       notes.push(
         "One run each: how much another seed would change is not known, so neither is what the difference means.",
@@ -154,6 +158,12 @@ function notesOn(ranked: readonly Row[], rows: readonly Row[], metric: string): 
   return notes;
 }
 
+/** The first of them by name, and how many more there are. */
+const some = (names: readonly string[]) =>
+  names.length <= MANY
+    ? names.join("; ")
+    : `${names.slice(0, MANY - 1).join("; ")}; and ${names.length - MANY + 1} more`;
+
 /** "1.8834 ± 0.0021"; with how many runs where they are not `usual` many. */
 export function formatStatistic(metric: string, { n, mean, sd }: Statistic, usual = n): string {
   if (n === 0) return "-";
@@ -161,16 +171,26 @@ export function formatStatistic(metric: string, { n, mean, sd }: Statistic, usua
   return `${formatMetric(metric, mean)}${spread}${n === usual ? "" : ` (n=${n})`}`;
 }
 
+/** Do the trials' names say what differs between them, so that a table of many settings needn't? */
+export function areNamed({ rows, differing }: Comparison): boolean {
+  if (differing.length <= MANY) return false;
+  return rows.every(({ name, settings }) => {
+    const parts = Object.entries(settings).map(([key, value]) => `${key}=${String(value)}`);
+    return name === UNCHANGED || name.split(", ").every((part) => parts.includes(part));
+  });
+}
+
 /**
  * A comparison as rows of text: a heading, then the trials.
  * @param names with a column for the trials' names: needed where no setting differs
  */
-export function comparisonTable(
-  { rows, differing, metrics, metric }: Comparison,
-  names = differing.length === 0,
-): string[][] {
+export function comparisonTable(comparison: Comparison, names = comparison.differing.length === 0): string[][] {
+  const { rows, metrics, metric } = comparison;
+  const named = areNamed(comparison);
+  if (named) names = true;
+  const differing = named ? [] : comparison.differing;
   const columns = [metric, ...metrics.filter((name) => name !== metric && !isTwin(rows, name))];
-  const heading = [...(names ? [""] : []), ...differing, "runs", ...columns.map(titleOf)];
+  const heading = [...(names ? [named ? "trial" : ""] : []), ...differing, "runs", ...columns.map(titleOf)];
   const body = rows.map(({ name, settings, statistics, runs }) => [
     ...(names ? [name] : []),
     ...differing.map((key) => String(settings[key])),

@@ -288,9 +288,12 @@ function valuesOf(axis: Complete["axes"][string]): unknown[] {
   return "uniform" in axis ? axis.uniform : axis.log_uniform;
 }
 
+/** The name of a trial that changes nothing. */
+export const UNCHANGED = "base";
+
 function nameOf(settings: Record<string, unknown>): string {
   const parts = Object.entries(settings).map(([key, value]) => `${key}=${String(value)}`);
-  return parts.join(", ") || "base";
+  return parts.join(", ") || UNCHANGED;
 }
 
 /** A name as a folder's: where it can't stay as it is, a checksum keeps it apart from others. */

@@ -12,7 +12,7 @@ import { explain, UserError } from "../engine/errors.ts";
 import { duration } from "../monitor/format.ts";
 import { History } from "../monitor/metrics_file.ts";
 import { plotComparison, plotTrainingCurves } from "../monitor/plots.ts";
-import { type Comparison, compareExperiments, comparisonTable, formatStatistic } from "./compare.ts";
+import { areNamed, type Comparison, compareExperiments, comparisonTable, formatStatistic } from "./compare.ts";
 import { type Block, toHtml, toMarkdown } from "./document.ts";
 import { formatMetric, titleOf } from "./format.ts";
 import type { FoundExperiment } from "./load.ts";
@@ -41,7 +41,8 @@ export function generateSummaryReport(
   const finished = runs.filter(({ state }) => state === "finished");
   const iters = [...new Set(finished.map(({ results }) => results!.iter))];
 
-  const varied = comparison.differing.length > 0 ? comparison.differing.join(" and ") : settings.name;
+  const { differing } = comparison;
+  const varied = areNamed(comparison) ? `${differing.length} settings` : differing.join(" and ") || settings.name;
   const title = `Experiment ${settings.name}: ${varied}`;
   const blocks: Block[] = [];
   const add = (...more: Block[]) => blocks.push(...more);

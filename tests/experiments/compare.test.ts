@@ -94,3 +94,30 @@ test("the table has the settings that differ, what decides first, and lines up",
   assert.equal(lines[1], "1          2  1.6000 ± 0.1414      26,816");
   assert.equal(new Set(lines.map((line) => line.length)).size, 1);
 });
+
+/** Trials that change a setting each. */
+function oneEach(count: number, named = true): Group[] {
+  const keys = Array.from({ length: count }, (_, i) => `key${i}`);
+  const base = Object.fromEntries(keys.map((key) => [key, 0]));
+  return [undefined, ...keys].map((changed, i) => {
+    const [run] = group(1, [2 + i]).runs;
+    const name = named ? (changed ? `${changed}=1` : "base") : `out-${i}`;
+    const config = { ...base, ...(changed && { [changed]: 1 }) };
+    return { name, runs: [0, 0.01].map((more) => ({ ...run!, config, metrics: { "val/loss": 2 + i + more } })) };
+  });
+}
+
+test("many settings are told by the trials' names, where these say them", () => {
+  const heading = (groups: Group[]) => comparisonTable(compareExperiments(groups))[0];
+  const keys = (count: number) => Array.from({ length: count }, (_, i) => `key${i}`);
+  assert.deepEqual(heading(oneEach(5)), [...keys(5), "runs", "validation loss"]);
+  assert.deepEqual(heading(oneEach(6)), ["trial", "runs", "validation loss"]);
+  assert.deepEqual(comparisonTable(compareExperiments(oneEach(6)))[2], ["key0=1", "2", "3.0050 ± 0.0071"]);
+  assert.deepEqual(heading(oneEach(6, false)), [...keys(6), "runs", "validation loss"]); // folders say nothing
+});
+
+test("of many trials the nearest are named, and the others counted", () => {
+  const note = (count: number) => compareExperiments(oneEach(count)).notes.at(-1)!;
+  assert.match(note(5), /than key0=1 \(.*key4=1 \(by 5\.0000, 707\.1 times the spread\)\.$/);
+  assert.match(note(6), /than key0=1 \(.*key3=1 \(by 4\.0000, 565\.7 times the spread\); and 2 more\.$/);
+});
