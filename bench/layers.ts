@@ -8,7 +8,7 @@
 //   tsx bench.ts --benchmark=layers --choices=attention --lengths=1024,2048,4096 --batch_size=1 --steps=1   # memory alone
 
 import type { BenchSettings } from "../bench.ts";
-import { findConflict } from "../config/rules.ts";
+import { findConflict, OPTIMIZERS } from "../config/rules.ts";
 import { UserError } from "../engine/errors.ts";
 import { whole } from "../monitor/format.ts";
 import { type Benchmark, type Metric, metric, type Result } from "./benchmark.ts";
@@ -45,9 +45,8 @@ export const layers: Benchmark = async (settings, progress) => {
   const tokens = batch_size * gradient_accumulation_steps * block_size;
   let device = "";
   let params = 0;
-  async function measure(changes: Partial<BenchSettings>): Promise<Sample> {
+  async function measure(changes: Partial<BenchSettings>, draws: boolean): Promise<Sample> {
     const step = await runStep(settings, changes);
-    const draws = { ...settings, ...changes }.architecture !== "encoder"; // it writes no text
     const drawn_tokens_per_s = draws ? await runDrawing(settings, changes) : Number.NaN;
     ({ device, params } = step);
     return { tokens_per_s: (1000 * tokens) / step.ms_min, peak_rss_mb: step.peak_rss_mb, drawn_tokens_per_s };
@@ -55,10 +54,11 @@ export const layers: Benchmark = async (settings, progress) => {
   for (let round = 1; round <= rounds; round++) {
     for (const [i, row] of rows.entries()) {
       // each is the first in every other pair
-      if ((round + i) % 2 === 0) row.beside.push(await measure({}));
-      row.samples.push(await measure(row.changes));
+      const draws = { ...settings, ...row.changes }.architecture !== "encoder" && !isOfTraining(row.changes);
+      if ((round + i) % 2 === 0) row.beside.push(await measure({}, draws));
+      row.samples.push(await measure(row.changes, draws));
       row.params = params;
-      if ((round + i) % 2 === 1) row.beside.push(await measure({}));
+      if ((round + i) % 2 === 1) row.beside.push(await measure({}, draws));
       const shares = FIGURES.map((figure) => (isMeasured(row, figure) ? ratios(row, figure).at(-1)!.toFixed(2) : "-"));
       progress(`layers ${round}/${rounds}: ${row.name}: times ${shares.join(", ")} (training, memory, drawing)`);
     }
@@ -137,23 +137,32 @@ function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
   const { block_size: T, choices: names } = settings;
   const window = Math.ceil(T / 4);
   const pattern = { window, attn_global: Math.ceil(T / 16), attn_stride: Math.ceil(T / 8) };
+  const moe = (more: Partial<BenchSettings>) => ({ ffn: "moe", ...more });
   const choices: Record<string, Partial<BenchSettings>[]> = {
     architecture: ["decoder", "encoder", "encoder_decoder"].map((architecture) => ({ architecture })),
     pos: ["learned", "sinusoidal", "rotary", "alibi", "relative", "none"].map((pos) => ({ pos })),
+    rope_fraction: [
+      { pos: settings.pos, rope_fraction: 1 },
+      { pos: "rotary", rope_fraction: 0.5 },
+    ],
     n_kv_head: [0, 1, 2].map((n_kv_head) => ({ n_kv_head })),
     window: [{ window: 0, attn_global: 0, attn_stride: 0 }, { window, attn_global: 0, attn_stride: 0 }, pattern],
     attn_softcap: [0, 20].map((attn_softcap) => ({ attn_softcap })),
     attention: ["auto", "flash", "dense"].map((attention) => ({ attention })),
     attn_block_size: [0, Math.ceil(T / 4)].map((attn_block_size) => ({ attn_block_size })),
     qk_norm: [false, true].map((qk_norm) => ({ qk_norm })),
-    ffn: ["gelu", "gelu_tanh", "relu2", "swiglu", "geglu", "moe"].map((ffn) => ({ ffn })),
+    ffn: ["gelu", "gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu", "geglu_tanh", "moe"].map((ffn) => ({ ffn })),
+    n_shared_hidden: [{ ffn: settings.ffn, n_shared_hidden: 0 }, moe({ n_shared_hidden: settings.n_embd })],
+    expert_capacity: [{ ffn: settings.ffn, expert_capacity: 0 }, moe({ expert_capacity: 1.25 })],
     norm: ["layernorm", "rmsnorm"].map((norm) => ({ norm })),
     norm_position: ["pre", "post", "sandwich"].map((norm_position) => ({ norm_position })),
-    parallel_block: [false, true].map((parallel_block) => ({ parallel_block })),
+    parallel_block: [{ parallel_block: false }, { parallel_block: true }, { parallel_block: true, parallel_norms: 2 }],
     stochastic_depth: [0, 0.2].map((stochastic_depth) => ({ stochastic_depth })),
     logit_softcap: [0, 15].map((logit_softcap) => ({ logit_softcap })),
     tie_weights: [true, false].map((tie_weights) => ({ tie_weights })),
     grad_checkpoint: [false, true].map((grad_checkpoint) => ({ grad_checkpoint })),
+    dtype: ["float32", "float16"].map((dtype) => ({ dtype })),
+    optimizer: OPTIMIZERS.map((optimizer) => ({ optimizer })),
   };
   const unknown = names.find((name) => !Object.hasOwn(choices, name));
   if (unknown !== undefined) {
@@ -173,13 +182,19 @@ function nameOf(changes: Partial<BenchSettings>): string {
   return said.map(([key, value]) => `${key}=${value}`).join(" ");
 }
 
-/** An encoder draws nothing, and nothing is drawn as fast as it. */
-const isMeasured = ({ samples, beside }: Row, figure: keyof Sample) =>
-  [...samples, ...beside].every((sample) => Number.isFinite(sample[figure]));
+/** Does it change training alone? */
+const isOfTraining = (changes: Partial<BenchSettings>) =>
+  Object.keys(changes).some((key) =>
+    ["optimizer", "dtype", "grad_checkpoint", "stochastic_depth", "expert_capacity"].includes(key),
+  );
 
-const column = (samples: readonly Sample[], figure: keyof Sample) => samples.map((sample) => sample[figure]);
+/** An encoder draws nothing, and what changes training alone isn't drawn with. */
+const isMeasured = ({ samples }: Row, figure: keyof Sample) => column(samples, figure).length > 0;
+
+const column = (samples: readonly Sample[], figure: keyof Sample) =>
+  samples.map((sample) => sample[figure]).filter(Number.isFinite);
 const ratios = ({ samples, beside }: Row, figure: keyof Sample) =>
-  samples.map((sample, i) => sample[figure] / beside[i]![figure]);
+  samples.map((sample, i) => sample[figure] / beside[i]![figure]).filter(Number.isFinite);
 
 function table(rows: readonly Row[]): string[] {
   const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "drawing, tokens/s", "x"];

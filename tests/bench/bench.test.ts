@@ -144,6 +144,22 @@ test("layer choices: a row for each that differs and can be made, ratios to the 
   }
 });
 
+test("layer choices of training alone aren't drawn with", async () => {
+  const shape = flags({ ...SHAPE, steps: 1, warmup: 0, rounds: 1, max_new_tokens: 3 });
+  const args = [...shape, "--benchmark=layers", "--choices=dtype", "--results="];
+  const table = [
+    ...(await succeed("bench.ts", args, here)).matchAll(/^\| ([^|-]+?) +\|.* ([\d,]+|-) \| +([\d.]+|-) \|$/gm),
+  ];
+  assert.deepEqual(
+    table.map(([, name, drawn, ratio]) => [name, drawn !== "-", ratio !== "-"]),
+    [
+      ["as given", true, true],
+      ["as given, again", true, true],
+      ["dtype=float16", false, false],
+    ],
+  );
+});
+
 test("memory by length: a row a choice, a column a length", async () => {
   const shape = flags({ ...SHAPE, steps: 1, warmup: 0, rounds: 1, lengths: "8,64" });
   const args = [...shape, "--benchmark=layers", "--choices=n_kv_head", "--results=lengths"];
@@ -171,7 +187,7 @@ test("mistakes are one line, before any work", async () => {
     [["--json=true", "--to=docs/x"], /--to is for the scaling benchmark, not for training_throughput/],
     [
       ["--benchmark=layers", "--choices=dropout"],
-      /choices: no layer choice "dropout"; there are architecture, pos, n_kv_head/,
+      /choices: no layer choice "dropout"; there are architecture, pos, rope_fraction, n_kv_head/,
     ],
     [["--benchmark=sampling", "--dtype=float16"], /--dtype=float16 is for training steps, not for sampling/],
     [["--benchmark=memory", "--choices=pos"], /--choices is for the layers benchmark, not for memory/],
