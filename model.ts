@@ -14,16 +14,18 @@ import { type Choices, GPT2_CHOICES } from "./nn/choices.ts";
 import type { Context, Given, Memory, Source } from "./nn/context.ts";
 import { CrossAttention, type MemoryKeys, sourceEnds } from "./nn/cross_attention.ts";
 import { crossEntropy } from "./nn/cross_entropy.ts";
-import { dropLayer, dropout, type MaskSource } from "./nn/dropout.ts";
+import { dropout, type MaskSource } from "./nn/dropout.ts";
 import { embedding, takeEach } from "./nn/embedding.ts";
 import { type FeedForward, feedForwards } from "./nn/feed_forward.ts";
 import { linear } from "./nn/linear.ts";
 import { Linear, Scope } from "./nn/module.ts";
-import { type Norm, norms } from "./nn/norm.ts";
+import { type Norm, newNorm } from "./nn/norm.ts";
 import { Parameter } from "./nn/parameter.ts";
 import { Learned, type Position, type Positions, positions } from "./nn/position.ts";
-import { attentions, blocksBy } from "./nn/query_blocks.ts";
-import { recompute } from "./nn/recompute.ts";
+import { blocksBy } from "./nn/query_blocks.ts";
+import { recomputeAll } from "./nn/recompute.ts";
+import { checkChoices, type Role, roles } from "./nn/registry.ts";
+import { type Part, Residual, sideBySide } from "./nn/residual.ts";
 import { routerLosses } from "./nn/routing.ts";
 import { tap } from "./nn/tap.ts";
 
@@ -73,68 +75,41 @@ export class SelfAttention {
   }
 }
 
-type Sublayer = (x: tf.Tensor) => tf.Tensor;
-
 export class Block {
-  readonly ln1: Norm;
+  readonly ln1: Residual;
   readonly attn: SelfAttention;
-  readonly lnCross: Norm | undefined;
+  readonly lnCross: Residual | undefined;
   readonly cross: CrossAttention | undefined; // a decoder's, where it has a source
-  readonly ln2: Norm | undefined;
+  readonly ln2: Residual | undefined; // none where both parts share one
   readonly mlp: FeedForward;
-  readonly post: readonly Norm[]; // of a sandwich: of what each of its parts adds
   readonly config: FullConfig;
-  readonly skip: number; // chance to skip each part, in training
 
   /** @param depth from above 0 for the first to 1 for the last */
   constructor(scope: Scope, config: FullConfig, position: Position, depth: number, role: Role) {
-    this.skip = config.stochastic_depth * depth;
-    const norm = (name: string) => newNorm(scope.at(name), config);
+    const residual = (name: string) => new Residual(scope, name, config, config.stochastic_depth * depth);
     this.config = config;
-    this.ln1 = norm("ln_1");
+    this.ln1 = residual("ln_1");
     this.attn = new SelfAttention(scope.at("attn"), config, position, role !== "encoder");
     if (role === "crossing") {
-      this.lnCross = norm("ln_cross");
+      this.lnCross = residual("ln_cross");
       this.cross = new CrossAttention(scope.at("cross_attn"), config, residualDeviation(config));
     }
-    this.ln2 = config.parallel_block && config.parallel_norms === 1 ? undefined : norm("ln_2");
+    this.ln2 = config.parallel_block && config.parallel_norms === 1 ? undefined : residual("ln_2");
     this.mlp = new feedForwards[config.ffn]!(scope.at("mlp"), config, residualDeviation(config));
-    const names = ["ln_1", ...(this.cross ? ["ln_cross"] : []), "ln_2"];
-    this.post = config.norm_position === "sandwich" ? names.map((name) => norm(`${name}_post`)) : [];
   }
 
-  /** [B, T, C] -> [B, T, C]. A mixture of experts adds its router's logits to `routers`. */
-  forward(x: tf.Tensor, positions: Positions, context: Context = {}, routers: tf.Tensor[] = []): tf.Tensor {
+  /** [B, T, C] -> [B, T, C] */
+  forward(x: tf.Tensor, positions: Positions, context: Context = {}): tf.Tensor {
+    const { ln1, lnCross, cross, ln2, config } = this;
     const { mask } = context;
-    const { cross } = this;
-    const onRoute = (logits: tf.Tensor) => routers.push(logits);
-    const droppable = (part: Sublayer) => (x: tf.Tensor) => dropLayer(part(x), this.skip, mask);
-    const attend = droppable((x) => this.attn.forward(x, positions, context));
-    const look = cross && droppable((x) => cross.forward(x, context));
-    const think = droppable((x) => dropout(this.mlp.forward(x, onRoute, !!mask), this.config.dropout, mask));
-    if (this.config.parallel_block) {
-      const normal = this.ln1.forward(x); // for both (GPT-J), or attention alone (GPT-NeoX)
-      return tap("block", tf.add(tf.add(x, attend(normal)), think(this.ln2 ? this.ln2.forward(x) : normal)));
-    }
-    const norms = [this.ln1, ...(look ? [this.lnCross!] : []), this.ln2!];
-    const parts = [attend, ...(look ? [look] : []), think];
-    for (const [i, part] of parts.entries()) x = this.add(x, norms[i]!, part, this.post[i]);
-    return tap("block", x);
-  }
-
-  /** x and what a part makes of it, with the norm before the part, around both, or before and behind the part. */
-  private add(x: tf.Tensor, norm: Norm, part: Sublayer, post: Norm | undefined): tf.Tensor {
-    if (this.config.norm_position === "post") return norm.forward(tf.add(x, part(x))); // Vaswani et al. 2017
-    const added = part(norm.forward(x)); // GPT-2
-    return tf.add(x, post ? post.forward(added) : added); // Gemma 2
+    const attend: Part = (x) => this.attn.forward(x, positions, context);
+    const think: Part = (x) => dropout(this.mlp.forward(x, context), config.dropout, mask);
+    if (config.parallel_block) return tap("block", sideBySide(x, [ln1, attend], [ln2, think], mask));
+    x = ln1.forward(x, attend, mask); // x + attend(norm(x)), as a rule
+    if (cross) x = lnCross!.forward(x, (x) => cross.forward(x, context), mask);
+    return tap("block", ln2!.forward(x, think, mask));
   }
 }
-
-const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: FullConfig) =>
-  new norms[norm]!(scope, n_embd, bias, norm_eps);
-
-/** What the blocks of a stack do: see those before them, see all, or see those before them and a source. */
-type Role = "decoder" | "encoder" | "crossing";
 
 /** Blocks one after the other, with positions before the first and a norm behind the last. */
 export class Stack {
@@ -153,33 +128,22 @@ export class Stack {
     this.lnF = norm_position === "post" ? undefined : newNorm(scope.at("ln_f"), config);
   }
 
-  /** Embedded tokens [B, T, C] at `positions` -> [B, T, C]. With `routers` the logits of each layer's router [B, T, E] are
-   * added to them. */
-  forward(
-    x: tf.Tensor,
-    positions: Positions,
-    context: Context = {},
-    routers?: tf.Tensor[],
-    caches?: readonly LayerCache[],
-  ): tf.Tensor {
-    const { mask, memory } = context;
-    const { n_embd: C, n_expert: E } = this.config;
+  /** Embedded tokens [B, T, C] at `positions` -> [B, T, C]. With `caches`, one a layer, they also see those in them. */
+  forward(x: tf.Tensor, positions: Positions, context: Context = {}, caches?: readonly LayerCache[]): tf.Tensor {
+    const { mask, memory, hides, routers } = context;
     if (this.position.scale) x = tf.mul(x, this.position.scale);
     if (this.position.embed) x = tf.add(x, this.position.embed(positions));
     x = dropout(x, this.config.dropout, mask);
-    const { hides } = context;
     const others = memory ? [memory.x, memory.hides] : hides ? [hides] : [];
     for (const [i, block] of this.blocks.entries()) {
-      x = recompute(block, [x, ...others], mask, ([x, ...others], mask) => {
-        const logits: tf.Tensor[] = [];
-        const of = memory ? { memory: { x: others[0]!, hides: others[1]! } } : { hides: others[0] };
-        const result = block.forward(x!, positions, { mask, cache: caches?.[i], ...of }, logits);
-        return routers ? tf.concat([result, ...logits], -1) : result; // it has one result: [B, T, C + E]
+      const results = recomputeAll(block, [x, ...others], mask, ([x, ...others], mask) => {
+        const seen = memory ? { memory: { x: others[0]!, hides: others[1]! } } : { hides: others[0] };
+        const own: tf.Tensor[] = []; // its router's logits
+        const context = { ...seen, mask, cache: caches?.[i], routers: routers && own };
+        return [block.forward(x!, positions, context), ...own];
       });
-      if (!routers) continue;
-      const [result, logits] = tf.split(x, [C, E], -1) as [tf.Tensor, tf.Tensor];
-      routers.push(logits);
-      x = result;
+      x = results[0]!;
+      routers?.push(...results.slice(1));
     }
     return this.lnF ? this.lnF.forward(x) : x;
   }
@@ -197,19 +161,7 @@ export class GPT {
   constructor(given: GPTConfig) {
     const config: FullConfig = { ...GPT2_CHOICES, ...given };
     const { vocab_size: V, n_embd: C, architecture } = config;
-    if (C % config.n_head !== 0) throw new Error(`n_embd ${C} can't be split among ${config.n_head} heads`);
-    if (config.n_head % (config.n_kv_head || 1) !== 0) throw new Error("n_kv_head doesn't divide n_head");
-    if (config.ffn === "moe" && config.n_expert_active > config.n_expert) throw new Error("n_expert_active > n_expert");
-    for (const [key, known] of Object.entries({
-      architecture: roles,
-      ffn: feedForwards,
-      pos: positions,
-      norm: norms,
-      attention: attentions,
-    })) {
-      const name = config[key as "pos"];
-      if (!Object.hasOwn(known, name)) throw new Error(`no ${key} ${name}`);
-    }
+    checkChoices(config);
     this.config = config;
     const root = new Scope(this.parameters);
     const scope = root.at("transformer");
@@ -242,7 +194,7 @@ export class GPT {
     const T = ids.shape[1]!;
     this.checkLength(T);
     const memory = this.encoder && this.encode(source!, mask, routers);
-    return this.stack.forward(embedding(this.wte.value, ids), T, { mask, memory }, routers);
+    return this.stack.forward(embedding(this.wte.value, ids), T, { mask, memory, routers });
   }
 
   /** What the encoder makes of a source, for a decoder to look at. */
@@ -250,7 +202,7 @@ export class GPT {
     const S = source.shape[1]!;
     this.checkLength(S);
     const hides = sourceEnds(source_length, S);
-    return { x: this.encoder!.forward(embedding(this.wte.value, source), S, { mask, hides }, routers), hides };
+    return { x: this.encoder!.forward(embedding(this.wte.value, source), S, { mask, hides, routers }), hides };
   }
 
   /** What each layer looks at of a source, token ids [B, S] at `positions` (int32 [S]): the same for all that is written after it. */
@@ -284,7 +236,7 @@ export class GPT {
 
   /** `forward` for tokens [B, T] at `positions` (int32 [T]) that also see those in the caches, one a layer, and join them. */
   cachedForward(ids: tf.Tensor, positions: tf.Tensor, caches: readonly LayerCache[]): tf.Tensor {
-    return this.stack.forward(embedding(this.wte.value, ids), positions, {}, undefined, caches);
+    return this.stack.forward(embedding(this.wte.value, ids), positions, {}, caches);
   }
 
   /** Mean cross-entropy, in nats a token, of targets [B, T] (or those of the positions `given.guessed`, [B, M]) given ids [B, T] and
@@ -352,8 +304,5 @@ export class GPT {
     };
   }
 }
-
-/** What a stack's blocks do, by `architecture`. */
-const roles: Record<string, Role> = { decoder: "decoder", encoder: "encoder", encoder_decoder: "crossing" };
 
 const tableOf = ({ position }: Stack) => (position instanceof Learned ? position.table : undefined);

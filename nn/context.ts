@@ -10,6 +10,7 @@ export interface Context {
   cache?: LayerCache | undefined; // while text is drawn
   memory?: Memory | undefined; // a decoder's, of the source
   hides?: tf.Tensor | undefined; // an encoder's: where its input is no text, as in Memory
+  routers?: tf.Tensor[] | undefined; // if given, a mixture of experts adds its router's logits [B, T, E]
 }
 
 /** Texts that a decoder looks at while it writes others. */

@@ -3,6 +3,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { activations } from "./activation.ts";
+import type { Context } from "./context.ts";
 import { asRows } from "./fused.ts";
 import { Linear, type Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
@@ -24,8 +25,8 @@ export interface MixtureConfig extends FeedForwardConfig {
 }
 
 export interface FeedForward {
-  /** [B, T, C] -> [B, T, C]. A mixture shows `onRoute` its router's logits [B, T, E], and has its capacity in training. */
-  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void, training?: boolean): tf.Tensor;
+  /** [B, T, C] -> [B, T, C]. A mixture has its capacity in training, which is where there is a mask. */
+  forward(x: tf.Tensor, context?: Context): tf.Tensor;
   readonly idle?: number; // weights that a token does not pass
 }
 
@@ -104,15 +105,15 @@ export class Mixture implements FeedForward {
     this.shared = new GatedMLP(scope.at("shared"), shared, deviation);
   }
 
-  forward(x: tf.Tensor, onRoute?: (logits: tf.Tensor) => void, training = false): tf.Tensor {
+  forward(x: tf.Tensor, { routers, mask }: Context = {}): tf.Tensor {
     const logits = this.router.forward(x);
-    onRoute?.(logits);
+    routers?.push(logits);
     const weights = { gate: this.gate.value, fc: this.fc.value, proj: this.proj.value };
     const rows = asRows(x);
     const routes = route(asRows(logits), this.#active);
     tap("chosen", routes.chosen);
     const mixed =
-      training && this.#capacity > 0
+      mask && this.#capacity > 0
         ? expertsWithin(rows, routes, weights, capacityOf(this.#capacity, routes.chosen))
         : experts(rows, routes, weights);
     const all = tf.reshape(mixed, x.shape);

@@ -46,3 +46,14 @@ export const norms: Record<string, new (scope: Scope, C: number, bias: boolean, 
   layernorm: LayerNorm,
   rmsnorm: RMSNorm,
 };
+
+export interface NormConfig {
+  norm: string; // one of `norms`
+  n_embd: number;
+  bias: boolean;
+  norm_eps: number;
+}
+
+/** Of all channels. */
+export const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: NormConfig) =>
+  new norms[norm]!(scope, n_embd, bias, norm_eps);

@@ -61,6 +61,23 @@ export function recompute(
   });
 }
 
+/** `recompute` of several results, which differ in their last axis only. */
+export function recomputeAll(
+  layer: object,
+  inputs: tf.Tensor[],
+  mask: MaskSource | undefined,
+  forward: (inputs: tf.Tensor[], mask?: MaskSource) => tf.Tensor[],
+): tf.Tensor[] {
+  if (!wanted) return forward(inputs, mask);
+  let widths: number[] = [];
+  const joined = recompute(layer, inputs, mask, (inputs, mask) => {
+    const results = forward(inputs, mask);
+    widths = results.map(({ shape }) => shape.at(-1)!);
+    return results.length === 1 ? results[0]! : tf.concat(results, -1);
+  });
+  return widths.length === 1 ? [joined] : tf.split(joined, widths, -1);
+}
+
 /** dy times the derivatives of f by each of xs, computed while tfjs is computing others. */
 export function gradients(f: (xs: tf.Tensor[]) => tf.Tensor, xs: tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
   // tfjs has one tape: it starts a new one here and drops that at the end, so the one in use is laid aside

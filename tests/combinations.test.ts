@@ -25,11 +25,8 @@ import { writeHuggingFace } from "../formats/huggingface.ts";
 import { writeOnnx } from "../formats/onnx.ts";
 import { openModel } from "../formats/pretrained.ts";
 import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
-import { feedForwards } from "../nn/feed_forward.ts";
-import { norms } from "../nn/norm.ts";
-import { positions } from "../nn/position.ts";
-import { attentions } from "../nn/query_blocks.ts";
 import { withRecompute } from "../nn/recompute.ts";
+import { registry } from "../nn/registry.ts";
 import { modelOf, openHF } from "./formats/support.ts";
 import { temporaryFolder } from "./scripts.ts";
 import {
@@ -73,24 +70,24 @@ function combination(index: number | string, given: Layers): { layers: Layers; t
       n_embd: n_head * one("D", [4, 6, 8, 16]),
       n_kv_head: one("n_kv_head", [0, 1, 2]),
       n_layer: one("n_layer", [1, 2]),
-      attention: one("attention", Object.keys(attentions)),
+      attention: one("attention", registry.attention),
       attn_block_size: one("attn_block_size", [0, 1, 3]),
       block_size: 10,
       dropout: one("dropout", [0, 0.2]),
       bias: one("bias", [true, false]),
-      ffn: one("ffn", Object.keys(feedForwards)),
+      ffn: one("ffn", registry.ffn),
       n_hidden: one("n_hidden", [0, 20]),
       ...{ n_expert: 4, n_expert_active: one("n_expert_active", [1, 2]), n_shared_hidden: one("shared", [0, 12]) },
       expert_capacity: one("expert_capacity", [0, 0.7]),
-      pos: one("pos", Object.keys(positions)),
+      pos: one("pos", registry.pos),
       rope_fraction: one("rope_fraction", [1, 0.5]),
       window: one("window", [0, 1, 4, 30]),
       attn_global: one("attn_global", [0, 2]),
       ...{ attn_stride: one("attn_stride", [0, 3]), attn_stride_from: one("attn_stride_from", ["start", "query"]) },
       attn_softcap: one("attn_softcap", [0, 3]),
       qk_norm: one("qk_norm", [true, false]),
-      norm: one("norm", Object.keys(norms)),
-      norm_position: one("norm_position", ["pre", "post", "sandwich"]),
+      norm: one("norm", registry.norm),
+      norm_position: one("norm_position", registry.norm_position),
       ...{ parallel_block: one("parallel_block", [true, false]), parallel_norms: one("parallel_norms", [1, 2]) },
       stochastic_depth: one("stochastic_depth", [0, 0.4]),
       tie_weights: one("tie_weights", [true, false]),

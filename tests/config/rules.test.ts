@@ -11,18 +11,17 @@ import { trainDefaults } from "../../config/script_defaults.ts";
 import { createOptimizer } from "../../engine/optimizers/create.ts";
 import { learningRateAt } from "../../engine/schedule.ts";
 import { GPT2_CHOICES } from "../../model.ts";
-import { feedForwards } from "../../nn/feed_forward.ts";
-import { norms } from "../../nn/norm.ts";
-import { positions } from "../../nn/position.ts";
+import { registry } from "../../nn/registry.ts";
 import { ROOT, succeed } from "../scripts.ts";
 import { compiled, smallGPT } from "../support.ts";
 
 /** Keys with a name for a value. */
-const NAMED = ["ffn", "pos", "norm", "norm_position", "optimizer", "schedule"] as const;
+const NAMED = [...(Object.keys(registry) as (keyof typeof registry)[]), "optimizer", "schedule"] as const;
 
-test("ffn, pos and norm may be what nn/ has", () => {
-  for (const [key, registry] of Object.entries({ ffn: feedForwards, pos: positions, norm: norms })) {
-    assert.deepEqual(rules[key as "ffn"].options.toSorted(), Object.keys(registry).sort(), key);
+test("a layer choice may be what nn/ has", () => {
+  for (const [key, names] of Object.entries(registry)) {
+    assert.deepEqual(rules[key as "ffn"].options.toSorted(), names.toSorted(), key);
+    assert.throws(() => smallGPT({ [key]: "toString" }), { message: `no ${key} toString` });
   }
 });
 

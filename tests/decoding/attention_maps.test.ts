@@ -17,13 +17,13 @@ function firstLayer(model: GPT, ids: readonly number[]): Float32Array {
   const { n_embd: C, n_head: H } = model.config;
   const [T, D] = [ids.length, C / H];
   const { ln1, attn } = model.blocks[0]!;
+  const norm = ln1.norm as LayerNorm;
   const qkv = ids.map((id, t) => {
     const x = Array.from({ length: C }, (_, c) => model.wte.data[id * C + c]! + model.wpe!.data[t * C + c]!);
     const mean = x.reduce((sum, value) => sum + value, 0) / C;
     const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / C;
     const normal = x.map(
-      (value, c) =>
-        ((value - mean) / Math.sqrt(variance + 1e-5)) * ln1.weight.data[c]! + (ln1 as LayerNorm).bias!.data[c]!,
+      (value, c) => ((value - mean) / Math.sqrt(variance + 1e-5)) * norm.weight.data[c]! + norm.bias!.data[c]!,
     );
     return Array.from({ length: 3 * C }, (_, j) =>
       normal.reduce((sum, value, c) => sum + value * attn.cAttn.weight.data[c * 3 * C + j]!, attn.cAttn.bias!.data[j]!),
@@ -87,7 +87,7 @@ test("they are the weights by which the model mixes values", () => {
   }
   const map = attentionMaps(model, IDS)[0]!;
   const x = tf.add(tf.gather(model.wte.value, IDS), tf.slice(model.wpe!.value, [0, 0], [IDS.length, -1]));
-  const input = ln1.forward(tf.expandDims(x)); // [1, T, C]
+  const input = ln1.norm.forward(tf.expandDims(x)); // [1, T, C]
   const mixed = tf.matMul(tf.tensor2d(map, [IDS.length, IDS.length]), tf.squeeze(input, [0]));
   assertClose(attn.forward(input, IDS.length).dataSync(), mixed.dataSync(), { atol: 1e-5, label: "values" }); // sums of 8
 });
