@@ -33,7 +33,7 @@ const defaults = {
   factors: [0.5, 1, 2], // scaling: of each size, around the shape below
   choices: [] as string[], // layers: the settings that take other values, such as pos,ffn; empty for all
   lengths: [0], // layers: training's memory at so many tokens in a sequence, such as 1024,2048, in place of all else; 0 for none
-  to: "", // scaling: write a page and a picture, docs/scaling for docs/scaling.md and docs/scaling.svg
+  to: "", // scaling: write a page and a picture, docs/scaling for docs/scaling.md and docs/scaling.svg; layers with lengths: a picture
   // data
   dataset: "", // a folder under data/, or a path; random tokens if empty
   vocab_size: 65, // of the random tokens
@@ -147,7 +147,7 @@ await main(async () => {
 
 /** The benchmarks to run, in their order. */
 function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkName[] {
-  const { benchmark, json, profile, compare, to } = config;
+  const { benchmark, json, profile, compare, to, lengths } = config;
   const implied = earlier?.name ?? (json || profile ? "training_throughput" : "all");
   const name = benchmark || implied;
   const names = BENCHMARKS.filter((known) => name === known || (name === "all" && known !== BY_NAME));
@@ -157,8 +157,8 @@ function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkNa
   if (profile && !names.includes("training_throughput")) {
     throw new UserError(`--profile is about the training step, not about ${name}; use --benchmark=training_throughput`);
   }
-  if (to !== "" && !names.includes("scaling")) {
-    throw new UserError(`--to is for the scaling benchmark, not for ${name}; add --benchmark=scaling`);
+  if (to !== "" && !names.includes("scaling") && !(names.includes("layers") && lengths.some(Boolean))) {
+    throw new UserError(`--to is for scaling, and for layers with --lengths, not for ${name}; add --benchmark=scaling`);
   }
   for (const key of ["choices", "lengths"] as const) {
     if (!config[key].some(Boolean) || names.includes("layers")) continue;

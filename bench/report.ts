@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import * as z from "zod/mini";
 
@@ -80,6 +80,15 @@ export function prepareFolder(folder: string): void {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
     throw explain(error, "can't make the folder of --results (empty writes none)");
+  }
+}
+
+/** Find out whether what --to names can be written, before minutes of measuring. */
+export function prepareTo(to: string): void {
+  try {
+    mkdirSync(dirname(to), { recursive: true });
+  } catch (error) {
+    throw explain(error, `can't make the folder of --to=${to}`);
   }
 }
 

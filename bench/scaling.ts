@@ -9,6 +9,7 @@
 
 import { type Benchmark, type Metric, metric } from "./benchmark.ts";
 import { runStep } from "./child.ts";
+import { prepareTo } from "./report.ts";
 import * as report from "./scaling_report.ts";
 import { AXES, type Axis, COSTS, type Cost, type Point, type Scaling, type Shape } from "./scaling_report.ts";
 import { fitExponent, median, round } from "./statistics.ts";
@@ -16,7 +17,7 @@ import { fitExponent, median, round } from "./statistics.ts";
 export const scaling: Benchmark = async (settings, progress) => {
   const { n_layer, n_head, n_embd, block_size, batch_size, rounds } = settings;
   const base: Shape = { n_layer, n_head, n_embd, block_size, batch_size };
-  if (settings.to !== "") report.prepareScaling(settings.to);
+  if (settings.to !== "") prepareTo(settings.to);
   const points = new Map<string, Point>();
   const axes = Object.fromEntries(
     AXES.map((axis) => [

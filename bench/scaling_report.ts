@@ -1,7 +1,6 @@
 // What the scaling benchmark found, and how people see it: a table, a picture and a page with both.
 
-import { mkdirSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { basename } from "node:path";
 
 import type { BenchSettings } from "../bench.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
@@ -83,15 +82,6 @@ function exponentCells({ exponents }: Scaling, axis: Axis): string[] {
 
 function exponent(value: number): string {
   return Number.isFinite(value) ? value.toFixed(2) : "-";
-}
-
-/** Find out whether TO.md and TO.svg can be made, before minutes of measuring. */
-export function prepareScaling(to: string): void {
-  try {
-    mkdirSync(dirname(to), { recursive: true });
-  } catch (error) {
-    throw explain(error, `can't make the folder of --to=${to}`);
-  }
 }
 
 /** Write TO.svg and TO.md; gives their names. */

@@ -66,3 +66,12 @@ export function alignTable(rows: readonly (readonly string[])[]): string {
     column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!);
   return rows.map((row) => row.map(pad).join("  ").trimEnd()).join("\n");
 }
+
+/** The same in Markdown, which is readable as it is: a line each. */
+export function markdownTable([heading = [], ...lines]: readonly (readonly string[])[]): string[] {
+  const widths = heading.map((head, i) => Math.max(head.length, ...lines.map((line) => line[i]!.length)));
+  const row = (cells: readonly string[]) =>
+    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join(" | ")} |`;
+  const rule = widths.map((width, i) => (i === 0 ? "-".repeat(width + 2) : `${"-".repeat(width + 1)}:`));
+  return [row(heading), `|${rule.join("|")}|`, ...lines.map(row)];
+}

@@ -162,15 +162,26 @@ test("layer choices of training alone aren't drawn with", async () => {
 
 test("memory by length: a row a choice, a column a length", async () => {
   const shape = flags({ ...SHAPE, steps: 1, warmup: 0, rounds: 1, lengths: "8,64" });
-  const args = [...shape, "--benchmark=layers", "--choices=n_kv_head", "--results=lengths"];
+  const args = [...shape, "--benchmark=layers", "--choices=n_kv_head", "--results=lengths", "--to=pictures/memory"];
   const stdout = await succeed("bench.ts", args, here);
-  assert.match(stdout, /^\| MB, at tokens +\| +8 \| +64 \|$/m);
-  const rows = [...stdout.matchAll(/^\| ([^|-]+?) +\| +\d+ \| +\d+ \|$/gm)].map(([, name]) => name);
-  assert.deepEqual(rows, ["MB, at tokens", "as given", "n_kv_head=1", "n_kv_head=2"]);
+  assert.match(stdout, /^\| MB, at tokens +\| +8 \| +64 \| exponent \|$/m);
+  const rows = [...stdout.matchAll(/^\| ([^|-]+?) +\| +(\d+) \| +(\d+) \| +(-?\d\.\d\d) \|$/gm)];
+  const names = ["as given", "n_kv_head=1", "n_kv_head=2"];
+  assert.deepEqual(
+    rows.map(([, name]) => name),
+    names,
+  );
+  for (const [, , short, long, exponent] of rows) {
+    // of whole MB, some tens
+    assert.ok(Math.abs(Number(exponent) - Math.log(Number(long) / Number(short)) / Math.log(8)) < 0.05);
+  }
   const folder = join(FOLDER, "lengths");
   const { metrics } = readReport(join(folder, readdirSync(folder)[0]!));
-  assert.equal(metrics.length, 3 * 2);
-  assert.ok(metrics.every(({ value, unit }) => value > 0 && unit === "MB"));
+  const held = metrics.filter(({ unit }) => unit === "MB");
+  assert.deepEqual([held.length, metrics.length], [3 * 2, 3 * 3]);
+  assert.ok(held.every(({ value }) => value > 0));
+  const picture = readFileSync(join(FOLDER, "pictures", "memory.svg"), "utf8");
+  for (const [, name, , , exponent] of rows) assert.ok(picture.includes(`${name}: length ^${exponent}`), name);
 });
 
 test("mistakes are one line, before any work", async () => {
@@ -184,7 +195,7 @@ test("mistakes are one line, before any work", async () => {
     [["--compare=other.json"], /other\.json is no result of bench\.ts/],
     [["--benchmark=sampling", `--compare=${startup}`], /is of benchmark startup, not of sampling/],
     [["--benchmark=startup", "--profile=true"], /--profile is about the training step, not about startup/],
-    [["--json=true", "--to=docs/x"], /--to is for the scaling benchmark, not for training_throughput/],
+    [["--json=true", "--to=docs/x"], /--to is for scaling, and for layers with --lengths, not for training_throughput/],
     [
       ["--benchmark=layers", "--choices=dropout"],
       /choices: no layer choice "dropout"; there are architecture, pos, rope_fraction, n_kv_head/,
