@@ -61,6 +61,9 @@ const LENGTHS = "a list of integers of at least 0";
 const UP_TO_ONE = "a number above 0, up to 1";
 const FACTOR = "a number above 0, below 1";
 const ZERO_TO_ONE = "a number from 0 to 1";
+/** How it is computed; people look for what is computed there too. */
+const ATTENTION =
+  '"auto" or "flash" or "dense" (n_kv_head makes it grouped or multi-query, window with attn_global and attn_stride sparse)';
 const TEXTS = "a list of texts that are not empty";
 
 export const rules = {
@@ -109,7 +112,7 @@ export const rules = {
   rope_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
   relative_buckets: integer(2),
   relative_max_distance: integer(2),
-  attention: oneOf("auto", "flash", "dense"),
+  attention: z.enum(["auto", "flash", "dense"], ATTENTION),
   attn_block_size: integer(0),
   n_kv_head: integer(0),
   window: integer(0),

@@ -73,3 +73,8 @@ test("--help lists every layer choice, and every name that a key may have", asyn
     for (const name of rules[key].options) assert.ok(line(key)!.includes(`"${name}"`), `${key}=${name}`);
   }
 });
+
+test("who looks for gqa or sparse attention by that key is told the keys that have it", () => {
+  const { error } = rules.attention.safeParse("gqa");
+  assert.match(error!.issues[0]!.message, /^"auto" or "flash" or "dense" \(n_kv_head .* window .*\)$/);
+});
