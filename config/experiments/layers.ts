@@ -16,22 +16,32 @@ export default {
     {}, // GPT-2's
     { pos: "sinusoidal" },
     { pos: "rotary" },
+    { pos: "rotary", rope_fraction: 0.5 },
     { pos: "alibi" },
     { pos: "relative" },
     { pos: "none" },
     { n_kv_head: 1 },
     { n_kv_head: 2 },
     { window: 16 },
+    { window: 16, attn_global: 4 },
     { window: 16, attn_global: 4, attn_stride: 8 },
     { window: 8, attn_stride: 8, attn_stride_from: "query" },
-    { attention: "flash", attn_block_size: 16 }, // computed otherwise, and the same
+    { attention: "flash", attn_block_size: 16 }, // computed otherwise, and the same; as the next three are
+    { attention: "dense" },
+    { grad_checkpoint: true },
+    { dtype: "float16" }, // but for roundings
     { attn_softcap: 20 },
     { qk_norm: true },
+    { ffn: "gelu_tanh" },
+    { ffn: "relu" },
     { ffn: "relu2" },
+    { ffn: "silu" },
     { ffn: "swiglu" },
     { ffn: "geglu" },
+    { ffn: "geglu_tanh" },
     { ffn: "moe", n_hidden: 88 }, // of one expert: two, with three matrices each, are as large as GPT-2's MLP
     { ffn: "moe", n_hidden: 88, expert_capacity: 1.25 },
+    { ffn: "moe", n_hidden: 88, n_expert_active: 1, n_shared_hidden: 88 }, // one of two for every token
     { norm: "rmsnorm" },
     { norm_position: "post" },
     { norm_position: "sandwich" },
@@ -40,6 +50,7 @@ export default {
     { stochastic_depth: 0.1 },
     { logit_softcap: 15 },
     { tie_weights: false },
+    { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", n_kv_head: 2 }, // several at once: a Llama
   ],
   seeds: [1337, 1338, 1339],
   jobs: 2,
