@@ -100,10 +100,11 @@ export function isHiddenMatrix({ name, shape }: Pick<Variable, "name" | "shape">
 /**
  * The widths of the column blocks of a weight that are orthogonalized each by itself. c_attn packs three matrices, for
  * queries [C, C], keys and values [C, D] each (D below C with fewer heads of keys), which happen to share their input;
- * Jordan found Muon better on the three than on the whole. Any other weight is one matrix.
+ * Jordan found Muon better on the three than on the whole. c_kv packs the last two. Any other weight is one matrix.
  */
 export function columnParts({ name, shape }: Pick<Variable, "name" | "shape">): readonly number[] {
   const [rows, columns] = shape.slice(-2) as [number, number];
+  if (/\.c_kv\.weight$/.test(name)) return [columns / 2, columns / 2];
   const rest = columns - rows;
   return /\.c_attn\.weight$/.test(name) && rest > 0 && rest % 2 === 0 ? [rows, rest / 2, rest / 2] : [columns];
 }

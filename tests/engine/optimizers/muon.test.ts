@@ -112,6 +112,7 @@ test("the matrices of a GPT's blocks are Muon's, and c_attn is three of them", (
   );
   const fewerKeys = { name: "transformer.h.0.attn.c_attn.weight", shape: [8, 12] };
   assert.deepEqual(columnParts(fewerKeys), [8, 2, 2]);
+  assert.deepEqual(columnParts({ name: "transformer.h.0.cross_attn.c_kv.weight", shape: [8, 16] }), [8, 8]);
 });
 
 test("experts are Muon's, each a matrix of its own, and their router is not", async () => {
