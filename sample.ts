@@ -11,6 +11,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { text } from "node:stream/consumers";
 
+import { modelWithContext } from "./config/model_settings.ts";
 import { configure, sourceOf } from "./configurator.ts";
 import { checkPromptFits, createContinuer } from "./decoding/continue.ts";
 import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
@@ -24,7 +25,6 @@ import { explain, main, UserError } from "./engine/errors.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
 import { checkArchitecture, openModel } from "./formats/pretrained.ts";
-import { GPT } from "./model.ts";
 import { samplePath } from "./monitor/file_names.ts";
 import { startProgress } from "./monitor/progress.ts";
 
@@ -32,6 +32,7 @@ const defaults = {
   // model
   init_from: "resume", // "resume" (out_dir's checkpoint), another run's out_dir, a Hugging Face or nanoGPT folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
   out_dir: "out", // folder of the checkpoint
+  context: 0, // tokens that the model sees at most; 0 for block_size, more only where pos isn't learned
   // what to continue
   start: "\n", // the text to continue; FILE:prompt.txt takes it from a file, - from standard input
   interactive: false, // continue one line after the other, from the terminal or a pipe: a sample each, unless num_samples is given
@@ -49,7 +50,7 @@ const defaults = {
   save: false, // keep the samples in out_dir too, as samples/sample_{date}_{time}.txt
   // how well the model predicts a text
   evaluate: "", // a text file: print its perplexity and bits per byte instead of drawing
-  stride: 0, // tokens from one window to the next: each token sees block_size - stride before it, or more; 1 is exact and slow, 0 is block_size / 2
+  stride: 0, // tokens from one window to the next: each token sees context - stride before it, or more; 1 is exact and slow, 0 is half of it
   // system
   device: "auto", // "auto" or "cpu"
   dtype: "float32", // "float32", or "int8" weights: a quarter of the memory, a little less exact
@@ -72,7 +73,7 @@ await main(async () => {
   // 1) the model, and the text in the tokens that it was trained on
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
   if (evaluated) checkArchitecture(opened, "--evaluate", "decoder");
-  const model = new GPT(opened.modelArgs);
+  const model = modelWithContext(opened, config.context);
   const tokenizer = await opened.tokenizer();
   if (tokenizer.vocabSize > model.config.vocab_size) {
     const sizes = `${tokenizer.vocabSize} tokens and the model ${model.config.vocab_size}`;

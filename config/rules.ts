@@ -173,6 +173,7 @@ export const rules = {
   stop: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
   interactive: flag,
   evaluate: text,
+  context: integer(0),
   stride: integer(0),
   // benchmark
   steps: integer(1),

@@ -113,7 +113,8 @@ export async function evaluate(
   { block_size, stride, progress }: EvaluateOptions,
 ): Promise<Evaluation> {
   const step = stride || Math.ceil(block_size / 2);
-  if (step > block_size) throw new UserError(`--stride=${step} is beyond the model's block_size, ${block_size}`);
+  if (step > block_size)
+    throw new UserError(`--stride=${step} is beyond the context of ${block_size} tokens; lower it`);
   if (ids.length < 2) throw new UserError("the text of --evaluate is too short; it takes two tokens or more");
   const nats = await totalLoss(ids, losses, { block_size, stride: step, progress });
   const bytes = Buffer.byteLength(text);

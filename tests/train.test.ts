@@ -99,6 +99,16 @@ test("init_from another run takes its weights, crops the block, and starts the o
   }
 });
 
+test("init_from another run may have longer contexts, where positions have no weights of their own", async () => {
+  const steps = { max_iters: 1, eval_interval: 1 };
+  await train("near", { ...steps, pos: "alibi" });
+  const stdout = await train("far", { ...steps, init_from: outDir("near"), block_size: 24 });
+  assert.doesNotMatch(stdout, /^block_size is/m);
+  assert.equal(stateOf("far").metadata.model_args.block_size, 24);
+  const learned = await train("learned", { ...steps, init_from: outDir("whole1"), block_size: 24 });
+  assert.match(learned, /^block_size is 16, as in the checkpoint \(24 by --block_size\)$/m);
+});
+
 const foreign = (name: string) => join(ROOT, "tests", "fixtures", "formats", name);
 
 test("init_from the folder of another program's model: its loss, finetuned on the dataset's tokens", async () => {

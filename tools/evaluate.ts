@@ -9,6 +9,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 
+import { modelWithContext } from "../config/model_settings.ts";
 import { configure, sourceOf } from "../configurator.ts";
 import { datasetFolder, shownPath } from "../data/dataset.ts";
 import { GPT2_META, type Meta, readMeta } from "../data/meta.ts";
@@ -19,7 +20,6 @@ import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import { createEngine } from "../engine/program.ts";
 import { checkArchitecture, type OpenedModel, openModel } from "../formats/pretrained.ts";
-import { GPT } from "../model.ts";
 import { evaluationPath, fileNamePart, runName } from "../monitor/file_names.ts";
 import { startProgress } from "../monitor/progress.ts";
 
@@ -32,7 +32,8 @@ const defaults = {
   split: "val", // "train" or "val"
   evaluate: "", // a text file instead of a dataset
   max_tokens: 0, // only the first so many; 0 for all of them
-  stride: 0, // tokens from one window to the next: each token sees block_size - stride before it, or more; 1 is exact and slow, 0 is block_size / 2
+  context: 0, // tokens that the model sees at most; 0 for block_size, more only where pos isn't learned
+  stride: 0, // tokens from one window to the next: each token sees context - stride before it, or more; 1 is exact and slow, 0 is half of it
   json: false, // print what is written, in one line
   // system
   device: "auto", // "auto" or "cpu"
@@ -65,7 +66,7 @@ await main(async () => {
   const { source, metadata } = opened;
   checkArchitecture(opened, "tools/evaluate.ts", "decoder");
   const tokenizer = await opened.tokenizer();
-  const model = new GPT(opened.modelArgs);
+  const model = modelWithContext(opened, config.context);
   const { dataset, what, ids, text } = config.evaluate
     ? textTask(config, tokenizer)
     : datasetTask(config, opened, tokenizer);

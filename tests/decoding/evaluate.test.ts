@@ -111,5 +111,5 @@ test("a text too short, a stride too long", async () => {
   const says = (pattern: RegExp) => (error: unknown) => error instanceof UserError && pattern.test(error.message);
   await assert.rejects(run([], 0), says(/--evaluate is too short; it takes two tokens or more/));
   await assert.rejects(run([1], 0), says(/too short/));
-  await assert.rejects(run([1, 2], 7), says(/--stride=7 is beyond the model's block_size, 6/));
+  await assert.rejects(run([1, 2], 7), says(/--stride=7 is beyond the context of 6 tokens/));
 });

@@ -9,6 +9,7 @@ import { before, test } from "node:test";
 import { readMeta } from "../../data/meta.ts";
 import { modelLosses, totalLoss } from "../../decoding/evaluate.ts";
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
+import { GPT } from "../../model.ts";
 import { assertRefused, contentsOf, type Ended, run, temporaryFolder, tinyDataset } from "../scripts.ts";
 import { eager, shaken } from "../support.ts";
 
@@ -16,14 +17,17 @@ const FOLDER = temporaryFolder();
 const WORDS = tinyDataset(FOLDER, 3000); // 300 of them in val.bin
 const META = readMeta(WORDS)!;
 const model = shaken({ block_size: 16, vocab_size: META.vocab_size });
+const turning = shaken({ block_size: 16, vocab_size: META.vocab_size, pos: "rotary" });
 
 const evaluateIn = (...args: string[]) => run("tools/evaluate.ts", ["--threads=1", ...args], { cwd: FOLDER });
 const results = (outDir: string) => readdirSync(join(FOLDER, outDir, "evaluation"));
 
 before(() => {
   const state = { iter_num: 7, best_val_loss: null, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
-  const about = { model_args: { ...model.config }, config: { dataset: WORDS }, tokenizer: META };
-  saveCheckpoint(join(FOLDER, "run"), { ...state, ...about }, model.parameters);
+  for (const [name, { config, parameters }] of Object.entries({ run: model, turning })) {
+    const about = { model_args: { ...config }, config: { dataset: WORDS }, tokenizer: META };
+    saveCheckpoint(join(FOLDER, name), { ...state, ...about }, parameters);
+  }
 });
 
 /** stdout of a run that must succeed. */
@@ -42,9 +46,8 @@ test("the split that the checkpoint was trained beside: printed, and written und
   const { loss, perplexity, bits_per_byte } = result;
   assert.match(stdout, new RegExp(`^perplexity: +${perplexity.toFixed(4).replace(".", "\\.")}$`, "m"));
 
-  // val.bin by the uncompiled model
-  const bytes = readFileSync(join(WORDS, "val.bin"));
-  const ids = Array.from({ length: bytes.length / 2 }, (_, i) => bytes.readUInt16LE(2 * i));
+  // by the uncompiled model
+  const ids = valIds();
   const total = await totalLoss(ids, await modelLosses(eager, model), { block_size: 16, stride: 8 });
   assert.ok(Math.abs(loss - total / 299) < 1e-5, `${loss}, uncompiled ${total / 299}`); // single precision
   assert.ok(Math.abs(bits_per_byte - total / Math.LN2 / 300) < 1e-5); // a byte a character
@@ -53,6 +56,30 @@ test("the split that the checkpoint was trained beside: printed, and written und
     { iter_num, dataset, split, tokens, stride, from },
     { iter_num: 7, dataset: "words", split: "val", tokens: 300, stride: 8, from: "run" },
   );
+});
+
+/** The tokens of val.bin. */
+function valIds(): number[] {
+  const bytes = readFileSync(join(WORDS, "val.bin"));
+  return Array.from({ length: bytes.length / 2 }, (_, i) => bytes.readUInt16LE(2 * i));
+}
+
+test("another context: a longer one where positions aren't learned, and a shorter one", async () => {
+  const ids = valIds();
+  const longer = new GPT({ ...turning.config, block_size: 40 });
+  for (const [i, { data }] of turning.parameters.entries()) longer.parameters[i]!.data.set(data);
+  for (const [name, context, plain] of [
+    ["turning", 40, longer],
+    ["run", 4, model],
+  ] as const) {
+    const { loss, block_size } = JSON.parse(
+      ok(await evaluateIn(`--out_dir=${name}`, `--context=${context}`, "--json")),
+    );
+    const options = { block_size: context, stride: context / 2 };
+    const total = await totalLoss(ids, await modelLosses(eager, plain), options);
+    assert.ok(Math.abs(loss - total / 299) < 1e-5, `${loss}, uncompiled ${total / 299}`);
+    assert.equal(block_size, context);
+  }
 });
 
 test("the other split, its first tokens; a text file, of which the file's name becomes part of a name; as JSON", async () => {
@@ -78,7 +105,9 @@ test("mistakes are one line and write nothing", async () => {
     [["--out_dir=run", "--evaluate=one.txt"], /too short/],
     [["--out_dir=run", "--evaluate=none.txt"], /can't read --evaluate.*ENOENT/],
     [["--out_dir=run", "--dataset=./other"], /tokens of dataset \.\/other mean something else/],
-    [["--out_dir=run", "--stride=17"], /beyond the model's block_size, 16/],
+    [["--out_dir=run", "--stride=17"], /--stride=17 is beyond the context of 16/],
+    [["--out_dir=turning", "--context=8", "--stride=9"], /--stride=9 is beyond the context of 8/],
+    [["--out_dir=run", "--context=17"], /in run has learned 16 positions, and no others; lower --context=17/],
   ];
   for (const [args, message] of cases) {
     const ended = await evaluateIn(...args);
