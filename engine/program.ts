@@ -12,7 +12,7 @@ import { type FrozenBody, type FrozenOptions, FrozenProgram } from "./frozen.ts"
 import type { DType, Graph, Shape } from "./graph.ts";
 import { withHalfProducts } from "./half.ts";
 import { lower } from "./lower.ts";
-import { fillKeepMask, keyOf } from "./rng.ts";
+import { fillIntegers, fillKeepMask, type Key, keyOf } from "./rng.ts";
 import { type Bound, type Buffer, bind, runtimeVersion, Session } from "./session.ts";
 import { type DeclareInput, trace } from "./trace.ts";
 
@@ -25,8 +25,13 @@ export interface Variable {
   value: tf.Tensor;
 }
 
-/** Gives a bool tensor of the shape, true where an element is kept: dropout's random choice. */
-export type MaskSource = (shape: Shape, rate: number) => tf.Tensor;
+/** Dropout's random choices; each call is a new one. */
+export interface MaskSource {
+  /** A bool tensor of the shape, true where an element is kept. */
+  (shape: Shape, rate: number): tf.Tensor;
+  /** An int32 tensor of the shape: signed integers of so many bits, each as likely as any other. */
+  integers(shape: Shape, bits: number): tf.Tensor;
+}
 
 /** What a program computes: one tensor (a scalar, if gradients are asked for) from tensors, in tfjs operations. */
 export type Body<Name extends string> = (inputs: Record<Name, tf.Tensor>, mask: MaskSource) => tf.Tensor;
@@ -120,6 +125,19 @@ function checkLength(name: string, shape: Shape, given: number): void {
   );
 }
 
+type Data = ReturnType<typeof arrayOf>;
+
+/** Makes a random choice: the same one for a key. */
+type Fill = (data: Data, key: Key) => void;
+
+function maskSource(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tensor): MaskSource {
+  const keep = (shape: Shape, rate: number) =>
+    choose(shape, "bool", (data, key) => fillKeepMask(data as Uint8Array, key, rate));
+  const integers = (shape: Shape, bits: number) =>
+    choose(shape, "int32", (data, key) => fillIntegers(data as Int32Array, key, bits));
+  return Object.assign(keep, { integers });
+}
+
 /** The input with the factor of the gradients: it changes from step to step. */
 const LOSS_SCALE = "loss_scale";
 
@@ -130,7 +148,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
   readonly #variables: readonly Variable[];
   readonly #inputs: Record<string, Buffer>;
   readonly #feeds: Bound;
-  readonly #masks: { data: Uint8Array; rate: number }[];
+  readonly #choices: { data: Data; fill: Fill }[];
   readonly #value: Float32Array;
   readonly #outputs: Bound;
   #added?: { grads: Float32Array[]; outputs: Bound }; // where later micro-batches' gradients go first
@@ -140,7 +158,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     session: Session,
     variables: readonly Variable[],
     inputs: Record<string, Buffer>,
-    masks: { data: Uint8Array; rate: number }[],
+    choices: { data: Data; fill: Fill }[],
     profiled: boolean,
   ) {
     this.graph = graph;
@@ -149,7 +167,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     this.#variables = variables;
     this.#inputs = inputs;
     this.#feeds = bind(inputs);
-    this.#masks = masks;
+    this.#choices = choices;
     const value = graph.outputs.get("value")!;
     this.#value = new Float32Array(sizeOf(value.shape));
     this.#outputs = this.#bind(variables.map((variable) => variable.grad));
@@ -157,8 +175,8 @@ class CompiledProgram<Name extends string> implements Program<Name> {
 
   static async create<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>, threads: number) {
     const { variables, gradients = false, half = false, profile } = options;
-    const rates: number[] = [];
-    const graph = trace((input) => traceBody(body, options, rates, input));
+    const fills: Fill[] = [];
+    const graph = trace((input) => traceBody(body, options, fills, input));
     const buffers: Record<string, Buffer> = {};
     const weights = new Map(variables.map(({ name, data }) => [name, data]));
     for (const [name, { shape, dtype }] of graph.inputs) {
@@ -166,8 +184,8 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     }
     if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
     const session = await Session.create(lower(graph, { half }), { threads, profile, foldUpTo: FOLD_UP_TO });
-    const masks = rates.map((rate, i) => ({ data: buffers[`dropout.${i}`]!.data as Uint8Array, rate }));
-    return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, masks, Boolean(profile));
+    const choices = fills.map((fill, i) => ({ data: buffers[`dropout.${i}`]!.data as Data, fill }));
+    return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, choices, Boolean(profile));
   }
 
   #bind(grads: (Float32Array | undefined)[]) {
@@ -185,8 +203,8 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       checkLength(name, shape, inputs[name].length);
       data.set(inputs[name]);
     }
-    this.#masks.forEach(({ data, rate }, i) => {
-      fillKeepMask(data, keyOf("dropout", ...(options.dropout ?? []), i), rate);
+    this.#choices.forEach(({ data, fill }, i) => {
+      fill(data, keyOf("dropout", ...(options.dropout ?? []), i));
     });
     this.#inputs[LOSS_SCALE]?.data.set([options.lossScale ?? 1]);
     if (options.accumulate) await this.#runAndAdd();
@@ -215,13 +233,13 @@ class CompiledProgram<Name extends string> implements Program<Name> {
 function traceBody<Name extends string>(
   body: Body<Name>,
   { variables, inputs, gradients = false, half = false }: ProgramOptions<Name>,
-  rates: number[],
+  fills: Fill[],
   input: DeclareInput,
 ): Record<string, tf.Tensor> {
   const weights = variables.map(({ name, shape }) => input(name, shape, "float32"));
   const tensors = {} as Record<Name, tf.Tensor>;
   for (const name in inputs) tensors[name] = input(name, inputs[name].shape, inputs[name].dtype);
-  const mask: MaskSource = (shape, rate) => input(`dropout.${rates.push(rate) - 1}`, shape, "bool");
+  const mask = maskSource((shape, dtype, fill) => input(`dropout.${fills.push(fill) - 1}`, shape, dtype));
   const scale = gradients && half ? input(LOSS_SCALE, [], "float32") : undefined;
   const { value, grads } = evaluate(variables, weights, gradients, () => body(tensors, mask), scale);
   return { value, ...Object.fromEntries(grads.map((grad, i) => [`grad.${variables[i]!.name}`, grad])) };
@@ -239,11 +257,11 @@ class EagerProgram<Name extends string> implements Program<Name> {
   async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
     const { variables, inputs: specs, gradients = false, half = false } = this.#options;
     let count = 0;
-    const mask: MaskSource = (shape, rate) => {
-      const keep = new Uint8Array(sizeOf(shape));
-      fillKeepMask(keep, keyOf("dropout", ...(options.dropout ?? []), count++), rate);
-      return tf.tensor(keep, [...shape], "bool");
-    };
+    const mask = maskSource((shape, dtype, fill) => {
+      const data = arrayOf(shape, dtype);
+      fill(data, keyOf("dropout", ...(options.dropout ?? []), count++));
+      return tf.tensor(data, [...shape], dtype);
+    });
     const compute = () => {
       const weights = variables.map(({ data, shape }) => tf.tensor(data, [...shape], "float32"));
       const tensors = {} as Record<Name, tf.Tensor>;

@@ -56,6 +56,11 @@ export function fillNormal(out: Float32Array, [k0, k1]: Key, deviation: number):
   }
 }
 
+/** Fill `out` with signed integers of so many bits, 1 to 32, each as likely as any other. */
+export function fillIntegers(out: Int32Array, [k0, k1]: Key, bits: number): void {
+  for (let i = 0; i < out.length; i++) out[i] = mix(i, k0, k1) >> (32 - bits);
+}
+
 /**
  * Fill `out` with 1 where an element is kept and 0 where it is dropped, independently with probability `rate` (to
  * within 2^-17, since each element takes 16 bits). Dropout draws one for every activation of the model.

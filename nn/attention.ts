@@ -2,10 +2,11 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { dropMasked, type MaskSource } from "./dropout.ts";
+import type { MaskSource } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
 import { after, RowSums } from "./in_order.ts";
 import { BLOCK, fewWidths, KEEP_WEIGHTS } from "./query_blocks.ts";
+import { choiceAfter, choiceOf, chooseWeights, dropper, type WeightDropout } from "./weight_dropout.ts";
 
 /**
  * softmax(query key^T / sqrt(D), position i seeing the positions up to i) value, exactly.
@@ -26,8 +27,7 @@ export function causalAttention(
   const count = Math.ceil(T / block);
   const ends = Array.from({ length: count }, (_, i) => Math.min(T, (i + 1) * block));
   const widths = keepWeights ? ends : fewWidths(ends, block);
-  const keeps = mask && rate > 0 ? ends.map((end, i) => mask([N, end - i * block, widths[i]!], rate)) : [];
-  const scale = 1 / (1 - rate);
+  const choice = chooseWeights(rate, mask, [N], T, T);
 
   return withGradient([query, key, value], (query, key, value) => {
     const scaled = tf.mul(query!, 1 / Math.sqrt(D));
@@ -36,15 +36,18 @@ export function causalAttention(
     const kept = keepWeights ? weights.map((make) => make()) : [];
     const seen = widths.map((width, i) => {
       const weight = kept[i] ?? weights[i]!();
-      const dropped = keeps[i] ? dropMasked(weight, keeps[i]!, scale) : weight;
-      return tf.matMul(dropped, upTo(value!, width)); // [N, block, D]
+      const own = choice && choiceOf(choice, { from: i * block, end: ends[i]!, ranges: [[0, width]] });
+      return tf.matMul(dropper(own)(weight), upTo(value!, width)); // [N, block, D]
     });
     const result = tf.concat(seen, 1);
-    const saved = [scaled, key!, value!, result, ...keeps, ...kept];
+    const choices = choice ? [choice.rows, choice.columns] : [];
     return {
       value: result,
-      saved,
-      gradient: (dy, saved) => attentionGrad(dy, saved, widths, block, scale, keeps.length),
+      saved: [...choices, scaled, key!, value!, result, ...kept],
+      gradient(dy, saved) {
+        const own = choice && { rate, rows: saved[0]!, columns: saved[1]! };
+        return attentionGrad(dy, saved.slice(choices.length), widths, block, own);
+      },
     };
   });
 }
@@ -78,11 +81,9 @@ function attentionGrad(
   saved: tf.Tensor[],
   widths: number[],
   block: number,
-  scale: number,
-  masks: number,
+  choice: WeightDropout | undefined,
 ): tf.Tensor[] {
-  const [scaled, key, value, result, ...rest] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
-  const [keeps, kept] = [rest.slice(0, masks), rest.slice(masks)];
+  const [scaled, key, value, result, ...kept] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
   const D = key.shape[2]!;
   const rowSums = cut(tf.sum(tf.mul(dy, result), -1, true), block);
   const [dys, queries] = [cut(dy, block), cut(scaled, block)];
@@ -93,7 +94,9 @@ function attentionGrad(
     const [keys, values] = [upTo(key, width), upTo(value, width)];
     const [query, dBlock] = [after(queries[i]!, done), after(dys[i]!, done)];
     const weight = kept[i] ?? weightsOf(query, keys, i * block);
-    const drop = (x: tf.Tensor) => (keeps[i] ? dropMasked(x, keeps[i]!, scale) : x);
+    const from = i * block;
+    const own = choice && choiceOf(choice, { from, end: from + query.shape[1]!, ranges: [[0, width]] });
+    const drop = dropper(own && choiceAfter(own, done));
     dValues.add(tf.matMul(drop(weight), dBlock, true), 0, width);
     const dWeight = drop(tf.matMul(dBlock, values, false, true));
     const dScores = tf.mul(weight, tf.sub(dWeight, rowSums[i]!));

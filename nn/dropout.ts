@@ -4,8 +4,13 @@ import * as tf from "@tensorflow/tfjs";
 
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
-/** Gives a bool tensor of the shape that is true where an element is kept. Each call is a new choice. */
-export type MaskSource = (shape: readonly number[], rate: number) => tf.Tensor;
+/** Random choices; each call is a new one. */
+export interface MaskSource {
+  /** A bool tensor of the shape that is true where an element is kept. */
+  (shape: readonly number[], rate: number): tf.Tensor;
+  /** An int32 tensor of the shape: signed integers of so many bits, each as likely as any other. */
+  integers(shape: readonly number[], bits: number): tf.Tensor;
+}
 
 /** Elements are zeroed with probability `rate` and the rest scaled to keep the mean. Does nothing without a mask
  * source (evaluation) or at rate 0. Any shape. */

@@ -4,7 +4,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { dropout, type MaskSource } from "./dropout.ts";
+import type { MaskSource } from "./dropout.ts";
 import type { Parameter } from "./parameter.ts";
 import type { Positions } from "./position.ts";
 import {
@@ -19,6 +19,7 @@ import {
   rows,
   seen,
 } from "./query_blocks.ts";
+import { choiceOf, chooseWeights, dropWeights, type WeightDropout } from "./weight_dropout.ts";
 
 /** Which keys a query at position i sees. */
 export interface Pattern {
@@ -68,23 +69,24 @@ export function generalAttention(
   hides?: tf.Tensor,
 ): tf.Tensor {
   const blocks = blocksOf(choices.pattern, query.shape[2]!, key.shape[2]!, block, keepWeights);
-  const attendBlock: AttendBlock = (block, [queries, keys, values, positions], mask, hides) => {
+  const [B, H, T] = query.shape as [number, number, number];
+  const drops = chooseWeights(rate, mask, [B, H], T, key.shape[2]!);
+  const attendBlock: AttendBlock = (block, [queries, keys, values, positions], drops, hides) => {
     const places = block.ranges.map(([a, b]) => tf.range(a, b, 1, "float32"));
     const own = ofBlock(choices, block, positions);
-    return attend(queries, keys, values, positions, joined(places, 0), own, rate, mask, hides && hidden(hides, block));
+    return attend(queries, keys, values, positions, joined(places, 0), own, drops, hides && hidden(hides, block));
   };
   const { biasWeights = [] } = choices;
-  if (!keepWeights) {
-    const [B, H] = query.shape as [number, number];
-    const keep = ({ from, end, ranges }: QueryBlock) =>
-      mask!([B, H, end - from, ranges.reduce((sum, [a, b]) => sum + b - a, 0)], rate);
-    const keeps = mask && rate > 0 ? blocks.map(keep) : [];
-    return attendAgain([query, key, value], hides, blocks, biasWeights, keeps, attendBlock);
-  }
+  if (!keepWeights) return attendAgain([query, key, value], hides, blocks, biasWeights, drops, attendBlock);
   return joined(
     blocks.map((block) => {
-      const queries = rows(query, block.from, block.end);
-      return attendBlock(block, [queries, seen(key, block), seen(value, block), positionsOf(block)], mask, hides);
+      const four = [
+        rows(query, block.from, block.end),
+        seen(key, block),
+        seen(value, block),
+        positionsOf(block),
+      ] as const;
+      return attendBlock(block, four, drops && choiceOf(drops, block), hides);
     }),
   );
 }
@@ -145,7 +147,9 @@ export function denseAttention(
 ): tf.Tensor {
   const given = typeof positions === "object" ? tf.cast(positions, "float32") : undefined;
   const places = (x: tf.Tensor) => given ?? tf.range(0, x.shape[2]!, 1, "float32");
-  return attend(query, key, value, places(query), places(key), choices, rate, mask, hides);
+  const [B, H, T] = query.shape as [number, number, number];
+  const drops = chooseWeights(rate, mask, [B, H], T, key.shape[2]!);
+  return attend(query, key, value, places(query), places(key), choices, drops, hides);
 }
 
 /** The ranges of keys, up to `last`, of which a query from `from` to `end` - 1 may see some. A strided pattern may need any, and
@@ -172,13 +176,12 @@ export function attend(
   positions: tf.Tensor,
   places: tf.Tensor,
   choices: AttentionChoices,
-  rate = 0,
-  mask?: MaskSource,
+  drops?: WeightDropout,
   hides?: tf.Tensor,
 ): tf.Tensor {
   const [B, H, T, D] = query.shape as [number, number, number, number];
   const [K, S] = [key.shape[1]!, key.shape[2]!];
-  const weights = dropout(attentionWeights(query, key, positions, places, choices, hides), rate, mask);
+  const weights = dropWeights(attentionWeights(query, key, positions, places, choices, hides), drops);
   return tf.reshape(tf.matMul(tf.reshape(weights, [B, K, (H / K) * T, S]), value), [B, H, T, D]);
 }
 

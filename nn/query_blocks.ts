@@ -3,11 +3,11 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { MaskSource } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
 import { after, RowSums } from "./in_order.ts";
 import type { Parameter } from "./parameter.ts";
 import { bound, gradients } from "./recompute.ts";
+import { choiceAfter, choiceOf, type WeightDropout } from "./weight_dropout.ts";
 
 /** Queries of one block, as a rule. A block looks only at the keys that it may see: no T x T matrix is ever made, and of the
  * products that the causal mask throws away only those on the diagonal are computed. */
@@ -46,12 +46,12 @@ export interface QueryBlock {
   ranges: readonly (readonly [from: number, end: number])[];
 }
 
-/** A block's result from queries [B, H, t, D], keys and values [B, K, s, D] and the queries' positions [t]; `hides` says of all keys
- * which are hidden. */
+/** A block's result from queries [B, H, t, D], keys and values [B, K, s, D] and the queries' positions [t]; `drops` says which of the
+ * block's weights are dropped, and `hides` of all keys which are hidden. */
 export type AttendBlock = (
   block: QueryBlock,
   inputs: readonly [queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, positions: tf.Tensor],
-  mask: MaskSource | undefined,
+  drops: WeightDropout | undefined,
   hides: tf.Tensor | undefined,
 ) => tf.Tensor;
 
@@ -82,8 +82,7 @@ export const positionsOf = ({ from, end }: QueryBlock) => tf.range(from, end, 1,
  * @param inputs queries [B, H, T, D], keys and values [B, K, S, D]
  * @param hides handed to `attend`
  * @param weights all that `attend` reads
- * @param keeps the choices of each block's dropout, if there is any; made outside of this, since whoever computes the layer around it
- *   again needs them too
+ * @param drops dropout's choice, if there is one; made outside of this, since whoever computes the layer around it again needs it too
  * @returns [B, H, T, D]
  */
 export function attendAgain(
@@ -91,56 +90,55 @@ export function attendAgain(
   hides: tf.Tensor | undefined,
   blocks: readonly QueryBlock[],
   weights: readonly Parameter[],
-  keeps: readonly tf.Tensor[],
+  drops: WeightDropout | undefined,
   attend: AttendBlock,
 ): tf.Tensor {
   const given = [...inputs, ...weights.map(({ value }) => value)];
   return withGradient(given, (query, key, value) => {
-    const results = blocks.map((block, i) => {
+    const results = blocks.map((block) => {
       const queries = rows(query!, block.from, block.end);
       const four = [queries, seen(key!, block), seen(value!, block), positionsOf(block)] as const;
-      return attend(block, four, kept(keeps[i]), hides);
+      return attend(block, four, drops && choiceOf(drops, block), hides);
     });
     return {
       value: joined(results),
-      saved: [...given, ...keeps, ...(hides ? [hides] : [])],
+      saved: [...given, ...(hides ? [hides] : []), ...(drops ? [drops.rows, drops.columns] : [])],
       gradient(dy, saved) {
-        const hidden = hides && saved.pop();
-        return attendAgainGrad(dy, saved, hidden, blocks, weights, attend);
+        const hidden = hides && saved[given.length];
+        const [rows, columns] = saved.slice(-2);
+        const dropped = drops && { rate: drops.rate, rows: rows!, columns: columns! };
+        return attendAgainGrad(dy, saved.slice(0, given.length), dropped, hidden, blocks, weights, attend);
       },
     };
   });
 }
 
-/** Gives the choice that was made. */
-const kept = (keep: tf.Tensor | undefined): MaskSource | undefined => keep && (() => keep);
-
 /** dy and what was saved -> the gradients of query, key, value and the weights. */
 function attendAgainGrad(
   dy: tf.Tensor,
   saved: tf.Tensor[],
+  drops: WeightDropout | undefined,
   hides: tf.Tensor | undefined,
   blocks: readonly QueryBlock[],
   weights: readonly Parameter[],
   attend: AttendBlock,
 ): tf.Tensor[] {
-  const [query, key, value] = saved as [tf.Tensor, tf.Tensor, tf.Tensor];
-  const given = saved.slice(3, 3 + weights.length);
-  const keeps = saved.slice(3 + weights.length);
+  const [query, key, value, ...given] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
   const sums = { key: new RangeSums(), value: new RangeSums() };
   const dQueries: tf.Tensor[] = [];
   let dWeights: tf.Tensor[] = [];
   let done: tf.Tensor[] = [];
-  for (const [i, block] of [...blocks.entries()].reverse()) {
+  for (const block of [...blocks].reverse()) {
     const [keys, values] = [seen(key, block), seen(value, block)];
     const [queries, dBlock, positions] = [
       rows(query, block.from, block.end),
       rows(dy, block.from, block.end),
       positionsOf(block),
     ].map((x) => after(x, done)) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const dropped = drops && choiceAfter(choiceOf(drops, block), done);
     const again = ([queries, keys, values, ...given]: tf.Tensor[]) =>
       bound(weights, given, () => {
-        return attend(block, [queries!, keys!, values!, positions], kept(keeps[i]), hides);
+        return attend(block, [queries!, keys!, values!, positions], dropped, hides);
       });
     const [dQuery, dKeys, dValues, ...dGiven] = gradients(again, [queries, keys, values, ...given], dBlock);
     dQueries.unshift(dQuery!);

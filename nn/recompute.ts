@@ -41,10 +41,13 @@ export function recompute(
   const given = [...inputs, ...weights.map(({ value }) => value)];
   return withGradient(given, (...given) => {
     const masks: tf.Tensor[] = [];
-    const record: MaskSource = (shape, rate) => {
-      masks.push(mask!(shape, rate));
-      return masks.at(-1)!;
+    const keep = (choice: tf.Tensor) => {
+      masks.push(choice);
+      return choice;
     };
+    const record: MaskSource = Object.assign((shape: readonly number[], rate: number) => keep(mask!(shape, rate)), {
+      integers: (shape: readonly number[], bits: number) => keep(mask!.integers(shape, bits)),
+    });
     const value = onlyOf(weights, () => forward(given.slice(0, N), mask && record));
     const count = given.length;
     return {
@@ -52,7 +55,8 @@ export function recompute(
       saved: [...given, ...masks],
       gradient(dy, saved) {
         const masks = saved.slice(count).values();
-        const replay: MaskSource = () => masks.next().value!;
+        const next = () => masks.next().value!;
+        const replay: MaskSource = Object.assign(next, { integers: next });
         const again = (given: tf.Tensor[]) =>
           bound(weights, given.slice(N), () => forward(given.slice(0, N), mask && replay));
         return gradients(again, saved.slice(0, count), dy);

@@ -105,7 +105,10 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
 }
 
 test("eager and compiled draw the same masks, of every shape and rate", async () => {
-  const operation = (_: tf.Tensor[], mask: MaskSource) => [mask([5], 0.3), mask([2, 3, 7], 0.8), mask([1], 0.5)];
+  const operation = (_: tf.Tensor[], mask: MaskSource) => [
+    ...[mask([5], 0.3), mask([2, 3, 7], 0.8), mask([1], 0.5)],
+    ...[mask.integers([4, 2], 20), mask.integers([3], 1)],
+  ];
   for (const dropout of [[], [1, 2, 3], [-5]]) {
     const options = { gradients: false, dropout };
     const args = [floats("unused", [1])];

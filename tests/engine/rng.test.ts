@@ -4,7 +4,15 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { fillKeepMask, fillKeepMaskPlain, fillNormal, type Key, keyOf, uniform } from "../../engine/rng.ts";
+import {
+  fillIntegers,
+  fillKeepMask,
+  fillKeepMaskPlain,
+  fillNormal,
+  type Key,
+  keyOf,
+  uniform,
+} from "../../engine/rng.ts";
 
 const N = 100_000;
 /** Standard errors that an estimate may be off: one in 15,000 fair draws is further out. The seeds are fixed, so the
@@ -151,6 +159,18 @@ test("fillKeepMask: equals its plain twin at every length and rate, and writes n
         );
       }
     }
+  }
+});
+
+test("fillIntegers: every bit of so many is as likely as not, the first is the sign, and those above repeat it", () => {
+  for (const bits of [1, 2, 20, 32]) {
+    const integers = new Int32Array(N);
+    fillIntegers(integers, keyOf("integers", bits), bits);
+    for (let bit = 0; bit < 32; bit++) {
+      const set = integers.reduce((sum, integer) => sum + ((integer >>> bit) & 1), 0);
+      assertNear(set / N, 0.5, 0.5 / Math.sqrt(N), `${bits} bits, bit ${bit}`);
+    }
+    assert.ok(integers.every((integer) => integer >= -(2 ** (bits - 1)) && integer < 2 ** (bits - 1)));
   }
 });
 

@@ -7,6 +7,7 @@ import * as tf from "@tensorflow/tfjs";
 
 import { causalAttention } from "../../nn/attention.ts";
 import type { MaskSource } from "../../nn/dropout.ts";
+import { chooseWeights, dropWeights } from "../../nn/weight_dropout.ts";
 import { assertLayer, assertSameEvaluation, compiled, eager, evaluate, floats, type Operation } from "../support.ts";
 
 /** Sums of up to 40 products in single precision. */
@@ -61,17 +62,13 @@ for (const keepWeights of [true, false]) {
     for (const engine of [compiled, eager]) {
       assertSameEvaluation(await evaluate(engine, run, args), expected, { ...TOLERANCE, label: `keep ${keepWeights}` });
     }
-    const dropped = (keep: boolean) => (tensors: tf.Tensor[]) => {
-      const mask: MaskSource = (shape) =>
-        tf.tensor(
-          Uint8Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => (i % 3 ? 1 : 0)),
-          [...shape],
-          "bool",
-        );
-      return causalAttention(...(tensors as unknown as Three), 0.3, mask, 4, keep);
-    };
-    const kept = await evaluate(eager, dropped(true), args);
-    const again = await evaluate(compiled, dropped(keepWeights), args);
+    const dropped =
+      (block: number, keep: boolean): Operation =>
+      (tensors, mask) =>
+        causalAttention(...(tensors as unknown as Three), 0.3, mask as MaskSource, block, keep);
+    const options = { dropout: [6] };
+    const kept = await evaluate(eager, dropped(11, true), args, options);
+    const again = await evaluate(compiled, dropped(4, keepWeights), args, options);
     assertSameEvaluation(again, kept, { ...TOLERANCE, label: `dropout, keep ${keepWeights}` });
   });
 }
@@ -121,39 +118,25 @@ test("scores in the thousands stay finite", async () => {
   }
 });
 
-test("with dropout: the weights are dropped, block by block, and the gradient with them", async () => {
-  const [N, T, D, rate] = [2, 7, 3, 0.4];
-  const dropped =
-    (block: number): Operation =>
+test("with dropout: the same weights are dropped in blocks of any size, and the gradient with them", async () => {
+  const [N, T, D, rate] = [2, 41, 3, 0.4];
+  const run =
+    (block: number, keepWeights?: boolean): Operation =>
     (tensors, mask) =>
-      causalAttention(...(tensors as unknown as Three), rate, mask as MaskSource, block);
-  // the same masks laid side by side: block from..to sees keys 0..to, later keys have weight 0 anyway
-  const reference =
-    (block: number): Operation =>
-    (tensors, mask) => {
-      const rows: tf.Tensor[] = [];
-      for (let from = 0; from < T; from += block) {
-        const to = Math.min(T, from + block);
-        const keep = tf.cast(mask([N, to - from, to], rate), "float32") as tf.Tensor3D;
-        rows.push(
-          tf.pad(keep, [
-            [0, 0],
-            [0, 0],
-            [0, T - to],
-          ]),
-        );
-      }
-      return plain(tensors, tf.div(tf.concat(rows, 1), 1 - rate));
-    };
-  for (const block of [1, 3, T]) {
-    const args = threes([N, T, D]);
-    const options = { dropout: [9, block] };
-    const expected = await evaluate(eager, reference(block), args, options);
+      causalAttention(...(tensors as unknown as Three), rate, mask as MaskSource, block, keepWeights);
+  const reference: Operation = (tensors, mask) => {
+    const ones = tf.ones([N, T, T]);
+    return plain(tensors, dropWeights(ones, chooseWeights(rate, mask as MaskSource, [N], T, T)));
+  };
+  const args = threes([N, T, D]);
+  const options = { dropout: [9] };
+  const expected = await evaluate(eager, reference, args, options);
+  for (const [block, keep] of [[1], [3], [3, false], [T]] as [number, boolean?][]) {
     for (const engine of [compiled, eager]) {
-      const actual = await evaluate(engine, dropped(block), args, options);
+      const actual = await evaluate(engine, run(block, keep), args, options);
       assertSameEvaluation(actual, expected, { ...TOLERANCE, label: `block ${block}` });
     }
-    const without = await evaluate(compiled, attention(block), args);
-    assert.notDeepEqual(without.values, expected.values);
   }
+  const without = await evaluate(compiled, attention(3), args);
+  assert.notDeepEqual(without.values, expected.values);
 });

@@ -168,20 +168,27 @@ for (const [what, pattern] of Object.entries({
   "a window": { causal: true, window: 4, global: 2, stride: 0, strideFrom: "start" },
   "a window either side": { causal: false, window: 4, global: 0, stride: 0, strideFrom: "start" },
 })) {
-  test(`dropout: the same weights are dropped in both passes, ${what}`, async () => {
-    // as many blocks as there are widths: the masks have the same shapes, whether weights are kept or not
-    const args = [floats("query", [1, 2, 24, 3]), floats("key", [1, 1, 24, 3]), floats("value", [1, 1, 24, 3])];
+  test(`dropout: the same weights are dropped in both passes and in any blocks, ${what}`, async () => {
+    const args = [floats("query", [1, 2, 34, 3]), floats("key", [1, 1, 34, 3]), floats("value", [1, 1, 34, 3])];
+    const choices = { pattern, softcap: 0 };
     const run =
-      (keep: boolean, rate = 0.3): Operation =>
+      (block: number, keep: boolean, rate = 0.3): Operation =>
       ([query, key, value], mask) =>
-        generalAttention(query, key, value, { pattern, softcap: 0 }, rate, mask as MaskSource, 3, keep);
+        generalAttention(query, key, value, choices, rate, mask as MaskSource, block, keep);
+    const dense: Operation = ([query, key, value], mask) =>
+      denseAttention(query, key, value, choices, 0.3, mask as MaskSource);
     const options = { dropout: [5] };
-    const expected = await evaluate(eager, run(true), args, options);
+    const expected = await evaluate(eager, dense, args, options);
     for (const engine of [eager, compiled]) {
-      const actual = await evaluate(engine, run(false), args, options);
-      assertSameEvaluation(actual, expected, { ...TOLERANCE, label: "weights made again" });
+      for (const [block, keep] of [
+        [3, false],
+        [5, true],
+      ] as const) {
+        const actual = await evaluate(engine, run(block, keep), args, options);
+        assertSameEvaluation(actual, expected, { ...TOLERANCE, label: `block ${block}, weights kept: ${keep}` });
+      }
     }
-    const without = await evaluate(eager, run(true, 0), args);
+    const without = await evaluate(eager, run(3, true, 0), args);
     assert.notDeepEqual(without.grads, expected.grads);
   });
 }

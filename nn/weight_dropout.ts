@@ -1,0 +1,86 @@
+// Dropout of attention weights. Whether a query's weight for a key is kept follows from a random number of the query and one of the
+// key, and so can be made anew for any block of them: no choice for each pair is drawn by whoever runs the model or kept for the
+// backward pass, and in which blocks attention is computed changes nothing.
+
+import * as tf from "@tensorflow/tfjs";
+
+import { dropMasked, type MaskSource } from "./dropout.ts";
+import { withGradient } from "./fused.ts";
+import { after } from "./in_order.ts";
+
+/**
+ * Weights [..., T, S] are zeroed with probability `rate`. That of query i for key j is kept where rows[i] * columns[j], modulo 2^32 and
+ * as a signed number, is at least rate * 2^32 - 2^31: the multiplicative hash of Dietzfelbinger et al. 1997 ("A reliable randomized
+ * algorithm for the closest-pair problem"). The numbers of rows are odd, so that for any one of them a column's uniform number gives a
+ * uniform product: within a row all choices are independent, and have the exact rate to 2^-32.
+ */
+export interface WeightDropout {
+  readonly rate: number;
+  readonly rows: tf.Tensor; // int32 [..., T, 1]; of 21 bits: a product is exact in float64, in which tfjs' CPU backend takes it
+  readonly columns: tf.Tensor; // int32 [..., 1, S]
+}
+
+const ROW_BITS = 20;
+
+/** A new choice among weights [..., T, S]; undefined without a mask source (evaluation) or at rate 0. */
+export function chooseWeights(
+  rate: number,
+  mask: MaskSource | undefined,
+  lead: readonly number[],
+  T: number,
+  S: number,
+): WeightDropout | undefined {
+  if (!mask || rate === 0) return undefined;
+  const halves = mask.integers([...lead, T, 1], ROW_BITS);
+  const rows = tf.add(tf.mul(halves, tf.scalar(2, "int32")), tf.scalar(1, "int32"));
+  return { rate, rows, columns: mask.integers([...lead, 1, S], 32) };
+}
+
+/** The choice among the weights of the queries from `from` to `end` - 1 for the keys in `ranges`. */
+export function choiceOf(
+  { rate, rows, columns }: WeightDropout,
+  { from, end, ranges }: { from: number; end: number; ranges: readonly (readonly [from: number, end: number])[] },
+): WeightDropout {
+  const parts = ranges.map(([a, b]) => part(columns, a, b, columns.rank - 1));
+  return {
+    rate,
+    rows: part(rows, from, end, rows.rank - 2),
+    columns: parts.length === 1 ? parts[0]! : tf.concat(parts, -1),
+  };
+}
+
+/** The choice, but not before `others` are there: nothing else of it would wait. */
+export function choiceAfter(choice: WeightDropout, others: readonly tf.Tensor[]): WeightDropout {
+  const exact = tf.cast(choice.rows, "float32"); // of 21 bits
+  return { ...choice, rows: tf.cast(after(exact, others), "int32") };
+}
+
+/** Attention weights [..., T, S], each zeroed or scaled to keep the mean. With its own gradient. */
+export function dropWeights(weights: tf.Tensor, choice: WeightDropout | undefined): tf.Tensor {
+  if (!choice) return weights;
+  const { rate, rows, columns } = choice;
+  return withGradient([weights], (weights) => ({
+    value: dropper(choice)(weights!),
+    saved: [rows, columns],
+    gradient: (dy, [rows, columns]) => [dropper({ rate, rows: rows!, columns: columns! })(dy)],
+  }));
+}
+
+/** A function that zeroes or scales weights, or from dy makes their gradient. For use inside functions with their own gradient. */
+export function dropper(choice: WeightDropout | undefined): (x: tf.Tensor) => tf.Tensor {
+  if (!choice) return (x) => x;
+  const { rate, rows, columns } = choice;
+  const least = Math.round(rate * 2 ** 32) - 2 ** 31;
+  const keep = tf.greaterEqual(tf.mul(rows, columns), tf.scalar(least, "int32"));
+  return (x) => dropMasked(x, keep, 1 / (1 - rate));
+}
+
+function part(x: tf.Tensor, from: number, end: number, axis: number): tf.Tensor {
+  if (from === 0 && end === x.shape[axis]) return x;
+  const begin = x.shape.map((_, i) => (i === axis ? from : 0));
+  return tf.slice(
+    x,
+    begin,
+    x.shape.map((size, i) => (i === axis ? end - from : size)),
+  );
+}
