@@ -28,7 +28,7 @@ const defaults = {
   results: "out/benchmarks", // folder of the result files; empty writes none
   compare: "", // an earlier result file: print the ratios, and what got slower by more than its noise
   // of single benchmarks
-  max_new_tokens: 100, // sampling: timed tokens in a round
+  max_new_tokens: 100, // sampling, layers: timed tokens in a round; a small model is at its full speed after some thousands
   data_mb: 64, // data_loading: size of the token file
   factors: [0.5, 1, 2], // scaling: of each size, around the shape below
   choices: [] as string[], // layers: the settings that take other values, such as pos,ffn; empty for all

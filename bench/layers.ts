@@ -1,8 +1,8 @@
 // What each layer choice costs: a training step's speed, its peak memory and the speed of drawing, against the settings as
 // they are. One choice at a time is made, in processes of its own, each right beside those of the settings: a ratio is of
-// such two, so that whatever else the machine does slows both, and of training it is of the fastest steps, which that
-// slows least. What noise makes of a ratio is measured too, by the settings beside themselves. How well a choice learns is
-// left out: config/experiments/layers.ts.
+// such two, so that a machine which is slower for a while slows both. Speeds are the fastest of all rounds, and of training the
+// fastest steps: what else the machine does can only slow one down. What noise makes of a ratio is measured too, by the settings
+// beside themselves. How well a choice learns is left out: config/experiments/layers.ts.
 //
 //   tsx bench.ts --benchmark=layers --choices=pos,window --block_size=256
 //
@@ -87,7 +87,8 @@ export const layers: Benchmark = async (settings, progress) => {
       `device:      ${device}`,
       `model:       ${n_layer}/${n_head}/${n_embd}, block ${block_size}; batch ${batch_size} x ${gradient_accumulation_steps}`,
       ...table([base, ...rows]),
-      `Medians of ${rounds} rounds; x is the ratio to "${SAME}" measured beside it, and "again" what noise makes of it.`,
+      `Speeds are the fastest of ${rounds} rounds, memory is the median; x is the ratio to "${SAME}" measured beside it, and ` +
+        '"again" what noise makes of it.',
       ...(left.length > 0 ? [`left out, since these settings can't have them: ${left.join("; ")}`] : []),
     ],
   };
@@ -107,6 +108,10 @@ const column = (samples: readonly Sample[], figure: keyof Sample) =>
 const ratios = ({ samples, beside }: Row, figure: keyof Sample) =>
   samples.map((sample, i) => sample[figure] / beside[i]![figure]).filter(Number.isFinite);
 
+/** What is told of a figure that was measured in each round. */
+const told = (samples: readonly Sample[], figure: keyof Sample) =>
+  figure === "peak_rss_mb" ? median(column(samples, figure)) : Math.max(...column(samples, figure));
+
 function table(rows: readonly Row[]): string[] {
   const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "drawing, tokens/s", "x"];
   const lines = rows.map((row) => [
@@ -114,7 +119,8 @@ function table(rows: readonly Row[]): string[] {
     whole(row.params),
     ...FIGURES.flatMap((figure) => {
       if (!isMeasured(row, figure)) return ["-", "-"];
-      return [whole(median(column(row.samples, figure))), median(ratios(row, figure)).toFixed(2)];
+      const [own, beside] = [row.samples, row.beside].map((samples) => told(samples, figure));
+      return [whole(own!), (own! / beside!).toFixed(2)];
     }),
   ]);
   return markdownTable([heading, ...lines]);
