@@ -13,7 +13,7 @@ import { generateTexts, type Sample, type TextOptions } from "../decoding/genera
 import { createPlainDecoder } from "../decoding/plain_decoder.ts";
 import { saveCheckpoint } from "../engine/checkpoint.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
-import { assertRefused, type Ended, launch, temporaryFolder } from "./scripts.ts";
+import { assertRefused, type Ended, launch, oneProcess, temporaryFolder } from "./scripts.ts";
 import { eager, shaken } from "./support.ts";
 
 const FOLDER = temporaryFolder();
@@ -267,13 +267,11 @@ test("mistakes are one line", async () => {
     [["--evaluate=strange.txt"], /no token for the character "%"/],
     [["--interactive", "--start=a"], /--interactive reads its prompts.*leave --start out/],
   ];
-  const work = async () => {
-    for (let next = cases.shift(); next; next = cases.shift()) {
-      const ended = await sample(next[0]);
-      const stderr = ended.stderr.replace(/^overriding with .*\n( .*\n)*/, "");
-      assertRefused({ ...ended, stderr }, next[1]);
-      assert.equal(ended.stdout, "");
-    }
-  };
-  await Promise.all([work(), work()]); // two at a time
+  const runHere = oneProcess();
+  for (const [args, message] of cases) {
+    const ended = await runHere("sample.ts", ["--threads=1", ...args], FOLDER);
+    const stderr = ended.stderr.replace(/^overriding with .*\n( .*\n)*/, "");
+    assertRefused({ ...ended, stderr }, message);
+    assert.equal(ended.stdout, "");
+  }
 });

@@ -1,8 +1,9 @@
 // Runs the project's scripts as a person does, as child processes: what they print, how they end, what they leave.
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, fork, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +12,7 @@ import { after } from "node:test";
 import { type Ended, endOf, ROOT, TSX } from "../config/scripts.ts";
 import { prepareCharacters } from "../data/characters.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
+import type { Order } from "./one_process.ts";
 
 export { type Ended, ROOT, TSX };
 
@@ -39,11 +41,10 @@ export function launch(script: string, args: readonly string[], options: LaunchO
   return launchCommand(process.execPath, [...TSX, join(ROOT, script), ...args], options);
 }
 
-/** Start any program, without the settings of whoever runs the tests. */
+/** Start any program, in `inherited` and the given environment. */
 export function launchCommand(command: string, args: readonly string[], options: LaunchOptions = {}): Running {
   const { cwd = ROOT, env = {}, timeout = 120_000 } = options;
-  const inherited = Object.entries(process.env).filter(([key]) => !/^(NANOGPT_|NODE_(?!V8_COVERAGE)|DEBUG$)/.test(key));
-  const child = spawn(command, args, { cwd, env: { ...Object.fromEntries(inherited), ...env } });
+  const child = spawn(command, args, { cwd, env: { ...inherited(), ...env } });
   const text = { stdout: "", stderr: "" };
   const waiting = new Set<() => void>();
   const timer = setTimeout(() => child.kill("SIGKILL"), timeout);
@@ -61,6 +62,43 @@ export function launchCommand(command: string, args: readonly string[], options:
       ended.then(() => reject(new Error(`no ${pattern} in:\n${text.stdout}${text.stderr}`)), reject);
     });
   return { child, ended, until };
+}
+
+/** This process' environment, without the settings of whoever runs the tests. */
+function inherited(): Record<string, string | undefined> {
+  const kept = Object.entries(process.env).filter(([key]) => !/^(NANOGPT_|NODE_(?!V8_COVERAGE)|DEBUG$)/.test(key));
+  return Object.fromEntries(kept);
+}
+
+/**
+ * Gives `run` for scripts that end before they set anything up, such as refused ones: one after the other, in one other process, since
+ * to start each costs a second. A function's own process ends with the tests of the file.
+ */
+export function oneProcess(): (script: string, args: readonly string[], cwd?: string) => Promise<Ended> {
+  let child: ChildProcess | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  after(() => child?.disconnect());
+  async function ask(order: Order): Promise<Ended> {
+    child ??= fork(join(ROOT, "tests", "one_process.ts"), {
+      execArgv: TSX,
+      env: inherited(),
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    const over = new AbortController();
+    const end = once(child, "exit", over).then(([code]) =>
+      assert.fail(`${order.script} ended its process with ${code}`),
+    );
+    end.catch(() => {}); // as it is told when the answer is there
+    child.send(order);
+    const [ended] = await Promise.race([once(child, "message", over), end]);
+    over.abort();
+    return ended;
+  }
+  return (script, args, cwd = ROOT) => {
+    const answer = last.then(() => ask({ script, args: [...args], cwd }));
+    last = answer.catch(() => {}); // the next one is asked all the same
+    return answer;
+  };
 }
 
 /** Run a script to its end. */

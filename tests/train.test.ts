@@ -17,7 +17,18 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 
 import { loadCheckpoint } from "../engine/checkpoint.ts";
-import { assertRefused, contentsOf, type Ended, flags, launch, launchCommand, ROOT, run, TSX } from "./scripts.ts";
+import {
+  assertRefused,
+  contentsOf,
+  type Ended,
+  flags,
+  launch,
+  launchCommand,
+  oneProcess,
+  ROOT,
+  run,
+  TSX,
+} from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
 
 /** With all that could make a resumed run another one: dropout, accumulation, a schedule. */
@@ -410,21 +421,17 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
 ];
 
 test("each mistake is one line, and touches no file", async (t) => {
-  const queue = [...MISTAKES];
-  const work = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const [what, given, message, make] = next;
-      const folder = scene(make);
-      const defaults = flags(TINY).filter((flag) => !given.some((other) => other.split("=")[0] === flag.split("=")[0]));
-      const before = contentsOf(folder);
-      const ended = await run("train.ts", [...defaults, ...given], { cwd: folder });
-      await t.test(what, () => {
-        assertRefused(ended, message);
-        assert.deepEqual(contentsOf(folder), before);
-      });
-    }
-  };
-  await Promise.all([work(), work()]); // two at a time
+  const runHere = oneProcess();
+  for (const [what, given, message, make] of MISTAKES) {
+    const folder = scene(make);
+    const defaults = flags(TINY).filter((flag) => !given.some((other) => other.split("=")[0] === flag.split("=")[0]));
+    const before = contentsOf(folder);
+    const ended = await runHere("train.ts", [...defaults, ...given], folder);
+    await t.test(what, () => {
+      assertRefused(ended, message);
+      assert.deepEqual(contentsOf(folder), before);
+    });
+  }
   assert.deepEqual(contentsOf(DATASET), UNTOUCHED);
 });
 const UNTOUCHED = contentsOf(DATASET);

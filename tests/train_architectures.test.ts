@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { preparePairs } from "../data/sequence_pairs.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
-import { assertRefused, run, succeed, temporaryFolder } from "./scripts.ts";
+import { assertRefused, oneProcess, succeed, temporaryFolder } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
 
 const { folder, args, train, assertSameState } = tinyRuns({
@@ -31,16 +31,17 @@ test("an encoder fills masks, and says what it can't do in one line", async () =
   const out = at("encoder-whole");
   const text = await succeed("sample.ts", [out, "--start=a[MASK]c[MASK]", "--num_samples=2", "--max_new_tokens=3"]);
   assert.match(text, /^a.c.\n-+\na.c.\n-+\n$/s);
+  const runHere = oneProcess();
   for (const [flag, message] of [
     ["--start=abc", /error: .*write \[MASK\] for each in --start\n$/],
     ["--evaluate=package.json", /error: --evaluate is for the architecture decoder.*\n$/],
   ] as const) {
-    const { code, stdout, stderr } = await run("sample.ts", [out, flag]);
+    const { code, stdout, stderr } = await runHere("sample.ts", [out, flag]);
     assert.deepEqual([code, stdout], [1, ""]);
     assert.match(stderr, message);
   }
   assertRefused(
-    await run("train.ts", args("refused", { architecture: "encoder", sample_interval: 1 })),
+    await runHere("train.ts", args("refused", { architecture: "encoder", sample_interval: 1 })),
     /writes no text/,
   );
 });
@@ -67,8 +68,9 @@ test("pairs are learned: three letters backwards", async () => {
   assert.ok(loss < 0.3, `validation loss ${loss}`);
   const text = await succeed("sample.ts", [at("pairs"), "--start=bad", "--num_samples=2", "--temperature=0"]);
   assert.match(text, /^dab\n-+\ndab\n-+\n$/);
-  const exported = await run("tools/export.ts", [at("pairs"), `--to=${join(folder, "exported")}`]);
+  const runHere = oneProcess();
+  const exported = await runHere("tools/export.ts", [at("pairs"), `--to=${join(folder, "exported")}`]);
   assertRefused(exported, /an export is for the architecture decoder or encoder; .* is an encoder_decoder/);
-  const wrong = await run("train.ts", args("other", { ...model, block_size: 8 }));
+  const wrong = await runHere("train.ts", args("other", { ...model, block_size: 8 }));
   assertRefused(wrong, /the dataset's pairs have 4 tokens each; take --block_size=4/);
 });

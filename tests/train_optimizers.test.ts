@@ -10,7 +10,7 @@ import { loadCheckpoint } from "../engine/checkpoint.ts";
 import { openModel } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
 import { readHistory } from "../monitor/metrics_file.ts";
-import { assertRefused, flags, run, succeed } from "./scripts.ts";
+import { assertRefused, flags, oneProcess, succeed } from "./scripts.ts";
 import { assertClose } from "./support.ts";
 import { type Changes, tinyRuns } from "./tiny_runs.ts";
 
@@ -21,6 +21,7 @@ const runs = tinyRuns({
   max_iters: 12,
   eval_interval: 6,
 });
+const runHere = oneProcess();
 const { folder: FOLDER, settings: TINY, outDir, args: tiny, train, stateOf, assertSameState, tensorOf } = runs;
 
 // each with another schedule and, but for one, with an average
@@ -51,7 +52,7 @@ for (const [name, changes] of Object.entries(RUNS)) {
 test("a checkpoint of another optimizer is one line, unless the run is only evaluated", async () => {
   const other = { init_from: "resume", optimizer: "sgd", ema: 0.99 };
   assertRefused(
-    await run("train.ts", tiny("muon_whole", other), { cwd: FOLDER }),
+    await runHere("train.ts", tiny("muon_whole", other), FOLDER),
     /has the state of --optimizer=muon, not of sgd; resume with that one, or start anew from its weights: --init_from=/,
   );
   const evaluated = await train("muon_whole", { ...other, eval_only: true });
@@ -128,9 +129,9 @@ test("settings that contradict each other are refused", async () => {
   for (const changes of [{}, { decay_lr: false }, { schedule: "constant", warmup_iters: 13 }, { schedule: "wsd" }]) {
     assert.equal(findConflict({ ...TINY, ...defaults, ...changes }), undefined);
   }
-  assertRefused(await run("train.ts", tiny("refused", cases[0]![0]), { cwd: FOLDER }), cases[0]![1]);
+  assertRefused(await runHere("train.ts", tiny("refused", cases[0]![0]), FOLDER), cases[0]![1]);
   assertRefused(
-    await run("train.ts", tiny("refused", { optimizer: "adam" }), { cwd: FOLDER }),
+    await runHere("train.ts", tiny("refused", { optimizer: "adam" }), FOLDER),
     /optimizer must be "adamw" or "lion" or "muon" or "adafactor" or "sgd", got "adam" \(--optimizer\)/,
   );
 });

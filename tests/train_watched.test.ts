@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 
 import { readHistory } from "../monitor/metrics_file.ts";
-import { assertRefused, launch, ROOT, run, succeed } from "./scripts.ts";
+import { assertRefused, launch, oneProcess, ROOT, run, succeed } from "./scripts.ts";
 import { type Changes, tinyRuns } from "./tiny_runs.ts";
 
 const runs = tinyRuns({ decay_lr: false, max_iters: 20, eval_interval: 5 });
@@ -179,8 +179,9 @@ test("a loss that is no number: one line, exit code 1, and the weights of the ch
 });
 
 test("a callback's mistakes are one line before anything is written", async () => {
+  const runHere = oneProcess();
   const refused = async (changes: Changes, message: RegExp) => {
-    assertRefused(await run("train.ts", tiny("refused", changes), { cwd: FOLDER }), message);
+    assertRefused(await runHere("train.ts", tiny("refused", changes), FOLDER), message);
     assert.ok(!existsSync(outDir("refused")));
   };
   await refused({ callbacks: "nowhere.ts" }, /no file nowhere\.ts, which --callbacks names/);

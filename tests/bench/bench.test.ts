@@ -10,7 +10,7 @@ import { test } from "node:test";
 import { fileName, readReport } from "../../bench/report.ts";
 import { shapesAlong } from "../../bench/scaling.ts";
 import { BENCHMARKS } from "../../config/rules.ts";
-import { assertRefused, flags, launch, run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, flags, launch, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const RESULTS = join(FOLDER, "out", "benchmarks");
@@ -202,7 +202,8 @@ test("mistakes are one line, before any work", async () => {
     [["--benchmark=scaling", "--to=text.json/x"], /can't make the folder of --to=text\.json\/x/],
     [["--benchmark=startup", "--dataset=nowhere"], /no dataset "nowhere"/], // found out by the child process
   ];
-  for (const [args, message] of mistakes) assertRefused(await run("bench.ts", args, here), message);
+  const runHere = oneProcess();
+  for (const [args, message] of mistakes) assertRefused(await runHere("bench.ts", args, FOLDER), message);
 });
 
 test("an interrupted run leaves no temporary folder and no file", { skip: process.platform === "win32" }, async () => {

@@ -12,7 +12,7 @@ import { GPT2_META, readMeta } from "../../data/meta.ts";
 import { downloadOpenWebText } from "../../data/openwebtext/download.ts";
 import { createTokenizer } from "../../data/tokenizer.ts";
 import { keyOf, uniform } from "../../engine/rng.ts";
-import { assertRefused, contentsOf, flags, launch, run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, contentsOf, flags, launch, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
 import { randomNumbers, serve, userError } from "./support.ts";
 
 const SCRIPT = "data/openwebtext/prepare.ts";
@@ -165,7 +165,8 @@ test("what can't be used is one line, and nothing is left", async () => {
     [fixture("documents.jsonl"), { val_fraction: 1 }, /val_fraction must be a number from 0 to below 1/],
     [fixture("documents.jsonl"), { workers: -1 }, /workers must be an integer of at least 0/],
   ];
-  for (const [input, more, pattern] of cases) assertRefused(await run(SCRIPT, args(input, "bad", more)), pattern);
+  const runHere = oneProcess();
+  for (const [input, more, pattern] of cases) assertRefused(await runHere(SCRIPT, args(input, "bad", more)), pattern);
   assert.ok(!existsSync(join(FOLDER, "bad")) || readdirSync(join(FOLDER, "bad")).length === 0);
 });
 

@@ -10,7 +10,7 @@ import { readMeta } from "../../data/meta.ts";
 import { modelLosses, totalLoss } from "../../decoding/evaluate.ts";
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
 import { GPT } from "../../model.ts";
-import { assertRefused, contentsOf, type Ended, run, temporaryFolder, tinyDataset } from "../scripts.ts";
+import { assertRefused, contentsOf, type Ended, oneProcess, run, temporaryFolder, tinyDataset } from "../scripts.ts";
 import { eager, shaken } from "../support.ts";
 
 const FOLDER = temporaryFolder();
@@ -107,12 +107,10 @@ test("mistakes are one line and write nothing", async () => {
     [["--out_dir=turning", "--context=8", "--stride=9"], /--stride=9 is beyond the context of 8/],
     [["--out_dir=run", "--context=17"], /in run has learned 16 positions, and no others; lower --context=17/],
   ];
-  const work = async () => {
-    for (let next = cases.shift(); next; next = cases.shift()) {
-      const ended = await evaluateIn(...next[0]);
-      assertRefused({ ...ended, stderr: ended.stderr.replace(/^overriding with .*\n( .*\n)*/, "") }, next[1]);
-    }
-  };
-  await Promise.all([work(), work()]); // two at a time
+  const runHere = oneProcess();
+  for (const [args, message] of cases) {
+    const ended = await runHere("tools/evaluate.ts", ["--threads=1", ...args], FOLDER);
+    assertRefused({ ...ended, stderr: ended.stderr.replace(/^overriding with .*\n( .*\n)*/, "") }, message);
+  }
   assert.deepEqual(contentsOf(FOLDER), before);
 });

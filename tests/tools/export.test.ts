@@ -9,7 +9,7 @@ import { saveCheckpoint } from "../../engine/checkpoint.ts";
 import { openModel } from "../../formats/pretrained.ts";
 import { GPT } from "../../model.ts";
 import { assertSameModel, editJson, fixture, shakenGPT } from "../formats/support.ts";
-import { assertRefused, contentsOf, run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const itos = [..."abcdefghijk"];
@@ -18,6 +18,8 @@ const trained = shakenGPT({ bias: false, dropout: 0.2 });
 
 const place = (name: string) => join(FOLDER, name);
 const exported = (...flags: string[]) => run("tools/export.ts", flags, { cwd: FOLDER });
+const runHere = oneProcess();
+const refused = (...flags: string[]) => runHere("tools/export.ts", flags, FOLDER);
 
 before(() => {
   const state = { model_args: { ...trained.config }, config: {}, rng: { seed: 1, iteration: 7 } };
@@ -89,7 +91,7 @@ for (const [what, make, flags, message] of [
     mkdirSync(folder);
     make(folder);
     const before = contentsOf(folder);
-    assertRefused(await exported(`--to=${folder}`, ...flags), message);
+    assertRefused(await refused(`--to=${folder}`, ...flags), message);
     assert.deepEqual(contentsOf(folder), before);
   });
 }

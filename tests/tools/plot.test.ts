@@ -7,13 +7,13 @@ import { before, test } from "node:test";
 
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
 import { shakenGPT } from "../formats/support.ts";
-import { assertRefused, contentsOf, run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, contentsOf, oneProcess, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const itos = [..."abcdefghij\n"];
 const META = { kind: "char", vocab_size: 11, itos, stoi: Object.fromEntries(itos.map((c, i) => [c, i])) };
 
-const plot = (...flags: string[]) => run("tools/plot.ts", flags, { cwd: FOLDER });
+const runHere = oneProcess();
 
 function makeRun(name: string, lines: object[]): void {
   mkdirSync(join(FOLDER, name));
@@ -111,7 +111,7 @@ for (const [what, flags, message] of [
 ] as const) {
   test(`refused, in one line: ${what}`, async () => {
     const earlier = contentsOf(FOLDER);
-    assertRefused(await plot(...flags), message);
+    assertRefused(await runHere("tools/plot.ts", flags, FOLDER), message);
     assert.deepEqual(contentsOf(FOLDER), earlier);
     assert.ok(!existsSync(join(FOLDER, "nowhere")));
   });
