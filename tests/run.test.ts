@@ -38,13 +38,21 @@ test("one failure ends with 1; skipped and to-do tests are told apart from passe
   const ended = await run("tests/run.ts", [passing, mixed]);
   closes(ended, "3 passed, 1 failed, 2 skipped", 1);
   assert.match(ended.stdout, /✖ bad /);
+  assert.match(ended.stdout, /mixed\.test\.ts:/);
 });
 
 test("a file without a test, or one that breaks, has not passed", async () => {
   const ended = await run("tests/run.ts", [passing, empty]);
   closes(ended, "2 passed, 1 failed, 0 skipped", 1);
   assert.match(ended.stderr, /^error: no test in .*empty\.test\.ts\n$/);
+  closes(await run("tests/run.ts", [empty, empty.replace("empty", "broken")]), "0 passed, 2 failed, 0 skipped", 1);
   closes(await run("tests/run.ts", [broken]), "0 passed, 1 failed, 0 skipped", 1);
+});
+
+test("files that share a process: one that breaks is a failure of its name, and the others run", async () => {
+  const ended = await run("tests/run.ts", [broken, passing, mixed]);
+  closes(ended, "3 passed, 2 failed, 2 skipped", 1);
+  assert.match(ended.stdout, /✖ \S*broken\.test\.ts [^✖]*while loading/);
 });
 
 test("--test takes the tests of that name; none is no success", async () => {

@@ -12,37 +12,44 @@ import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
 import { UserError } from "../engine/errors.ts";
+import { shareProcesses } from "./processes.ts";
 import { type Selection, select } from "./select.ts";
 
 const NOT_ASKED_FOR = /test name does not match pattern/; // Node 20 calls those skipped
 
 const { files, names } = selectOrExit();
+const { entries, shared } = shareProcesses(files);
 const count = { passed: 0, failed: 0, skipped: 0 };
 const empty: string[] = [];
-// The files' processes get this one's Node flags, tsx among them. Many of them start processes of two threads and
-// wait for one another, so on two cores two files run, and beyond that one on every second core.
+const seen = new Set<string>(); // files with tests
+// The entries' processes get this one's Node flags, tsx among them. Many of them start processes of two threads and
+// wait for one another, so on two cores two run, and beyond that one on every second core.
 const stream = run({
-  files,
+  files: entries,
   concurrency: Math.max(2, availableParallelism() >> 1),
-  timeout: 300_000, // ms for a file: one that hangs must not take the others with it
+  timeout: 300_000, // ms for an entry: one that hangs must not take the others with it
   ...(names.length > 0 && { testNamePatterns: names }),
 });
-stream.on("test:pass", ({ name, skip, todo, details }) => {
+stream.on("test:pass", ({ name, skip, todo, details, file }) => {
+  seen.add(file ?? "");
   if (details.type === "suite") return;
-  if (files.includes(resolve(name))) {
-    if (names.length === 0) empty.push(name); // a file that has tests passes by those alone
+  if (entries.includes(resolve(name))) {
+    // an entry that has tests passes by those alone
+    if (names.length === 0 && files.includes(resolve(name))) empty.push(name);
     return;
   }
   if (typeof skip === "string" && NOT_ASKED_FOR.test(skip)) return;
   count[skip === undefined && todo === undefined ? "passed" : "skipped"]++;
 });
-stream.on("test:fail", ({ details, todo }) => {
+stream.on("test:fail", ({ name, details, todo, file }) => {
+  seen.add(file ?? "").add(resolve(name)); // a file that can't be imported is a test of its name
   if (details.type !== "suite") count[todo === undefined ? "failed" : "skipped"]++;
 });
 stream.compose(new spec()).pipe(process.stdout);
 
 // written last, whenever the reporter has flushed its summary
 process.on("exit", () => {
+  if (names.length === 0) empty.push(...shared.filter((file) => !seen.has(file)));
   for (const file of empty) console.error(`error: no test in ${relative("", file)}`);
   const { passed, skipped } = count;
   const failed = count.failed + empty.length;
