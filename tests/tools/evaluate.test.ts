@@ -100,6 +100,8 @@ test("mistakes are one line and write nothing", async () => {
   const cases: [args: string[], message: RegExp][] = [
     [["--out_dir=nowhere"], /no checkpoint in nowhere/],
     [["--out_dir=run", "--split=test"], /split must be train or val, got "test"/],
+    [["--out_dir=run", "--max_tokens=1"], /max_tokens must be/],
+    [["--out_dir=run", "--evaluate=none.txt"], /can't read --evaluate.*ENOENT/],
     [["--out_dir=run", "--dataset=words", "--evaluate=one.txt"], /--dataset or --evaluate, not both/],
     [["--out_dir=run", "--evaluate=one.txt"], /too short/],
     [["--out_dir=run", "--dataset=./other"], /tokens of dataset \.\/other mean something else/],
