@@ -28,7 +28,7 @@ export interface Variable {
 /** Dropout's random choices; each call is a new one. */
 export interface MaskSource {
   /** A bool tensor of the shape, true where an element is kept. */
-  (shape: Shape, rate: number): tf.Tensor;
+  keep(shape: Shape, rate: number): tf.Tensor;
   /** An int32 tensor of the shape: signed integers of so many bits, each as likely as any other. */
   integers(shape: Shape, bits: number): tf.Tensor;
 }
@@ -131,11 +131,10 @@ type Data = ReturnType<typeof arrayOf>;
 type Fill = (data: Data, key: Key) => void;
 
 function maskSource(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tensor): MaskSource {
-  const keep = (shape: Shape, rate: number) =>
-    choose(shape, "bool", (data, key) => fillKeepMask(data as Uint8Array, key, rate));
-  const integers = (shape: Shape, bits: number) =>
-    choose(shape, "int32", (data, key) => fillIntegers(data as Int32Array, key, bits));
-  return Object.assign(keep, { integers });
+  return {
+    keep: (shape, rate) => choose(shape, "bool", (data, key) => fillKeepMask(data as Uint8Array, key, rate)),
+    integers: (shape, bits) => choose(shape, "int32", (data, key) => fillIntegers(data as Int32Array, key, bits)),
+  };
 }
 
 /** The input with the factor of the gradients: it changes from step to step. */

@@ -6,7 +6,15 @@ import type { MaskSource } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
 import { after, RowSums } from "./in_order.ts";
 import { BLOCK, fewWidths, KEEP_WEIGHTS } from "./query_blocks.ts";
-import { choiceAfter, choiceOf, chooseWeights, dropper, type WeightDropout } from "./weight_dropout.ts";
+import {
+  choiceAfter,
+  choiceFrom,
+  choiceOf,
+  chooseWeights,
+  dropper,
+  tensorsOf,
+  type WeightDropout,
+} from "./weight_dropout.ts";
 
 /**
  * softmax(query key^T / sqrt(D), position i seeing the positions up to i) value, exactly.
@@ -23,11 +31,11 @@ export function causalAttention(
   block = BLOCK,
   keepWeights = query.shape[1]! <= KEEP_WEIGHTS,
 ): tf.Tensor {
-  const [N, T, D] = query.shape as [number, number, number];
+  const [, T, D] = query.shape as [number, number, number];
   const count = Math.ceil(T / block);
   const ends = Array.from({ length: count }, (_, i) => Math.min(T, (i + 1) * block));
   const widths = keepWeights ? ends : fewWidths(ends, block);
-  const choice = chooseWeights(rate, mask, [N], T, T);
+  const choice = chooseWeights(rate, mask, query, key);
 
   return withGradient([query, key, value], (query, key, value) => {
     const scaled = tf.mul(query!, 1 / Math.sqrt(D));
@@ -40,13 +48,13 @@ export function causalAttention(
       return tf.matMul(dropper(own)(weight), upTo(value!, width)); // [N, block, D]
     });
     const result = tf.concat(seen, 1);
-    const choices = choice ? [choice.rows, choice.columns] : [];
+    const choices = tensorsOf(choice);
     return {
       value: result,
       saved: [...choices, scaled, key!, value!, result, ...kept],
       gradient(dy, saved) {
-        const own = choice && { rate, rows: saved[0]!, columns: saved[1]! };
-        return attentionGrad(dy, saved.slice(choices.length), widths, block, own);
+        const again = choiceFrom(choice, saved);
+        return attentionGrad(dy, saved.slice(choices.length), widths, block, again);
       },
     };
   });

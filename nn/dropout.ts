@@ -2,21 +2,16 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import type { MaskSource } from "../engine/program.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
-/** Random choices; each call is a new one. */
-export interface MaskSource {
-  /** A bool tensor of the shape that is true where an element is kept. */
-  (shape: readonly number[], rate: number): tf.Tensor;
-  /** An int32 tensor of the shape: signed integers of so many bits, each as likely as any other. */
-  integers(shape: readonly number[], bits: number): tf.Tensor;
-}
+export type { MaskSource };
 
 /** Elements are zeroed with probability `rate` and the rest scaled to keep the mean. Does nothing without a mask
  * source (evaluation) or at rate 0. Any shape. */
 export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined): tf.Tensor {
   if (!mask || rate === 0) return x;
-  const keep = mask(x.shape, rate);
+  const keep = mask.keep(x.shape, rate);
   const scale = 1 / (1 - rate);
   return withGradient([x], (x) => ({
     value: dropMasked(x!, keep, scale),
@@ -31,7 +26,7 @@ export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined
  */
 export function dropLayer(x: tf.Tensor, rate: number, mask: MaskSource | undefined): tf.Tensor {
   if (!mask || rate === 0) return x;
-  const keep = tf.cast(mask([x.shape[0]!, ...x.shape.slice(1).fill(1)], rate), "float32"); // [B, 1, 1]
+  const keep = tf.cast(mask.keep([x.shape[0]!, ...x.shape.slice(1).fill(1)], rate), "float32"); // [B, 1, 1]
   return tf.mul(x, tf.mul(keep, 1 / (1 - rate)));
 }
 

@@ -12,12 +12,10 @@ import {
   attendAgain,
   BLOCK,
   fewWidths,
+  inputsOf,
   joined,
   KEEP_WEIGHTS,
-  positionsOf,
   type QueryBlock,
-  rows,
-  seen,
 } from "./query_blocks.ts";
 import { choiceOf, chooseWeights, dropWeights, type WeightDropout } from "./weight_dropout.ts";
 
@@ -69,8 +67,7 @@ export function generalAttention(
   hides?: tf.Tensor,
 ): tf.Tensor {
   const blocks = blocksOf(choices.pattern, query.shape[2]!, key.shape[2]!, block, keepWeights);
-  const [B, H, T] = query.shape as [number, number, number];
-  const drops = chooseWeights(rate, mask, [B, H], T, key.shape[2]!);
+  const drops = chooseWeights(rate, mask, query, key);
   const attendBlock: AttendBlock = (block, [queries, keys, values, positions], drops, hides) => {
     const places = block.ranges.map(([a, b]) => tf.range(a, b, 1, "float32"));
     const own = ofBlock(choices, block, positions);
@@ -79,15 +76,9 @@ export function generalAttention(
   const { biasWeights = [] } = choices;
   if (!keepWeights) return attendAgain([query, key, value], hides, blocks, biasWeights, drops, attendBlock);
   return joined(
-    blocks.map((block) => {
-      const four = [
-        rows(query, block.from, block.end),
-        seen(key, block),
-        seen(value, block),
-        positionsOf(block),
-      ] as const;
-      return attendBlock(block, four, drops && choiceOf(drops, block), hides);
-    }),
+    blocks.map((block) =>
+      attendBlock(block, inputsOf(block, query, key, value), drops && choiceOf(drops, block), hides),
+    ),
   );
 }
 
@@ -147,8 +138,7 @@ export function denseAttention(
 ): tf.Tensor {
   const given = typeof positions === "object" ? tf.cast(positions, "float32") : undefined;
   const places = (x: tf.Tensor) => given ?? tf.range(0, x.shape[2]!, 1, "float32");
-  const [B, H, T] = query.shape as [number, number, number];
-  const drops = chooseWeights(rate, mask, [B, H], T, key.shape[2]!);
+  const drops = chooseWeights(rate, mask, query, key);
   return attend(query, key, value, places(query), places(key), choices, drops, hides);
 }
 

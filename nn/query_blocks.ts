@@ -7,7 +7,7 @@ import { withGradient } from "./fused.ts";
 import { after, RowSums } from "./in_order.ts";
 import type { Parameter } from "./parameter.ts";
 import { bound, gradients } from "./recompute.ts";
-import { choiceAfter, choiceOf, type WeightDropout } from "./weight_dropout.ts";
+import { choiceAfter, choiceFrom, choiceOf, tensorsOf, type WeightDropout } from "./weight_dropout.ts";
 
 /** Queries of one block, as a rule. A block looks only at the keys that it may see: no T x T matrix is ever made, and of the
  * products that the causal mask throws away only those on the diagonal are computed. */
@@ -67,15 +67,19 @@ export function fewWidths(ends: readonly number[], block: number): number[] {
   return ends.map((end) => Math.min(ends.at(-1)!, Math.ceil(end / step) * step));
 }
 
-export const rows = (x: tf.Tensor, from: number, end: number) =>
+const rows = (x: tf.Tensor, from: number, end: number) =>
   from === 0 && end === x.shape[2] ? x : tf.slice(x, [0, 0, from, 0], [-1, -1, end - from, -1]);
 export const joined = (parts: tf.Tensor[], axis = 2) => (parts.length === 1 ? parts[0]! : tf.concat(parts, axis));
 
 /** The keys, or values, that a block looks at. */
-export const seen = (x: tf.Tensor, { ranges }: QueryBlock) => joined(ranges.map(([a, b]) => rows(x, a, b)));
+const seen = (x: tf.Tensor, { ranges }: QueryBlock) => joined(ranges.map(([a, b]) => rows(x, a, b)));
 
 /** Where a block's queries stand: float [t]. */
-export const positionsOf = ({ from, end }: QueryBlock) => tf.range(from, end, 1, "float32");
+const positionsOf = ({ from, end }: QueryBlock) => tf.range(from, end, 1, "float32");
+
+/** What a block's result is made of. */
+export const inputsOf = (block: QueryBlock, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) =>
+  [rows(query, block.from, block.end), seen(key, block), seen(value, block), positionsOf(block)] as const;
 
 /**
  * All blocks' results, joined, with nothing kept for the backward pass but the inputs: it attends again, block by block.
@@ -96,17 +100,14 @@ export function attendAgain(
   const given = [...inputs, ...weights.map(({ value }) => value)];
   return withGradient(given, (query, key, value) => {
     const results = blocks.map((block) => {
-      const queries = rows(query!, block.from, block.end);
-      const four = [queries, seen(key!, block), seen(value!, block), positionsOf(block)] as const;
-      return attend(block, four, drops && choiceOf(drops, block), hides);
+      return attend(block, inputsOf(block, query!, key!, value!), drops && choiceOf(drops, block), hides);
     });
     return {
       value: joined(results),
-      saved: [...given, ...(hides ? [hides] : []), ...(drops ? [drops.rows, drops.columns] : [])],
+      saved: [...given, ...(hides ? [hides] : []), ...tensorsOf(drops)],
       gradient(dy, saved) {
         const hidden = hides && saved[given.length];
-        const [rows, columns] = saved.slice(-2);
-        const dropped = drops && { rate: drops.rate, rows: rows!, columns: columns! };
+        const dropped = choiceFrom(drops, saved.slice(-2));
         return attendAgainGrad(dy, saved.slice(0, given.length), dropped, hidden, blocks, weights, attend);
       },
     };

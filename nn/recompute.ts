@@ -41,13 +41,14 @@ export function recompute(
   const given = [...inputs, ...weights.map(({ value }) => value)];
   return withGradient(given, (...given) => {
     const masks: tf.Tensor[] = [];
-    const keep = (choice: tf.Tensor) => {
+    const recorded = (choice: tf.Tensor) => {
       masks.push(choice);
       return choice;
     };
-    const record: MaskSource = Object.assign((shape: readonly number[], rate: number) => keep(mask!(shape, rate)), {
-      integers: (shape: readonly number[], bits: number) => keep(mask!.integers(shape, bits)),
-    });
+    const record: MaskSource = {
+      keep: (shape, rate) => recorded(mask!.keep(shape, rate)),
+      integers: (shape, bits) => recorded(mask!.integers(shape, bits)),
+    };
     const value = onlyOf(weights, () => forward(given.slice(0, N), mask && record));
     const count = given.length;
     return {
@@ -56,7 +57,7 @@ export function recompute(
       gradient(dy, saved) {
         const masks = saved.slice(count).values();
         const next = () => masks.next().value!;
-        const replay: MaskSource = Object.assign(next, { integers: next });
+        const replay: MaskSource = { keep: next, integers: next };
         const again = (given: tf.Tensor[]) =>
           bound(weights, given.slice(N), () => forward(given.slice(0, N), mask && replay));
         return gradients(again, saved.slice(0, count), dy);

@@ -17,23 +17,24 @@ import { after } from "./in_order.ts";
 export interface WeightDropout {
   readonly rate: number;
   readonly rows: tf.Tensor; // int32 [..., T, 1]; of 21 bits: a product is exact in float64, in which tfjs' CPU backend takes it
-  readonly columns: tf.Tensor; // int32 [..., 1, S]
+  readonly columns: tf.Tensor; // int32 [..., S, 1]
 }
 
 const ROW_BITS = 20;
 
-/** A new choice among weights [..., T, S]; undefined without a mask source (evaluation) or at rate 0. */
+/** A new choice among the weights of queries [..., T, D] for keys [..., S, D]; undefined without a mask source (evaluation) or at
+ * rate 0. */
 export function chooseWeights(
   rate: number,
   mask: MaskSource | undefined,
-  lead: readonly number[],
-  T: number,
-  S: number,
+  query: tf.Tensor,
+  key: tf.Tensor,
 ): WeightDropout | undefined {
   if (!mask || rate === 0) return undefined;
-  const halves = mask.integers([...lead, T, 1], ROW_BITS);
+  const lead = query.shape.slice(0, -2);
+  const halves = mask.integers([...lead, query.shape.at(-2)!, 1], ROW_BITS);
   const rows = tf.add(tf.mul(halves, tf.scalar(2, "int32")), tf.scalar(1, "int32"));
-  return { rate, rows, columns: mask.integers([...lead, 1, S], 32) };
+  return { rate, rows, columns: mask.integers([...lead, key.shape.at(-2)!, 1], 32) };
 }
 
 /** The choice among the weights of the queries from `from` to `end` - 1 for the keys in `ranges`. */
@@ -41,28 +42,36 @@ export function choiceOf(
   { rate, rows, columns }: WeightDropout,
   { from, end, ranges }: { from: number; end: number; ranges: readonly (readonly [from: number, end: number])[] },
 ): WeightDropout {
-  const parts = ranges.map(([a, b]) => part(columns, a, b, columns.rank - 1));
-  return {
-    rate,
-    rows: part(rows, from, end, rows.rank - 2),
-    columns: parts.length === 1 ? parts[0]! : tf.concat(parts, -1),
-  };
+  const parts = ranges.map(([a, b]) => part(columns, a, b));
+  return { rate, rows: part(rows, from, end), columns: parts.length === 1 ? parts[0]! : tf.concat(parts, -2) };
+}
+
+/** Rows of x [..., T, 1]. */
+function part(x: tf.Tensor, from: number, end: number): tf.Tensor {
+  const lead = x.shape.slice(0, -2);
+  if (end - from === x.shape.at(-2)) return x;
+  return tf.slice(x, [...lead.map(() => 0), from, 0], [...lead, end - from, 1]);
 }
 
 /** The choice, but not before `others` are there: nothing else of it would wait. */
 export function choiceAfter(choice: WeightDropout, others: readonly tf.Tensor[]): WeightDropout {
+  if (others.length === 0) return choice;
   const exact = tf.cast(choice.rows, "float32"); // of 21 bits
   return { ...choice, rows: tf.cast(after(exact, others), "int32") };
 }
 
+/** What a function with a gradient of its own saves of a choice, and what its gradient makes of that. */
+export const tensorsOf = (choice: WeightDropout | undefined) => (choice ? [choice.rows, choice.columns] : []);
+export const choiceFrom = (choice: WeightDropout | undefined, [rows, columns]: tf.Tensor[]) =>
+  choice && { ...choice, rows: rows!, columns: columns! };
+
 /** Attention weights [..., T, S], each zeroed or scaled to keep the mean. With its own gradient. */
 export function dropWeights(weights: tf.Tensor, choice: WeightDropout | undefined): tf.Tensor {
   if (!choice) return weights;
-  const { rate, rows, columns } = choice;
   return withGradient([weights], (weights) => ({
     value: dropper(choice)(weights!),
-    saved: [rows, columns],
-    gradient: (dy, [rows, columns]) => [dropper({ rate, rows: rows!, columns: columns! })(dy)],
+    saved: tensorsOf(choice),
+    gradient: (dy, saved) => [dropper(choiceFrom(choice, saved))(dy)],
   }));
 }
 
@@ -71,16 +80,7 @@ export function dropper(choice: WeightDropout | undefined): (x: tf.Tensor) => tf
   if (!choice) return (x) => x;
   const { rate, rows, columns } = choice;
   const least = Math.round(rate * 2 ** 32) - 2 ** 31;
-  const keep = tf.greaterEqual(tf.mul(rows, columns), tf.scalar(least, "int32"));
+  const across = tf.reshape(columns, [...columns.shape.slice(0, -2), 1, -1]);
+  const keep = tf.greaterEqual(tf.mul(rows, across), tf.scalar(least, "int32"));
   return (x) => dropMasked(x, keep, 1 / (1 - rate));
-}
-
-function part(x: tf.Tensor, from: number, end: number, axis: number): tf.Tensor {
-  if (from === 0 && end === x.shape[axis]) return x;
-  const begin = x.shape.map((_, i) => (i === axis ? from : 0));
-  return tf.slice(
-    x,
-    begin,
-    x.shape.map((size, i) => (i === axis ? end - from : size)),
-  );
 }

@@ -88,7 +88,7 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
   test(`${kind}: dropout masks depend on the key, the place and nothing else`, async () => {
     const program = await engine.program(
       (_: Record<string, tf.Tensor>, mask: MaskSource) =>
-        tf.cast(tf.concat([mask([64], 0.5), tf.reshape(mask([8, 8], 0.5), [64])]), "float32"),
+        tf.cast(tf.concat([mask.keep([64], 0.5), tf.reshape(mask.keep([8, 8], 0.5), [64])]), "float32"),
       { variables: [], inputs: {} },
     );
     const draw = async (...dropout: number[]) => [...(await program.run({}, { dropout }))];
@@ -106,7 +106,7 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
 
 test("eager and compiled draw the same masks, of every shape and rate", async () => {
   const operation = (_: tf.Tensor[], mask: MaskSource) => [
-    ...[mask([5], 0.3), mask([2, 3, 7], 0.8), mask([1], 0.5)],
+    ...[mask.keep([5], 0.3), mask.keep([2, 3, 7], 0.8), mask.keep([1], 0.5)],
     ...[mask.integers([4, 2], 20), mask.integers([3], 1)],
   ];
   for (const dropout of [[], [1, 2, 3], [-5]]) {

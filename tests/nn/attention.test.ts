@@ -6,7 +6,6 @@ import test from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import { causalAttention } from "../../nn/attention.ts";
-import type { MaskSource } from "../../nn/dropout.ts";
 import { chooseWeights, dropWeights } from "../../nn/weight_dropout.ts";
 import { assertLayer, assertSameEvaluation, compiled, eager, evaluate, floats, type Operation } from "../support.ts";
 
@@ -65,7 +64,7 @@ for (const keepWeights of [true, false]) {
     const dropped =
       (block: number, keep: boolean): Operation =>
       (tensors, mask) =>
-        causalAttention(...(tensors as unknown as Three), 0.3, mask as MaskSource, block, keep);
+        causalAttention(...(tensors as unknown as Three), 0.3, mask, block, keep);
     const options = { dropout: [6] };
     const kept = await evaluate(eager, dropped(11, true), args, options);
     const again = await evaluate(compiled, dropped(4, keepWeights), args, options);
@@ -123,10 +122,10 @@ test("with dropout: the same weights are dropped in blocks of any size, and the 
   const run =
     (block: number, keepWeights?: boolean): Operation =>
     (tensors, mask) =>
-      causalAttention(...(tensors as unknown as Three), rate, mask as MaskSource, block, keepWeights);
+      causalAttention(...(tensors as unknown as Three), rate, mask, block, keepWeights);
   const reference: Operation = (tensors, mask) => {
     const ones = tf.ones([N, T, T]);
-    return plain(tensors, dropWeights(ones, chooseWeights(rate, mask as MaskSource, [N], T, T)));
+    return plain(tensors, dropWeights(ones, chooseWeights(rate, mask, tensors[0]!, tensors[1]!)));
   };
   const args = threes([N, T, D]);
   const options = { dropout: [9] };

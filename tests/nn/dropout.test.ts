@@ -63,7 +63,7 @@ test("compiled equals eager, each call drawing another mask", async () => {
 test("no mask is drawn, and nothing recorded, where nothing is dropped", () => {
   const x = tf.tensor1d([1, 2]);
   const fail = () => assert.fail("a mask was drawn");
-  const never = Object.assign(fail, { integers: fail });
+  const never = { keep: fail, integers: fail };
   assert.equal(dropout(x, 0, never), x);
   assert.equal(dropout(x, 0.5, undefined), x);
   x.dispose();
@@ -73,7 +73,7 @@ test("stochastic depth: whole sequences are left out, the others scaled; nothing
   const x = floats("x", [4, 3, 2]);
   const keep = Uint8Array.of(1, 0, 0, 1);
   const make = (shape: readonly number[]) => tf.tensor(keep, [...shape], "bool");
-  const mask: MaskSource = Object.assign(make, { integers: make });
+  const mask: MaskSource = { keep: make, integers: make };
   const scaled = ([x]: tf.Tensor[]) => tf.mul(x!, tf.tensor3d([[[1.6]], [[0]], [[0]], [[1.6]]])); // 1 / (1 - 0.375)
   const run = ([x]: tf.Tensor[]) => dropLayer(x!, 0.375, mask);
   const tolerance = { atol: 1e-6, label: "stochastic depth" }; // one product

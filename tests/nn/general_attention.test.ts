@@ -7,7 +7,6 @@ import * as tf from "@tensorflow/tfjs";
 
 import { keyOf, uniform } from "../../engine/rng.ts";
 import type { GPTConfig } from "../../model.ts";
-import type { MaskSource } from "../../nn/dropout.ts";
 import { type AttentionChoices, denseAttention, generalAttention } from "../../nn/general_attention.ts";
 import { Scope } from "../../nn/module.ts";
 import { Parameter } from "../../nn/parameter.ts";
@@ -174,9 +173,8 @@ for (const [what, pattern] of Object.entries({
     const run =
       (block: number, keep: boolean, rate = 0.3): Operation =>
       ([query, key, value], mask) =>
-        generalAttention(query, key, value, choices, rate, mask as MaskSource, block, keep);
-    const dense: Operation = ([query, key, value], mask) =>
-      denseAttention(query, key, value, choices, 0.3, mask as MaskSource);
+        generalAttention(query, key, value, choices, rate, mask, block, keep);
+    const dense: Operation = ([query, key, value], mask) => denseAttention(query, key, value, choices, 0.3, mask);
     const options = { dropout: [5] };
     const expected = await evaluate(eager, dense, args, options);
     for (const engine of [eager, compiled]) {

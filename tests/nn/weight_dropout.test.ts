@@ -28,13 +28,13 @@ function numbersOf(dropout: number[], [N, T, S]: [number, number, number]): [row
 }
 
 const SHAPE: [number, number, number] = [3, 7, 11];
+const [QUERY, KEY] = [tf.zeros([3, 7, 2]), tf.zeros([3, 11, 2])]; // of such weights
 
 for (const [kind, engine] of Object.entries({ compiled, eager })) {
   test(`${kind}: what is kept is scaled, and the gradient with it, as one by one`, async () => {
     for (const rate of [0.001, 0.1, 0.5, 0.999]) {
       const weights = floats("weights", SHAPE);
-      const run = ([x]: tf.Tensor[], mask: MaskSource) =>
-        dropWeights(x!, chooseWeights(rate, mask, [SHAPE[0]], SHAPE[1], SHAPE[2]));
+      const run = ([x]: tf.Tensor[], mask: MaskSource) => dropWeights(x!, chooseWeights(rate, mask, QUERY, KEY));
       const dy = floats("dy", SHAPE).data as Float32Array;
       const { values, grads } = await evaluate(engine, run, [weights], { dropout: [4, 2], dy });
       const factors = plain(rate, ...numbersOf([4, 2], SHAPE), SHAPE).map((keep) => keep / (1 - rate));
@@ -49,13 +49,12 @@ for (const [kind, engine] of Object.entries({ compiled, eager })) {
   test(`${kind}: any part has the choice of the whole`, async () => {
     const ones = { shape: SHAPE, data: new Float32Array(3 * 7 * 11).fill(1) };
     const options = { dropout: [8], gradients: false };
-    const choose = (mask: MaskSource) => chooseWeights(0.5, mask, [3], 7, 11)!;
-    const whole = await evaluate(engine, ([x], mask) => dropWeights(x, choose(mask as MaskSource)), [ones], options);
+    const choose = (mask: MaskSource) => chooseWeights(0.5, mask, QUERY, KEY)!;
+    const whole = await evaluate(engine, ([x], mask) => dropWeights(x, choose(mask)), [ones], options);
     const part = { from: 2, end: 6, ranges: [[0, 3] as const, [5, 10] as const] };
     const some = await evaluate(
       engine,
-      ([x], mask) =>
-        dropWeights(tf.slice(x, [0, 0, 0], [3, 4, 8]), choiceOf(choose(mask as unknown as MaskSource), part)),
+      ([x], mask) => dropWeights(tf.slice(x, [0, 0, 0], [3, 4, 8]), choiceOf(choose(mask), part)),
       [ones],
       options,
     );
@@ -70,9 +69,10 @@ for (const [kind, engine] of Object.entries({ compiled, eager })) {
 }
 
 test("no choice without a mask source, or at rate 0", () => {
-  const never = Object.assign(() => assert.fail("a mask was drawn"), { integers: () => assert.fail("drawn") });
-  assert.equal(chooseWeights(0.5, undefined, [1], 2, 2), undefined);
-  assert.equal(chooseWeights(0, never, [1], 2, 2), undefined);
+  const fail = () => assert.fail("a choice was drawn");
+  const never = { keep: fail, integers: fail };
+  assert.equal(chooseWeights(0.5, undefined, QUERY, KEY), undefined);
+  assert.equal(chooseWeights(0, never, QUERY, KEY), undefined);
   const x = tf.tensor1d([1, 2]);
   assert.equal(dropWeights(x, undefined), x);
   x.dispose();
