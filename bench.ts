@@ -1,9 +1,9 @@
 // How fast everything is: nine benchmarks by name, each a file under bench/.
 //
-//   tsx bench.ts                                            # all but layers, the training step first: some two minutes
-//   tsx bench.ts --benchmark=training_throughput --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
-//   tsx bench.ts --benchmark=sampling --compare=out/benchmarks/benchmark_sampling_....json
-//   tsx bench.ts --profile=true                             # where a step's time goes, by ONNX Runtime's own account
+//   npx tsx bench.ts                                            # all but layers, the training step first: some two minutes
+//   npx tsx bench.ts --benchmark=training_throughput --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
+//   npx tsx bench.ts --benchmark=sampling --compare=out/benchmarks/benchmark_sampling_....json
+//   npx tsx bench.ts --profile=true                             # where a step's time goes, by ONNX Runtime's own account
 //
 // Which one runs: the one that --benchmark names. Without a name, --json and --profile mean training_throughput,
 // since they are about one training step, --compare means the benchmark that its file is of, and else all run, on the

@@ -6,7 +6,7 @@
 //   };
 //   const config = await configure(import.meta.url, defaults);
 //
-//   tsx train.ts config/train_x.ts --n_layer=4 --no-bias     NANOGPT_N_LAYER=4 tsx train.ts     tsx train.ts --help
+//   npx tsx train.ts config/train_x.ts --n_layer=4 --no-bias     NANOGPT_N_LAYER=4 npx tsx train.ts     npx tsx train.ts --help
 //
 // The default decides a key's type, config/rules.ts its range; config/files.ts reads the files. Every mistake is a
 // UserError that names the key and where it was set, thrown before anything is printed. Left out: positional arguments
@@ -241,7 +241,7 @@ function helpText(scriptUrl: string, defaults: Settings, usage: string): string 
 
   const flags = Object.entries(defaults).map(([key, value]) => [key, `  --${key}=${show(value)}`] as const);
   const column = Math.min(40, Math.max(...flags.map(([, flag]) => flag.length))) + 2;
-  const lines = [`usage: tsx ${relative("", script)} [config file] [--key=value ...]`, ...(usage ? [usage] : [])];
+  const lines = [`usage: npx tsx ${relative("", script)} [config file] [--key=value ...]`, ...(usage ? [usage] : [])];
   for (const [key, flag] of flags) {
     if (headings.get(key)) lines.push("", `${headings.get(key)}`);
     lines.push(wrap(flag.padEnd(column) + (comments.get(key) ?? ""), column));

@@ -1,9 +1,9 @@
 // Draws text from a trained model, or says how well it predicts one.
 //
-//   tsx sample.ts --out_dir=out-shakespeare-char --start="O Romeo" --num_samples=3
-//   tsx sample.ts --init_from=gpt2 --interactive=true
-//   tsx sample.ts --out_dir=out-shakespeare-char --evaluate=play.txt
-//   tsx sample.ts --out_dir=out-encoder --start="To be or not to [MASK]e"
+//   npx tsx sample.ts --out_dir=out-shakespeare-char --start="O Romeo" --num_samples=3
+//   npx tsx sample.ts --init_from=gpt2 --interactive=true
+//   npx tsx sample.ts --out_dir=out-shakespeare-char --evaluate=play.txt
+//   npx tsx sample.ts --out_dir=out-encoder --start="To be or not to [MASK]e"
 //
 // stdout is for the text (or JSON) alone; everything else goes to stderr.
 

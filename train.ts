@@ -1,6 +1,6 @@
 // Trains a GPT on a folder of token files, from the settings below.
 //
-//   tsx train.ts config/train_shakespeare_char.ts --batch_size=32 --dropout=0
+//   npx tsx train.ts config/train_shakespeare_char.ts --batch_size=32 --dropout=0
 //
 // Each run keeps one checkpoint in its out_dir; `--init_from=resume` goes on from it, to the bit. Left out so far:
 // several processes, number formats other than float32 and float16.
@@ -364,7 +364,7 @@ await main(async () => {
   }
   if (wish.stop) log.line(`stopped before step ${iterNum}: ${wish.stop}`);
   else if (interrupted()) {
-    const goOn = `go on with: tsx train.ts ${resumeArguments(process.argv.slice(2))}`;
+    const goOn = `go on with: npx tsx train.ts ${resumeArguments(process.argv.slice(2))}`;
     log.line(`stopped before step ${iterNum}; ${iterNum > 0 ? goOn : "there is nothing to save yet"}`);
     process.exitCode = interrupted() === "SIGINT" ? 130 : 143;
   }

@@ -1,6 +1,6 @@
 // A training step with products in float32 and one with products in float16, in turns in one process on this machine:
 //
-//   tsx bench/compare_dtypes.ts --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=4 --rounds=8
+//   npx tsx bench/compare_dtypes.ts --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=4 --rounds=8
 //
 // What counts is the median of the rounds' ratios: both steps of a round meet the same load. Memory is that of one process for
 // each: bench.ts --benchmark=memory --dtype=float16.

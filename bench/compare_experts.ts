@@ -1,7 +1,7 @@
 // What a step costs with a mixture of experts, as there are more of them of which a token has as many, in one sitting on
 // this machine:
 //
-//   tsx bench/compare_experts.ts --counts=4,8,16,32 --n_expert_active=2
+//   npx tsx bench/compare_experts.ts --counts=4,8,16,32 --n_expert_active=2
 //
 // `dropless` is a mixture without and `capacity` one with an expert_capacity; `dense` has one gated MLP as wide as the
 // active experts together, which is what it would cost without any routing. They take turns, so that a busy machine is

@@ -1,6 +1,6 @@
 // Drawing text, ours against Hugging Face's generate (with its cache) and nanoGPT's, in one sitting on this machine:
 //
-//   tsx bench/compare_generate.ts --nanogpt=<a checkout of karpathy/nanoGPT> --python=<a python with torch, transformers>
+//   npx tsx bench/compare_generate.ts --nanogpt=PATH --python=PATH
 //
 // One sample, greedy, from the same random weights in a temporary folder. Every run is a process of its own and the
 // contenders take turns; what counts is the median over the rounds. Says whether all drew the same tokens.

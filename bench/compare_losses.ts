@@ -1,6 +1,6 @@
 // Do we train like PyTorch? Both train from the same weights on the same batches, and every loss is compared:
 //
-//   tsx bench/compare_losses.ts --nanogpt=<a checkout of karpathy/nanoGPT> --python=<a python with torch>
+//   npx tsx bench/compare_losses.ts --nanogpt=PATH --python=PATH
 //
 // Ends with exit code 1 where two losses of a step are further apart than --tolerance. The default is a wide one: 500
 // steps of the small model agree to 3e-6, while a GELU of the other form moves the first 150 losses by 2e-5 only. Where

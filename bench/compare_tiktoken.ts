@@ -1,6 +1,6 @@
 // GPT-2's tokens by data/gpt2_tokenizer.ts against tiktoken's, on the same documents in one sitting:
 //
-//   tsx bench/compare_tiktoken.ts --text=<a text file> --python=<a python with tiktoken> --rounds=5
+//   npx tsx bench/compare_tiktoken.ts --text=PATH --python=PATH --rounds=5
 //
 // The contenders take turns and the medians count. Both warm up on all documents first. With all threads, ours reads
 // and parses a .jsonl file, too; tiktoken has its documents in memory. Ends with an error where a single token differs.

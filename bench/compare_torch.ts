@@ -1,6 +1,6 @@
 // One training step of ours against PyTorch's, measured in one sitting on this machine:
 //
-//   tsx bench/compare_torch.ts --nanogpt=<a checkout of karpathy/nanoGPT> --python=<a python with torch> --rounds=5
+//   npx tsx bench/compare_torch.ts --nanogpt=PATH --python=PATH --rounds=5
 //
 // Every run is a process of its own and the contenders take turns (ours, eager, compiled, ours, ...), so that a machine
 // that slows down slows all of them; what counts is the median over the rounds. --compile_rival=false leaves the

@@ -4,7 +4,7 @@
 // fastest steps: what else the machine does can only slow one down. What noise makes of a ratio is measured too, by the settings
 // beside themselves. How well a choice learns is left out: config/experiments/layers.ts.
 //
-//   tsx bench.ts --benchmark=layers --choices=pos,window --block_size=256
+//   npx tsx bench.ts --benchmark=layers --choices=pos,window --block_size=256
 //
 // With --lengths it is memory_by_length.ts that runs.
 

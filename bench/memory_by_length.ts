@@ -1,7 +1,7 @@
 // What a training step holds at its peak for texts of several lengths, with the layer choices one at a time: whether memory
 // grows as the length or as its square. Time is left out: a long text takes minutes, and layers.ts compares times.
 //
-//   tsx bench.ts --benchmark=layers --choices=attention --lengths=1024,2048,4096 --batch_size=1 --steps=1
+//   npx tsx bench.ts --benchmark=layers --choices=attention --lengths=1024,2048,4096 --batch_size=1 --steps=1
 
 import type { BenchSettings } from "../bench.ts";
 import { findConflict } from "../config/rules.ts";

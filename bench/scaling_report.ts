@@ -113,7 +113,7 @@ function markdown(scaling: Scaling, settings: BenchSettings, svg: string): strin
     "Written by `bench/scaling.ts`; to write it anew:",
     "",
     "```sh",
-    `tsx bench.ts ${process.argv.slice(2).join(" ")}`,
+    `npx tsx bench.ts ${process.argv.slice(2).join(" ")}`,
     "```",
     "",
     `![time, memory and share of the peak rate against each size](${svg})`,

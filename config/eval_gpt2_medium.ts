@@ -1,5 +1,5 @@
 // The loss of OpenAI's gpt2-medium as it is, the values of nanoGPT's config of the same name.
-// 350M weights: n_layer 24, n_head 16, n_embd 1024. Run: tsx train.ts config/eval_gpt2_medium.ts
+// 350M weights: n_layer 24, n_head 16, n_embd 1024. Run: npx tsx train.ts config/eval_gpt2_medium.ts
 
 import type { TrainConfig } from "../train.ts";
 

@@ -1,5 +1,5 @@
 // Teaches OpenAI's GPT-2 to write like Shakespeare, the values of nanoGPT's config of the same name.
-// Run: tsx train.ts config/finetune_shakespeare.ts --init_from=gpt2 (124M weights instead of 1558M: a tenth of the time
+// Run: npx tsx train.ts config/finetune_shakespeare.ts --init_from=gpt2 (124M weights instead of 1558M: a tenth of the time
 // and memory; gpt2-xl needs some 25 GB for weights, gradients and the optimizer's averages)
 
 import type { TrainConfig } from "../train.ts";

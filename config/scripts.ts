@@ -62,7 +62,7 @@ export function lastLine(text: string): string {
 
 /** A script's command as a person would type it. */
 export function commandOf(script: string, args: readonly string[]): string {
-  return shellWords(["tsx", script, ...args]);
+  return shellWords(["npx", "tsx", script, ...args]);
 }
 
 /** Words to be pasted into a shell. */

@@ -1,5 +1,5 @@
 // GPT-2 (124M) from scratch on OpenWebText, the values of nanoGPT's config of the same name: a loss of about 2.85.
-// Run: tsx train.ts config/train_gpt2.ts
+// Run: npx tsx train.ts config/train_gpt2.ts
 // These are 295 billion tokens, which 8 A100s see in five days. Two cores at 3.1 s for 1,024 tokens need 28 years,
 // so on a CPU take it for a start: fewer max_iters and lr_decay_iters, a smaller model, or init_from gpt2.
 

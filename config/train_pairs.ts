@@ -1,6 +1,6 @@
 // An encoder-decoder that learns to write words backwards (data/pairs), on a laptop's CPU in about a minute. For pairs of
 // your own, data/pairs/prepare.ts says the block_size.
-// Run: tsx train.ts config/train_pairs.ts
+// Run: npx tsx train.ts config/train_pairs.ts
 
 import type { TrainConfig } from "../train.ts";
 

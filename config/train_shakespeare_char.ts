@@ -1,5 +1,5 @@
 // Baby GPT: a character-level model of Shakespeare's plays, the values of nanoGPT's config of the same name.
-// Run: tsx train.ts config/train_shakespeare_char.ts (train_shakespeare_char_cpu.ts is the same in minutes)
+// Run: npx tsx train.ts config/train_shakespeare_char.ts (train_shakespeare_char_cpu.ts is the same in minutes)
 
 import type { TrainConfig } from "../train.ts";
 

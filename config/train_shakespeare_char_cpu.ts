@@ -1,6 +1,6 @@
 // A smaller baby GPT that a laptop's CPU trains in a minute or two, from nanoGPT's readme. It writes to the same
 // folder as train_shakespeare_char.ts, so that the sample command stays the same.
-// Run: tsx train.ts config/train_shakespeare_char_cpu.ts
+// Run: npx tsx train.ts config/train_shakespeare_char_cpu.ts
 
 import type { TrainConfig } from "../train.ts";
 

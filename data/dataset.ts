@@ -26,7 +26,7 @@ export function knownDatasets(): string[] {
 
 /** The command that makes the files of a dataset's folder. */
 export function prepareCommand(folder: string): string {
-  return `tsx ${shownPath(join(folder, "prepare.ts"))}`;
+  return `npx tsx ${shownPath(join(folder, "prepare.ts"))}`;
 }
 
 /** What to run where `file` of a dataset is missing or broken: its prepare script, if its folder has one. */

@@ -1,7 +1,7 @@
 // Layers looked at one by one: what two kinds of attention and of feed-forward layers have and do, and the gradient of a
 // function of one's own.
 //
-//   tsx examples/advanced.ts
+//   npx tsx examples/advanced.ts
 
 import * as tf from "@tensorflow/tfjs";
 

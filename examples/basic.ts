@@ -1,6 +1,6 @@
 // The least that it takes: a model, a text, a hundred steps, and what it writes then.
 //
-//   tsx examples/basic.ts
+//   npx tsx examples/basic.ts
 
 import { createCachedDecoder } from "../decoding/cached_decoder.ts";
 import { continueTokens } from "../decoding/generate.ts";

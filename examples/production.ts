@@ -1,7 +1,7 @@
 // A trained model in a program that serves: loaded once, 8-bit weights, several texts side by side, mistakes in one line.
 //
-//   tsx train.ts config/train_shakespeare_char_cpu.ts
-//   tsx examples/production.ts out-shakespeare-char "ROMEO:" "JULIET:"
+//   npx tsx train.ts config/train_shakespeare_char_cpu.ts
+//   npx tsx examples/production.ts out-shakespeare-char "ROMEO:" "JULIET:"
 
 import { createCachedDecoder } from "../decoding/cached_decoder.ts";
 import { generateTexts, type Sample } from "../decoding/generate.ts";

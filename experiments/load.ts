@@ -88,7 +88,7 @@ export function folderOf(word: string): string {
   const escapes = word.split(/[/\\]/).includes("..");
   if (!escapes && isFolder(inside)) return inside;
   throw new UserError(
-    `no folder ${word}${escapes ? "" : ` and no ${inside}`}; tsx tools/experiment.ts list shows what there is`,
+    `no folder ${word}${escapes ? "" : ` and no ${inside}`}; npx tsx tools/experiment.ts list shows what there is`,
   );
 }
 

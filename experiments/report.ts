@@ -101,7 +101,10 @@ export function generateSummaryReport(
   const seconds = finished.reduce((sum, { results }) => sum + (results!.metrics.wall_s ?? 0), 0);
   add(
     { kind: "heading", text: "How it was run" },
-    { kind: "code", text: `tsx tools/experiment.ts run ${command}\ntsx tools/experiment.ts report ${settings.name}` },
+    {
+      kind: "code",
+      text: `npx tsx tools/experiment.ts run ${command}\nnpx tsx tools/experiment.ts report ${settings.name}`,
+    },
     {
       kind: "text",
       text: `Seeds: ${settings.seeds.join(", ")}. Search: ${settings.search}${drawnWith}.`,

@@ -104,7 +104,7 @@ export function readExperiment(out: string): ExperimentConfig {
   const settings = readJson<ExperimentSettings>(join(out, EXPERIMENT_FILE));
   if (!settings) {
     throw new UserError(
-      `no experiment in ${shownPath(out)} (no ${EXPERIMENT_FILE} there); see tsx tools/experiment.ts list`,
+      `no experiment in ${shownPath(out)} (no ${EXPERIMENT_FILE} there); see npx tsx tools/experiment.ts list`,
     );
   }
   return new ExperimentConfig(settings, join(out, EXPERIMENT_FILE));

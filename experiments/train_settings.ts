@@ -27,7 +27,7 @@ export function checkSettings(settings: Readonly<Record<string, unknown>>, where
   for (const [key, value] of Object.entries(settings)) {
     const fallback = Object.hasOwn(known, key) ? known[key] : undefined;
     if (fallback === undefined) {
-      const help = nearestKey(key, Object.keys(known)) ?? "tsx train.ts --help lists the keys";
+      const help = nearestKey(key, Object.keys(known)) ?? "npx tsx train.ts --help lists the keys";
       throw new UserError(`${where}: unknown key ${show(key)}; ${help}`);
     }
     const result = ruleFor(key, fallback).safeParse(value);

@@ -1,5 +1,5 @@
 // configurator.ts and config/rules.ts: every syntax, the order of the sources, and the line that each mistake gets.
-// Run: tsx --test tests/configurator.test.ts
+// Run: npm test -- tests/configurator.test.ts
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -513,7 +513,7 @@ function runScript(...argv: string[]): Promise<{ stdout: string; stderr: string;
 }
 
 test("a script: --help lists every key under the headings of its source", async () => {
-  const expected = `usage: tsx tools/thing.ts [config file] [--key=value ...]
+  const expected = `usage: npx tsx tools/thing.ts [config file] [--key=value ...]
 Do a thing.
 
 I/O

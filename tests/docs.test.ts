@@ -39,14 +39,14 @@ interface Command {
 
 const { scripts }: { scripts: Record<string, string> } = JSON.parse(textOf("package.json"));
 
-/** The commands of a page that start one of our scripts. */
-function commandsIn(page: string): Command[] {
-  let text = textOf(page).replaceAll(/\\\n\s*/g, " ");
+/** The commands of a text that start one of our scripts. */
+function commandsIn(written: string): Command[] {
+  let text = written.replaceAll(/\\\n\s*/g, " ");
   for (const [, name, value] of text.matchAll(/^(\w+)="(.*)"$/gm)) text = text.replaceAll(`$${name} `, `${value} `);
   for (const [name, command] of Object.entries(scripts)) {
-    text = text.replaceAll(new RegExp(`npm (?:run )?${name}(?: -- |(?![\\w-]))`, "g"), () => `${command} `);
+    text = text.replaceAll(new RegExp(`npm (?:run )?${name}(?: -- |(?![\\w-]))`, "g"), () => `npx ${command} `);
   }
-  const commands = text.matchAll(/\btsx ((?:[\w-]+\/)*[\w-]+\.ts)([^`\n&]*)/g);
+  const commands = text.matchAll(/\bnpx tsx ((?:[\w-]+\/)*[\w-]+\.ts)([^`\n&]*)/g);
   return [...commands].map(([, script, rest]) => ({
     script: script!,
     words: [...rest!.replace(/\s#.*| …/, "").matchAll(/(?:[^\s"]|"[^"]*")+/g)].map(([word]) =>
@@ -55,8 +55,24 @@ function commandsIn(page: string): Command[] {
   }));
 }
 
-for (const page of pages) {
-  const commands = commandsIn(page);
+const WRITTEN = ["README.md", ...folders.filter((name) => !/^(\.|node_modules|out)/.test(name)).flatMap(filesBelow)]
+  .concat(readdirSync(ROOT))
+  .filter((file) => /\.(ts|md|yaml|py|js|html)$/.test(file) && !file.startsWith(join("tests", "fixtures")));
+
+/** The commands in a file's opening comment, which --help shows as examples. */
+const headOf = (file: string) => /^(?:(?:\/\/|#).*\n)*/.exec(textOf(file))![0];
+
+test("a command that is printed or written down can be pasted: npx tsx, and no <placeholder> that a shell would open", () => {
+  assert.ok(WRITTEN.length > 300);
+  for (const file of WRITTEN) {
+    const text = textOf(file);
+    assert.doesNotMatch(text, /(?<!npx )(?<![\w./-])tsx (?:[\w./-]*\w\.ts\b|\$\{(?!JSON))/, file);
+    assert.doesNotMatch(text, /npx tsx [^`\n]*=<\w/, file);
+  }
+});
+
+for (const page of [...pages, ...WRITTEN.filter((file) => file.endsWith(".ts") && !file.startsWith("tests"))]) {
+  const commands = commandsIn(page.endsWith(".ts") ? headOf(page) : textOf(page));
   if (commands.length === 0) continue;
   test(`${page}: its commands are accepted`, async () => {
     for (const { script, words } of commands) {

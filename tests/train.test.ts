@@ -192,7 +192,7 @@ test("Ctrl-C finishes the step, saves, and says how to go on; that command ends 
   child.kill("SIGINT");
   const { code, stdout, stderr } = await ended;
   assert.equal(code, 130, stderr);
-  const [, step, command] = /^stopped before step (\d+); go on with: tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];
+  const [, step, command] = /^stopped before step (\d+); go on with: npx tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];
   assert.ok(command, stdout);
   assert.equal(stateOf(name).metadata.iter_num, Number(step));
   assert.ok(Number(step) > 12 && Number(step) < 400, step);

@@ -2,7 +2,7 @@
 // do about what is missing. Exit code 0 where training can run, else 1.
 //
 //   npm run doctor
-//   tsx tools/doctor.ts --out_dir=out-mine --json=true
+//   npx tsx tools/doctor.ts --out_dir=out-mine --json=true
 //
 // Changes nothing. Leaves out how fast training is: bench.ts.
 

@@ -1,8 +1,8 @@
 // How well a model predicts a split of a dataset, or a text: every token but the first once, where train.ts draws random
 // batches. Writes OUT_DIR/evaluation/eval_{name}_{dataset}_{date}_{time}.json.
 //
-//   tsx tools/evaluate.ts --out_dir=out-shakespeare-char
-//   tsx tools/evaluate.ts --out_dir=out-shakespeare-char --evaluate=play.txt
+//   npx tsx tools/evaluate.ts --out_dir=out-shakespeare-char
+//   npx tsx tools/evaluate.ts --out_dir=out-shakespeare-char --evaluate=play.txt
 //
 // Leaves out other measures than loss, perplexity and bits per byte.
 

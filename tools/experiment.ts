@@ -1,10 +1,10 @@
 // Experiments: runs of train.ts that differ by some settings and a seed, made one after the other (or some at a time),
 // compared and reported.
 //
-//   tsx tools/experiment.ts run config/experiments/heads.ts
-//   tsx tools/experiment.ts list
-//   tsx tools/experiment.ts compare heads/n_head=1 heads/n_head=4 out-mine
-//   tsx tools/experiment.ts report heads
+//   npx tsx tools/experiment.ts run config/experiments/heads.ts
+//   npx tsx tools/experiment.ts list
+//   npx tsx tools/experiment.ts compare heads/n_head=1 heads/n_head=4 out-mine
+//   npx tsx tools/experiment.ts report heads
 //
 // The words come first, then the flags.
 
@@ -66,7 +66,7 @@ await main(async () => {
   const first = rest.findIndex((word) => word.startsWith("-"));
   const words = first < 0 ? rest : rest.slice(0, first);
   const argv = first < 0 ? [] : rest.slice(first);
-  const usage = `usage: tsx tools/experiment.ts ${name} ${command.words} [--key=value ...]`;
+  const usage = `usage: npx tsx tools/experiment.ts ${name} ${command.words} [--key=value ...]`;
   const config = await configure(
     import.meta.url,
     Object.fromEntries(command.flags.map((key) => [key, defaults[key]])),
@@ -80,7 +80,7 @@ await main(async () => {
 });
 
 function help(): void {
-  console.log("usage: tsx tools/experiment.ts COMMAND ... [--key=value ...]");
+  console.log("usage: npx tsx tools/experiment.ts COMMAND ... [--key=value ...]");
   for (const [name, { words, usage }] of Object.entries(COMMANDS)) console.log(`\n  ${name} ${words}\n    ${usage}`);
   console.log("\nEach command has its own --help.");
 }
@@ -110,7 +110,7 @@ async function runCommand(words: string[], { out, jobs }: Readonly<typeof defaul
     process.exitCode = 1;
   }
   if (finished > 0) printComparison(compareExperiments(loadExperiment(folder).groups, experiment.settings));
-  console.log(`report it with: tsx tools/experiment.ts report ${folder}`);
+  console.log(`report it with: npx tsx tools/experiment.ts report ${folder}`);
 }
 
 async function listCommand(words: string[]): Promise<void> {
@@ -118,7 +118,7 @@ async function listCommand(words: string[]): Promise<void> {
   const folders = roots.flatMap(findExperiments);
   if (folders.length === 0) {
     console.log(
-      `no experiments in ${roots.join(", ")}; make one with: tsx tools/experiment.ts run config/experiments/heads.ts`,
+      `no experiments in ${roots.join(", ")}; make one with: npx tsx tools/experiment.ts run config/experiments/heads.ts`,
     );
     return;
   }

@@ -1,6 +1,6 @@
 // Writes a model for other programs: as Hugging Face's transformers, nanoGPT or ONNX runtimes load it.
 //
-//   tsx tools/export.ts --out_dir=out-shakespeare-char --format=hf --to=exported
+//   npx tsx tools/export.ts --out_dir=out-shakespeare-char --format=hf --to=exported
 //
 // Writes over an earlier export of the same format and over nothing else, unless told to. Leaves out the optimizer's
 // state: what is exported is for use, not for going on with the same run.

@@ -1,9 +1,9 @@
 // Shows runs as they go, or as they went, from the metrics.jsonl in their folders: in the terminal, or on a page of this
 // machine.
 //
-//   tsx tools/monitor.ts --out_dir=out-shakespeare-char
-//   tsx tools/monitor.ts --out_dir=out-a,out-b --web=true
-//   tsx tools/monitor.ts --out_dir=out-experiments/heads
+//   npx tsx tools/monitor.ts --out_dir=out-shakespeare-char
+//   npx tsx tools/monitor.ts --out_dir=out-a,out-b --web=true
+//   npx tsx tools/monitor.ts --out_dir=out-experiments/heads
 //
 // A folder without a run of its own stands for those below it, also for the ones to come. It only reads: runs neither
 // wait for it nor notice it. Leaves out runs of machines whose disk can't be read here.

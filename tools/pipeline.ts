@@ -1,8 +1,8 @@
 // From a text to a model that writes like it: process -> optimize -> train -> evaluate -> generate, a folder for all.
 //
-//   tsx tools/pipeline.ts --input_file=my.txt                  # -> out-my/
-//   tsx tools/pipeline.ts --out_dir=out-my --resume=true       # goes on after Ctrl-C, a kill or a power cut
-//   tsx tools/pipeline.ts --out_dir=out-my --from=generate --temperature=0.5
+//   npx tsx tools/pipeline.ts --input_file=my.txt                  # -> out-my/
+//   npx tsx tools/pipeline.ts --out_dir=out-my --resume=true       # goes on after Ctrl-C, a kill or a power cut
+//   npx tsx tools/pipeline.ts --out_dir=out-my --from=generate --temperature=0.5
 //
 // Any setting of train.ts can be given too, as a flag or in a config file; what is given as a flag isn't searched. Left out:
 // several texts in one pipeline, and fine-tuning.
@@ -122,7 +122,7 @@ await main(async () => {
   process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
   try {
     await runPipeline(context, { given, config_file }, wish, console.log);
-    console.log(`\nall of it is in ${shownPath(outDir)}; more text: tsx sample.ts --out_dir=${shownPath(outDir)}`);
+    console.log(`\nall of it is in ${shownPath(outDir)}; more text: npx tsx sample.ts --out_dir=${shownPath(outDir)}`);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     console.log(`stopped; go on with: ${resumeCommand(outDir)}`);

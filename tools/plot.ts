@@ -1,9 +1,9 @@
 // Pictures of a run, or of several one over the other, from what they wrote to metrics.jsonl; for attention, from the
 // checkpoint.
 //
-//   tsx tools/plot.ts --out_dir=out-shakespeare-char                   # all that there is, as SVG and PNG
-//   tsx tools/plot.ts --out_dir=out-a,out-b --kind=training_curves --to=curves.svg
-//   tsx tools/plot.ts --out_dir=out-a --kind=attention --start="O Romeo" --layer=0
+//   npx tsx tools/plot.ts --out_dir=out-shakespeare-char                   # all that there is, as SVG and PNG
+//   npx tsx tools/plot.ts --out_dir=out-a,out-b --kind=training_curves --to=curves.svg
+//   npx tsx tools/plot.ts --out_dir=out-a --kind=attention --start="O Romeo" --layer=0
 //
 // They go to visualizations/ in the first run's folder. monitor/plots.ts says how each kind looks.
 

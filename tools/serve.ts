@@ -1,7 +1,7 @@
 // Opens a model on a page of this machine: the browser runs it, shows the text as it comes and, for a token that is
 // clicked, what else was likely there.
 //
-//   tsx tools/serve.ts --out_dir=out-shakespeare-char
+//   npx tsx tools/serve.ts --out_dir=out-shakespeare-char
 //
 // Only this machine can reach the page, and the page reaches nothing else. Leaves out several models at once.
 

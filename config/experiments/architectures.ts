@@ -1,6 +1,6 @@
 // How well do the three architectures do what each is for? Their losses don't compare: a decoder's is of the next character, an
 // encoder's of masked ones, an encoder-decoder's of what follows 64 others that it has read.
-// Run: tsx tools/experiment.ts run config/experiments/architectures.ts
+// Run: npx tsx tools/experiment.ts run config/experiments/architectures.ts
 
 import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
 import layers from "./layers.ts";

@@ -1,6 +1,6 @@
 // How much does another layer bring, in as many steps? A deeper model also takes longer: look at the time, too.
 // A tiny model, so that a run takes some seconds.
-// Run: tsx tools/experiment.ts run config/experiments/depth.ts
+// Run: npx tsx tools/experiment.ts run config/experiments/depth.ts
 
 import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
 import small from "../train_shakespeare_char_cpu.ts";

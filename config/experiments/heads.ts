@@ -1,6 +1,6 @@
 // Does it pay to split attention into more heads? The width stays the same, so all trials have as many parameters.
 // A tiny model, so that a run takes some seconds.
-// Run: tsx tools/experiment.ts run config/experiments/heads.ts
+// Run: npx tsx tools/experiment.ts run config/experiments/heads.ts
 
 import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
 import small from "../train_shakespeare_char_cpu.ts";

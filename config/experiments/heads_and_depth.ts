@@ -1,6 +1,6 @@
 // Two axes at once: is the best number of heads another one in a deeper model?
 // A tiny model, so that a run takes some seconds.
-// Run: tsx tools/experiment.ts run config/experiments/heads_and_depth.ts
+// Run: npx tsx tools/experiment.ts run config/experiments/heads_and_depth.ts
 
 import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
 import small from "../train_shakespeare_char_cpu.ts";

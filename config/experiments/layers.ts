@@ -1,6 +1,6 @@
 // What does each layer choice bring, alone and in as many steps? docs/layers.md says what they are.
 // A small model, so that a run takes some seconds; a choice that pays on long texts or in large models won't show here.
-// Run: tsx tools/experiment.ts run config/experiments/layers.ts
+// Run: npx tsx tools/experiment.ts run config/experiments/layers.ts
 
 import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
 import small from "../train_shakespeare_char_cpu.ts";

@@ -1,6 +1,6 @@
 // Which learning rate suits each optimizer, and what do schedules and an average of the weights bring? On the same small model and
 // in as many steps as layers.ts, so that the losses compare with those there.
-// Run: tsx tools/experiment.ts run config/experiments/optimizers.ts
+// Run: npx tsx tools/experiment.ts run config/experiments/optimizers.ts
 
 import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
 import type { OptimizerName, ScheduleName } from "../rules.ts";

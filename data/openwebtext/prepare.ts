@@ -1,5 +1,6 @@
 // Web pages by the million in GPT-2's tokens: writes train.bin, val.bin and meta.json beside this file (or into --out).
-//   tsx data/openwebtext/prepare.ts [--input=FILE,FOLDER,...] [--out=DIR]
+//   npx tsx data/openwebtext/prepare.ts
+//   npx tsx data/openwebtext/prepare.ts --input=pages.jsonl,more.parquet,folder --out=data/mine
 // Without --input, OpenWebText is downloaded. Memory does not grow with the input; a run that was killed goes on when
 // it is started again, and the files are the same, byte for byte, whatever happened and on any number of threads.
 // Leaves out cleaning and shuffling the documents.

@@ -1,5 +1,6 @@
 // Pairs of texts for --architecture=encoder_decoder: writes train.bin, val.bin and meta.json beside this file (or into --out).
-//   tsx data/pairs/prepare.ts [--input=pairs.tsv] [--length=N] [--out=DIR]
+//   npx tsx data/pairs/prepare.ts
+//   npx tsx data/pairs/prepare.ts --input=pairs.tsv --length=16 --out=data/mine
 // --input has a pair a line, "source<TAB>target". Without it the words of Shakespeare, to be written backwards.
 
 import { dirname, join } from "node:path";
@@ -35,6 +36,6 @@ await main(async () => {
     `pairs:      ${all.length - left} of 2 times ${meta.pairs!.length} tokens${left ? `; ${left} longer ones left out` : ""}`,
   );
   console.log(
-    `train with: tsx train.ts config/train_pairs.ts${config.out ? ` --dataset=${config.out}` : ""} --block_size=${meta.pairs!.length}`,
+    `train with: npx tsx train.ts config/train_pairs.ts${config.out ? ` --dataset=${config.out}` : ""} --block_size=${meta.pairs!.length}`,
   );
 });

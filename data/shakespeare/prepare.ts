@@ -1,5 +1,6 @@
 // Shakespeare in GPT-2's tokens: writes train.bin, val.bin and meta.json beside this file (or into --out).
-//   tsx data/shakespeare/prepare.ts [--input=FILE] [--out=DIR]
+//   npx tsx data/shakespeare/prepare.ts
+//   npx tsx data/shakespeare/prepare.ts --input=my.txt --out=data/mine
 // The text is --input, else an input.txt, else it is downloaded; see readme.md for what stands in where it can't be.
 // Leaves out tokens of single characters: data/shakespeare_char has them.
 

@@ -1,5 +1,6 @@
 // Shakespeare, a character a token: writes train.bin, val.bin and meta.json beside this file (or into --out).
-//   tsx data/shakespeare_char/prepare.ts [--input=FILE] [--out=DIR]
+//   npx tsx data/shakespeare_char/prepare.ts
+//   npx tsx data/shakespeare_char/prepare.ts --input=my.txt --out=data/mine
 // The text is --input, else input.txt beside this file, else it is downloaded; see readme.md for what stands in where
 // it can't be. Leaves out GPT-2's tokens.
 

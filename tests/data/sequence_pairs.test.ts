@@ -77,7 +77,7 @@ test("the script, with a file of one's own", async (t) => {
   const out = await succeed("data/pairs/prepare.ts", [`--input=${input}`, `--out=${join(folder, "out")}`]);
   assert.match(
     out,
-    /pairs: +40 of 2 times 8 tokens\ntrain with: tsx train\.ts config\/train_pairs\.ts --dataset=.* --block_size=8/,
+    /pairs: +40 of 2 times 8 tokens\ntrain with: npx tsx train\.ts config\/train_pairs\.ts --dataset=.* --block_size=8/,
   );
   writeFileSync(input, "a\tb\nc");
   assertRefused(await run("data/pairs/prepare.ts", [`--input=${input}`, `--out=${folder}`]), /line 2 is not/);

@@ -47,9 +47,9 @@ test("files that hold no tokens are refused with what to run", (t) => {
   mkdirSync(join(folder, "names"));
   writeFileSync(join(folder, "names", "prepare.ts"), "");
   const path = join(folder, "names", "train.bin");
-  assert.throws(() => new TokenFile(path), userError(/^no .*train\.bin; run: tsx .*names.prepare\.ts$/));
+  assert.throws(() => new TokenFile(path), userError(/^no .*train\.bin; run: npx tsx .*names.prepare\.ts$/));
   writeFileSync(path, "");
-  assert.throws(() => new TokenFile(path), userError(/is empty; run: tsx/));
+  assert.throws(() => new TokenFile(path), userError(/is empty; run: npx tsx/));
   writeFileSync(path, "abc");
   assert.throws(() => new TokenFile(path), userError(/has 3 bytes/));
   assert.throws(() => new TokenFile(folder), userError(/./));

@@ -122,7 +122,7 @@ test("kill -9 of tool and run, a second tool, Ctrl-C: resumed each time, to the 
   interrupted.child.kill("SIGINT");
   const { code, stdout } = await interrupted.ended;
   assert.equal(code, 130);
-  const [, command] = /^stopped with 1 runs finished and 1 left; go on with: tsx tools\/experiment\.ts (.*)$/m.exec(
+  const [, command] = /^stopped with 1 runs finished and 1 left; go on with: npx tsx tools\/experiment\.ts (.*)$/m.exec(
     stdout,
   )!;
   assert.equal(command, `run ${file} --jobs=1`);
@@ -186,7 +186,7 @@ test("help, and the line that each mistake gets", async () => {
   for (const command of ["run FILE", "list", "compare A B", "report EXPERIMENT"])
     assert.ok(help.includes(command), help);
   const runHelp = await succeed("tools/experiment.ts", ["run", "--help"]);
-  assert.match(runHelp, /^usage: tsx tools\/experiment\.ts run FILE/);
+  assert.match(runHelp, /^usage: npx tsx tools\/experiment\.ts run FILE/);
   assert.match(runHelp, /--jobs=0 +runs at a time/);
   assert.doesNotMatch(runHelp, /--metric/);
   await refuse(/no command "compere"; there are: run, list, compare, report/, "compere");

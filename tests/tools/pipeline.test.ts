@@ -36,7 +36,7 @@ test("a text becomes a model, its evaluation and samples; then parts of it run a
     const text = await succeed(SCRIPT, args);
     assert.deepEqual(contentsOf(FOLDER), before);
     assert.equal(heads(text).filter((line) => line.endsWith("would run: it has not run yet")).length, 5, text);
-    assert.match(text, /^ {6}tsx train\.ts .*--n_embd=16/m);
+    assert.match(text, /^ {6}npx tsx train\.ts .*--n_embd=16/m);
   });
 
   await t.test("the whole of it, with a search for a learning rate", async () => {
@@ -143,7 +143,7 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   second.child.kill("SIGINT");
   const stopped = await second.ended;
   assert.match(stopped.stdout, /^\[1\/5\] process .*\(it was killed\)$/m);
-  assert.match(stopped.stdout, /^stopped; go on with: tsx tools\/pipeline\.ts --out_dir=\S+ --resume=true$/m);
+  assert.match(stopped.stdout, /^stopped; go on with: npx tsx tools\/pipeline\.ts --out_dir=\S+ --resume=true$/m);
   assert.deepEqual([stopped.code, stopped.stderr], [130, ""]);
   assert.equal(stageOf(name, "train").state, "stopped");
   const iterNum = () => JSON.parse(readFileSync(join(out(name), "ckpt.json"), "utf8")).iter_num;
@@ -237,7 +237,7 @@ test("what a config file extends, and NANOGPT_ENV's file, are no flags: they are
   writeFileSync(base, "n_embd: 8\nlearning_rate: 0.02\nbatch_size: 4\n");
   const args = [config, ...flags({ input_file: TEXT, out_dir: out("extends"), batch_size: 5, dry_run: true })];
   const text = await succeed(SCRIPT, args, { env: { NANOGPT_ENV: "testing" } });
-  assert.match(text, /^ {6}tsx train\.ts .*--eval_iters=7 .*--n_embd=16 .*--learning_rate=0\.02 /m);
+  assert.match(text, /^ {6}npx tsx train\.ts .*--eval_iters=7 .*--n_embd=16 .*--learning_rate=0\.02 /m);
   assert.match(text, /^ {6}threads, micro_batch_size, learning_rate, in 60 s$/m); // batch_size is a flag
 
   // going on in another environment: what was given before stays
@@ -246,7 +246,7 @@ test("what a config file extends, and NANOGPT_ENV's file, are no flags: they are
   writeState(out("extends"), { format_version: 1, given, config_file: null, stages: {} });
   const again = flags({ out_dir: out("extends"), resume: true, dry_run: true, block_size: 16 });
   const resumed = await succeed(SCRIPT, again, { env: { NANOGPT_ENV: "testing" } });
-  assert.match(resumed, /^ {6}tsx train\.ts .*--eval_iters=9 .*--threads=1 /m);
+  assert.match(resumed, /^ {6}npx tsx train\.ts .*--eval_iters=9 .*--threads=1 /m);
 });
 
 test("while one pipeline works in a folder, another one is refused", async () => {
