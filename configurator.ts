@@ -12,14 +12,15 @@
 // UserError that names the key and where it was set, thrown before anything is printed. Left out: positional arguments
 // other than one config file.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import leven from "leven";
 import minimist from "minimist";
 
 import { type FileSetting, readConfigFile } from "./config/files.ts";
+import { helpAsked, helpText, screenOf, wrap } from "./config/help.ts";
+import { didYouMean } from "./config/nearest.ts";
 import { findConflict, ruleFor, rules, type Settings, type Value } from "./config/rules.ts";
 import { show } from "./config/show.ts";
 import { UserError } from "./engine/errors.ts";
@@ -31,7 +32,8 @@ type Setting = FileSetting & Source;
 
 export type Options = {
   usage?: string; // one line on what the script does, for --help
-  log?: (line: string) => void; // where overrides and help go
+  command?: string; // what its command line begins with, for --help; "[config file]" if not given
+  log?: (line: string) => void; // where overrides go
   argv?: readonly string[];
   env?: Record<string, string | undefined>;
 };
@@ -40,21 +42,23 @@ const ENV_PREFIX = "NANOGPT_";
 const RESERVED = ["NANOGPT_ENV", "NANOGPT_PYTHON"]; // names a file of settings, the tests' Python
 const ENVIRONMENTS = fileURLToPath(new URL("config/environments", import.meta.url));
 const NUMBER = /^[+-]?(\d(_?\d)*(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
-const WIDTH = 100;
+const WIDTH = 100; // of lines that also go to a log
 
 const sourcesOf = new WeakMap<object, Map<string, Source>>();
 
 /**
- * Merge all sources over `defaults` and check them. `scriptUrl` is the script's import.meta.url: --help reads the
- * comments of its `const defaults = {...}`, prints them and ends the process.
+ * Merge all sources over `defaults` and check them. `scriptUrl` is the script's import.meta.url: --help prints
+ * what config/help.ts reads there and ends the process.
  */
 export async function configure<T extends Settings>(
   scriptUrl: string,
   defaults: T,
-  { usage = "", log = console.log, argv = process.argv.slice(2), env = process.env }: Options = {},
+  { usage, command, log = console.log, argv = process.argv.slice(2), env = process.env }: Options = {},
 ): Promise<Readonly<T>> {
-  if (argv.includes("--help") || argv.includes("-h")) {
-    log(helpText(scriptUrl, defaults, usage));
+  const help = helpAsked(argv);
+  if (help) {
+    const script = fileURLToPath(scriptUrl);
+    console.log(helpText({ script, defaults, ...(usage && { usage }), ...(command && { command }) }, help, screenOf()));
     process.exit(0);
   }
   const { files, flags } = readFlags(argv, defaults);
@@ -93,7 +97,7 @@ export async function configure<T extends Settings>(
   for (const line of overrideLines(config, sources)) log(line);
   if (unused.size > 0) {
     const extended = [...unused.values()].some((file) => file !== files[0]) ? " and what it extends" : "";
-    log(wrap(`not used here, from ${files[0]}${extended}: ${[...unused.keys()].join(", ")}`, 2));
+    log(wrap(`not used here, from ${files[0]}${extended}: ${[...unused.keys()].join(", ")}`, 2, WIDTH));
   }
 
   for (const value of Object.values(config)) Object.freeze(value);
@@ -196,14 +200,9 @@ function fromText(text: string, like: Value | undefined): unknown {
 // ---- what the user reads ----
 
 function unknownKey(key: string, source: string, known: string[]): UserError {
-  return new UserError(`unknown key ${show(key)} (${source}); ${nearestKey(key, known) ?? "--help lists the keys"}`);
-}
-
-/** "did you mean n_layer?" where one of the `known` keys is near to `key`. */
-export function nearestKey(key: string, known: readonly string[]): string | undefined {
-  const spelled = key.toLowerCase();
-  const [nearest = ""] = known.toSorted((a, b) => leven(spelled, a) - leven(spelled, b));
-  return leven(spelled, nearest) <= Math.max(1, spelled.length / 3) ? `did you mean ${nearest}?` : undefined;
+  return new UserError(
+    `unknown key ${show(key)} (${source}); ${didYouMean(key, known) ?? "--help=all lists the keys"}`,
+  );
 }
 
 /** One line a source, with the keys that it had the last word on. */
@@ -213,54 +212,5 @@ function overrideLines(config: Settings, sources: Map<string, Source>): string[]
     const name = kind === "flag" ? "flags" : kind === "variable" ? "the environment" : source;
     lines.set(name, [...(lines.get(name) ?? []), `${key}=${show(config[key])}`]);
   }
-  return [...lines].map(([name, items]) => wrap(`overriding with ${name}: ${items.join(", ")}`, 2));
-}
-
-/** The text between the braces of a script's `const defaults = {...}`. */
-export function defaultsBlock(script: string): string | undefined {
-  return /^(?:export )?const defaults\b[^\n]*\{\r?\n(.*?)^\}/ms.exec(readFileSync(script, "utf8"))?.[1];
-}
-
-/** Usage, then every key as --key=default with its comment, under the headings of the script's own text. */
-function helpText(scriptUrl: string, defaults: Settings, usage: string): string {
-  const script = fileURLToPath(scriptUrl);
-  const block = defaultsBlock(script) ?? "";
-  const comments = new Map<string, string>();
-  const headings = new Map<string, string>(); // by the first key below
-  let heading = "";
-  for (const line of block.split(/\r?\n/)) {
-    const title = /^\s*\/\/\s*(.*)$/.exec(line)?.[1];
-    if (title !== undefined) heading = `${heading} ${title}`.trim();
-    // key: value, with strings stepped over as a whole (one may hold "//"), then the comment
-    const [, key, comment = ""] = /^\s*"?(\w+)"?:(?:"(?:\\.|[^"\\])*"|[^"])*?(?:\/\/\s*(.*))?$/.exec(line) ?? [];
-    if (key === undefined) continue;
-    comments.set(key, comment);
-    headings.set(key, heading);
-    heading = "";
-  }
-
-  const flags = Object.entries(defaults).map(([key, value]) => [key, `  --${key}=${show(value)}`] as const);
-  const column = Math.min(40, Math.max(...flags.map(([, flag]) => flag.length))) + 2;
-  const lines = [`usage: npx tsx ${relative("", script)} [config file] [--key=value ...]`, ...(usage ? [usage] : [])];
-  for (const [key, flag] of flags) {
-    if (headings.get(key)) lines.push("", `${headings.get(key)}`);
-    lines.push(wrap(flag.padEnd(column) + (comments.get(key) ?? ""), column));
-  }
-  const order = `A flag wins over the environment (${ENV_PREFIX}<KEY>=value), that over the config file,`;
-  const last = "that over config/environments/<name>.yaml where NANOGPT_ENV=<name> is set (docs/configuration.md).";
-  return [...lines, "", order, last].join("\n");
-}
-
-/** Break `text` at spaces into lines of at most WIDTH columns; all but the first are indented. */
-function wrap(text: string, indent: number): string {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line.trim() !== "" && line.length + word.length > WIDTH) {
-      lines.push(line.trimEnd());
-      line = " ".repeat(indent);
-    }
-    line += `${word} `;
-  }
-  return [...lines, line.trimEnd()].join("\n");
+  return [...lines].map(([name, items]) => wrap(`overriding with ${name}: ${items.join(", ")}`, 2, WIDTH));
 }

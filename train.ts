@@ -1,6 +1,8 @@
 // Trains a GPT on a folder of token files, from the settings below.
 //
-//   npx tsx train.ts config/train_shakespeare_char.ts --batch_size=32 --dropout=0
+//   npx tsx train.ts config/train_shakespeare_char_cpu.ts --batch_size=32
+//   npx tsx train.ts --init_from=resume --out_dir=out-shakespeare-char
+//   npx tsx train.ts config/finetune_shakespeare.ts --init_from=gpt2
 //
 // Each run keeps one checkpoint in its out_dir; `--init_from=resume` goes on from it, to the bit. Left out so far:
 // several processes, number formats other than float32 and float16.

@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 
 import { transformSync } from "esbuild";
 
-import { defaultsBlock } from "../configurator.ts";
+import { defaultsBlock } from "./help.ts";
 import type { Settings } from "./rules.ts";
 import { ROOT } from "./scripts.ts";
 

@@ -2,12 +2,12 @@
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-
+import { didYouMean } from "../config/nearest.ts";
 import { findConflict, ruleFor, type Settings } from "../config/rules.ts";
 import { trainDefaults } from "../config/script_defaults.ts";
 import { ROOT } from "../config/scripts.ts";
 import { show } from "../config/show.ts";
-import { configure, nearestKey } from "../configurator.ts";
+import { configure } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";
 
 /** Complete settings from a config file of train.ts and what it extends; NANOGPT_ENV has no say in an experiment. */
@@ -27,7 +27,7 @@ export function checkSettings(settings: Readonly<Record<string, unknown>>, where
   for (const [key, value] of Object.entries(settings)) {
     const fallback = Object.hasOwn(known, key) ? known[key] : undefined;
     if (fallback === undefined) {
-      const help = nearestKey(key, Object.keys(known)) ?? "npx tsx train.ts --help lists the keys";
+      const help = didYouMean(key, Object.keys(known)) ?? "npx tsx train.ts --help=all lists the keys";
       throw new UserError(`${where}: unknown key ${show(key)}; ${help}`);
     }
     const result = ruleFor(key, fallback).safeParse(value);

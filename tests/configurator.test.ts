@@ -481,7 +481,11 @@ test("every config file of the repository holds known keys with allowed values",
 // ---- as a program ----
 
 const importPath = (name: string) => relative(join(FOLDER, "tools"), join(ROOT, name)).replaceAll("\\", "/");
-const SCRIPT = `
+const SCRIPT = `// Does a thing.
+//
+//   npx tsx tools/thing.ts --start="O Romeo, Romeo, wherefore art thou Romeo"    # says it
+//   npx tsx tools/thing.ts --out_dir=out-shakespeare-char-of-a-long-name --start="and still a space"
+
 import { configure } from "${importPath("configurator.ts")}";
 import { main } from "${importPath("engine/errors.ts")}";
 
@@ -489,10 +493,10 @@ const defaults = {
   // I/O
   out_dir: "out", // folder of the checkpoint
   start: "a // b", // the prompt; see https://example.org
-  eval_only: false, // ${"a".repeat(39)} ${"b".repeat(39)}
+  eval_only: false, // ${"a".repeat(29)} ${"b".repeat(29)}
   // model
   // of the smallest size
-  batch_size: 5 * 8, // ${"a".repeat(39)} ${"b".repeat(40)}
+  batch_size: 5 * 8, // ${"a".repeat(29)} ${"b".repeat(30)}
 };
 
 main(async () => {
@@ -512,23 +516,29 @@ function runScript(...argv: string[]): Promise<{ stdout: string; stderr: string;
   });
 }
 
-test("a script: --help lists every key under the headings of its source", async () => {
+test("a script: --help has its usage, examples, and every key under the headings of its source", async () => {
   const expected = `usage: npx tsx tools/thing.ts [config file] [--key=value ...]
 Do a thing.
+
+examples:
+  npx tsx tools/thing.ts --start="O Romeo, Romeo, wherefore art thou Romeo"
+  npx tsx tools/thing.ts --out_dir=out-shakespeare-char-of-a-long-name \\
+    --start="and still a space"
 
 I/O
   --out_dir="out"    folder of the checkpoint
   --start="a // b"   the prompt; see https://example.org
-  --eval_only=false  ${"a".repeat(39)} ${"b".repeat(39)}
+  --eval_only=false  ${"a".repeat(29)} ${"b".repeat(29)}
 
 model of the smallest size
-  --batch_size=40    ${"a".repeat(39)}
-                     ${"b".repeat(40)}
+  --batch_size=40    ${"a".repeat(29)}
+                     ${"b".repeat(30)}
 
-A flag wins over the environment (NANOGPT_<KEY>=value), that over the config file,
-that over config/environments/<name>.yaml where NANOGPT_ENV=<name> is set (docs/configuration.md).
+A flag wins over the environment (NANOGPT_<KEY>=value), that over the config
+file, that over config/environments/<name>.yaml where NANOGPT_ENV=<name> is set
+(docs/configuration.md).
 `;
-  const [long, short] = await Promise.all([runScript("--bogus", "--help"), runScript("-h")]);
+  const [long, short] = await Promise.all([runScript("--bogus", "--help=all"), runScript("--help=all")]);
   assert.deepEqual(long, { stdout: expected, stderr: "", status: 0 });
   assert.deepEqual(short, long);
 });

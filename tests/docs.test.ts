@@ -10,8 +10,9 @@ import { runInNewContext } from "node:vm";
 
 import { transformSync } from "esbuild";
 
+import { defaultsBlock } from "../config/help.ts";
 import type { Value } from "../config/rules.ts";
-import { configure, defaultsBlock } from "../configurator.ts";
+import { configure } from "../configurator.ts";
 import { ROOT } from "./scripts.ts";
 
 const pages = ["README.md", ...filesBelow("docs"), ...filesBelow("data")].filter((file) => file.endsWith(".md"));

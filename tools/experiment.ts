@@ -8,6 +8,8 @@
 //
 // The words come first, then the flags.
 
+import { helpAsked, screenOf, wrap } from "../config/help.ts";
+import { didYouMean } from "../config/nearest.ts";
 import { commandOf } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../engine/errors.ts";
@@ -59,21 +61,22 @@ type Command = (words: string[], config: Readonly<typeof defaults>) => Promise<v
 
 await main(async () => {
   const [name = "", ...rest] = process.argv.slice(2);
-  if (name === "--help" || name === "-h" || name === "") return help();
+  if (name === "" || helpAsked([name])) return help();
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!command)
-    throw new UserError(`no command ${JSON.stringify(name)}; there are: ${Object.keys(COMMANDS).join(", ")}`);
+  if (!command) {
+    const near = didYouMean(name, Object.keys(COMMANDS)) ?? `there are: ${Object.keys(COMMANDS).join(", ")}`;
+    throw new UserError(`no command ${JSON.stringify(name)}; ${near}`);
+  }
   const first = rest.findIndex((word) => word.startsWith("-"));
   const words = first < 0 ? rest : rest.slice(0, first);
   const argv = first < 0 ? [] : rest.slice(first);
-  const usage = `usage: npx tsx tools/experiment.ts ${name} ${command.words} [--key=value ...]`;
   const config = await configure(
     import.meta.url,
     Object.fromEntries(command.flags.map((key) => [key, defaults[key]])),
     {
       usage: command.usage,
+      command: `${name} ${command.words}`,
       argv,
-      log: (text) => console.log(text.replace(/^usage: .*$/m, usage)),
     },
   );
   await command.run(words, { ...defaults, ...config });
@@ -81,7 +84,10 @@ await main(async () => {
 
 function help(): void {
   console.log("usage: npx tsx tools/experiment.ts COMMAND ... [--key=value ...]");
-  for (const [name, { words, usage }] of Object.entries(COMMANDS)) console.log(`\n  ${name} ${words}\n    ${usage}`);
+  const { columns } = screenOf();
+  for (const [name, { words, usage }] of Object.entries(COMMANDS)) {
+    console.log(`\n  ${name} ${words}\n${wrap(`    ${usage}`, 4, columns)}`);
+  }
   console.log("\nEach command has its own --help.");
 }
 

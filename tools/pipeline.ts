@@ -10,6 +10,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 
+import { helpAsked } from "../config/help.ts";
 import type { Settings, Value } from "../config/rules.ts";
 import cpu from "../config/train_shakespeare_char_cpu.ts";
 import { configure, pick, sourceKind } from "../configurator.ts";
@@ -50,8 +51,7 @@ const OF_THIS_CALL = ["resume", "from", "only", "dry_run", "out_dir"];
 await main(async () => {
   const usage =
     "Make a model of a text: process, optimize, train, evaluate, generate. Any setting of train.ts can be given too.";
-  if (process.argv.some((arg) => arg === "--help" || arg === "-h"))
-    await configure(import.meta.url, defaults, { usage });
+  if (helpAsked(process.argv)) await configure(import.meta.url, defaults, { usage });
   const trains = defaultsOfTraining();
 
   // 1) what is asked for

@@ -9,18 +9,21 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
+import { helpAsked } from "../config/help.ts";
+import { didYouMean } from "../config/nearest.ts";
 import { datasetFolder, knownDatasets } from "../data/dataset.ts";
 import { main, UserError } from "../engine/errors.ts";
 
 const [name, ...rest] = process.argv.slice(2);
 
 await main(async () => {
-  if (name === undefined || name === "--help" || name === "-h") {
+  if (name === undefined || helpAsked([name])) {
     console.log("usage: npm run prepare -- DATASET [--key=value ...], or -- DATASET --help");
     return console.log(`datasets: ${knownDatasets().join(", ")}`);
   }
   if (!knownDatasets().includes(name)) {
-    throw new UserError(`no dataset "${name}" to prepare; there are: ${knownDatasets().join(", ")}`);
+    const near = didYouMean(name, knownDatasets());
+    throw new UserError(`no dataset "${name}" to prepare; ${near ?? `there are: ${knownDatasets().join(", ")}`}`);
   }
   const script = join(datasetFolder(name), "prepare.ts");
   process.argv = [process.argv[0]!, script, ...rest]; // as if it had been started itself

@@ -1,5 +1,5 @@
 // config/rules.ts keeps step with what it speaks of: the names that a key may have are those that the code knows, and a
-// layer choice has a rule, a default, a line in --help and one in the documentation. Limits: configurator.test.ts.
+// layer choice has a rule, a default, a line in --help=all and one in the documentation. Limits: configurator.test.ts.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -65,8 +65,8 @@ test("docs/layers.md has every name that a layer choice may have, but for GPT-2'
   }
 });
 
-test("--help lists every layer choice, and every name that a key may have", async () => {
-  const help = (await succeed("train.ts", ["--help"])).replaceAll(/\s+/g, " ");
+test("--help=all lists every layer choice, and every name that a key may have", async () => {
+  const help = (await succeed("train.ts", ["--help=all"])).replaceAll(/\s+/g, " ");
   const line = (key: string) => new RegExp(` --${key}=.*?(?= --)`).exec(help)?.[0];
   for (const key of Object.keys(GPT2_CHOICES)) assert.ok(line(key), key);
   for (const key of NAMED) {

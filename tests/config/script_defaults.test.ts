@@ -7,8 +7,8 @@ import { scriptDefaults, trainDefaults } from "../../config/script_defaults.ts";
 import { succeed } from "../scripts.ts";
 
 for (const script of ["train.ts", "bench.ts"]) {
-  test(`${script}: every key and default that --help shows`, async () => {
-    const help = await succeed(script, ["--help"]);
+  test(`${script}: every key and default that --help=all shows`, async () => {
+    const help = await succeed(script, ["--help=all"]);
     const shown = Object.fromEntries([...help.matchAll(/^ {2}--(\w+)=(\S*)/gm)].map(([, key, value]) => [key, value]));
     const defaults = scriptDefaults(script);
     assert.ok(Object.keys(defaults).length > 20);

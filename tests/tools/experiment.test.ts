@@ -189,7 +189,8 @@ test("help, and the line that each mistake gets", async () => {
   assert.match(runHelp, /^usage: npx tsx tools\/experiment\.ts run FILE/);
   assert.match(runHelp, /--jobs=0 +runs at a time/);
   assert.doesNotMatch(runHelp, /--metric/);
-  await refuse(/no command "compere"; there are: run, list, compare, report/, "compere");
+  await refuse(/no command "compere"; did you mean compare\?/, "compere");
+  await refuse(/no command "x"; there are: run, list, compare, report/, "x");
   await refuse(/give one file of an experiment.*got none/, "run");
   await refuse(/no folder \.\.\/x; /, "report", "../x");
   await refuse(/unknown key "job"/, "run", "x.ts", "--job=1");
