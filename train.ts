@@ -14,9 +14,9 @@ import { chooseModel } from "./config/model_settings.ts";
 import type { OptimizerName, ScheduleName } from "./config/rules.ts";
 import { configure } from "./configurator.ts";
 import { datasetFolder, shownPath } from "./data/dataset.ts";
-import { readMeta } from "./data/meta.ts";
 import { createObjective, emptyBatch } from "./data/objective.ts";
-import { checkBlockSize, TokenFile } from "./data/token_file.ts";
+import { openDataset } from "./data/open_dataset.ts";
+import { checkBlockSize } from "./data/token_file.ts";
 import { loadCheckpoint, saveCheckpoint } from "./engine/checkpoint.ts";
 import { WeightAverage } from "./engine/ema.ts";
 import { explain, main } from "./engine/errors.ts";
@@ -147,8 +147,7 @@ await main(async () => {
 
   // 1) data
   const folder = datasetFolder(config.dataset);
-  const meta = readMeta(folder);
-  const splits = { train: new TokenFile(join(folder, "train.bin")), val: new TokenFile(join(folder, "val.bin")) };
+  const { meta, splits } = openDataset(folder);
   if (meta) log.line(`found vocab_size = ${meta.vocab_size} (inside ${shownPath(join(folder, "meta.json"))})`);
 
   // 2) model: new, or from other weights, whose shape then counts

@@ -16,7 +16,7 @@ import { fileURLToPath } from "node:url";
 import * as z from "zod/mini";
 
 import { configure, sourceOf } from "../configurator.ts";
-import { datasetFolder, shownPath } from "../data/dataset.ts";
+import { datasetFile, datasetFolder, shownPath } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
 import { sampleBatch, TokenFile } from "../data/token_file.ts";
 import { main, UserError } from "../engine/errors.ts";
@@ -165,7 +165,7 @@ function drawBatches(config: Config): { vocab_size: number; batches: Batches } {
   const { steps, batch_size: B, block_size: T, seed } = config;
   const batches = { x: new Int32Array(steps * B * T), y: new Int32Array(steps * B * T) };
   const folder = config.dataset === "random" ? undefined : datasetFolder(config.dataset);
-  const path = folder && join(folder, "train.bin");
+  const path = folder && datasetFile(folder, "train.bin");
   // the default dataset is no must; one that was asked for is
   if (!folder || !path || (!existsSync(path) && !sourceOf(config, "dataset"))) {
     console.log(`data: random tokens${path ? `, for there is no ${shownPath(path)}` : ""}`);

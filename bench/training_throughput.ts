@@ -5,7 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { datasetFolder } from "../data/dataset.ts";
+import { datasetFile, datasetFolder } from "../data/dataset.ts";
 import { createObjective, emptyBatch } from "../data/objective.ts";
 import { checkBlockSize, TokenFile } from "../data/token_file.ts";
 import { LossScaler } from "../engine/loss_scale.ts";
@@ -27,7 +27,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
   // 1) model, data
   const model = randomModel(settings);
   const { vocab_size } = model.config;
-  const file = settings.dataset ? new TokenFile(join(datasetFolder(settings.dataset), "train.bin")) : undefined;
+  const file = settings.dataset ? new TokenFile(datasetFile(datasetFolder(settings.dataset), "train.bin")) : undefined;
   const rows = microBatchSize(B, T, settings.micro_batch_size);
   const micros = (accumulation * B) / rows;
   const shape = { B: rows, T, vocab_size, mask_fraction: 0.15, pairs: undefined };

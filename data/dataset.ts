@@ -19,6 +19,22 @@ export function datasetFolder(dataset: string): string {
   throw new UserError(`no dataset "${dataset}"; there are: ${commands.join(", ")}; or give the path of a folder`);
 }
 
+/** The files of a dataset. */
+export type DatasetFile = "train.bin" | "val.bin" | "meta.json";
+
+/** Where a file of the dataset in `folder` is. While another dataset takes its place, and after a kill just then, whole new files still have
+ * their temporary names (replace.ts): whoever reads by these paths has all of the old one or all of the new one. */
+export function datasetFile(folder: string, name: DatasetFile): string {
+  const path = join(folder, name);
+  const ready = join(folder, READY);
+  if (!existsSync(ready)) return path;
+  const waiting = name === "meta.json" ? ready : `${path}.partial`;
+  return existsSync(waiting) ? waiting : path;
+}
+
+/** From the moment this file is there its dataset counts, the one with the tokens in *.bin.partial. */
+export const READY = "meta.json.ready";
+
 /** The names of the datasets that can be prepared: the folders of data/ that have a prepare.ts. */
 export function knownDatasets(): string[] {
   return readdirSync(DATA).filter((name) => existsSync(join(DATA, name, "prepare.ts")));

@@ -2,12 +2,11 @@
 // its dataset. Leaves out the making of vocabularies (characters.ts) and their use (tokenizer.ts).
 
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 
 import { z } from "zod";
 
 import { explain, hasCode, UserError } from "../engine/errors.ts";
-import { prepareHint, shownPath } from "./dataset.ts";
+import { datasetFile, prepareHint, shownPath } from "./dataset.ts";
 
 // what a prepare script adds about its work; a hand-made meta.json may leave it out
 const textSource = z.object({
@@ -66,7 +65,7 @@ export const GPT2_META: Gpt2Meta = { kind: "gpt2", vocab_size: 50_257 };
 
 /** meta.json of a dataset's folder, or undefined where there is none; a UserError where it can't be used. */
 export function readMeta(folder: string): Meta | undefined {
-  const path = join(folder, "meta.json");
+  const path = datasetFile(folder, "meta.json");
   let text: string;
   try {
     text = readFileSync(path, "utf8");

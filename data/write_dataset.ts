@@ -1,26 +1,32 @@
 // What the prepare scripts that hold a whole text in memory have in common: writing the files, and the closing lines.
 
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-
-import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain } from "../engine/errors.ts";
 import { shownPath } from "./dataset.ts";
 import { type CharacterMeta, type Complete, type Gpt2Meta, listCharacters, type TextSource } from "./meta.ts";
-import { writeTokens } from "./token_file.ts";
+import { claimFolder, discardPartial, replaceDataset } from "./replace.ts";
+import { TokenWriter } from "./token_writer.ts";
 
 /** meta.json as such a script writes it. */
 export type PreparedMeta = Complete<CharacterMeta> | (Complete<Gpt2Meta> & { source: TextSource });
 
-/** Write train.bin, val.bin and meta.json into `directory`, meta.json last: where it stands, the others are there. */
+/** Put train.bin, val.bin and meta.json into `directory`, in the place of a dataset that is there: all of them or none. */
 export function writeDataset(directory: string, train: Uint16Array, val: Uint16Array, meta: PreparedMeta): void {
+  const release = claimFolder(directory);
+  let writer: TokenWriter | undefined;
   try {
-    mkdirSync(directory, { recursive: true });
-    writeTokens(join(directory, "train.bin"), train);
-    writeTokens(join(directory, "val.bin"), val);
-    writeFileAtomic(join(directory, "meta.json"), `${JSON.stringify(meta, null, 1)}\n`);
+    discardPartial(directory); // another run's, interrupted
+    writer = new TokenWriter(directory);
+    writer.append("train", train);
+    writer.append("val", val);
+    writer.flush();
+    writer.close();
+    replaceDataset(directory, meta);
   } catch (error) {
+    writer?.close();
+    discardPartial(directory);
     throw explain(error, `cannot write into ${shownPath(directory)}`);
+  } finally {
+    release();
   }
 }
 

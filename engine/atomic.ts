@@ -30,7 +30,7 @@ function writeFully(file: number, bytes: Uint8Array): void {
 }
 
 /** A rename survives a power cut once its directory is flushed; Windows can't open a directory and needn't. */
-function flushDirectory(path: string): void {
+export function flushDirectory(path: string): void {
   if (process.platform === "win32") return;
   const directory = openSync(path, "r");
   try {

@@ -7,11 +7,11 @@
 // Leaves out other measures than loss, perplexity and bits per byte.
 
 import { mkdirSync, readFileSync } from "node:fs";
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname } from "node:path";
 
 import { modelWithContext } from "../config/model_settings.ts";
 import { configure, sourceOf } from "../configurator.ts";
-import { datasetFolder, shownPath } from "../data/dataset.ts";
+import { datasetFile, datasetFolder, shownPath } from "../data/dataset.ts";
 import { GPT2_META, type Meta, readMeta } from "../data/meta.ts";
 import { TokenFile } from "../data/token_file.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
@@ -140,7 +140,7 @@ function datasetTask({ dataset, split, max_tokens }: Settings, opened: OpenedMod
     const advice = "take the dataset that it was trained on, or a text: --evaluate=FILE";
     throw new UserError(`the tokens of dataset ${name} mean something else to the model of ${source}; ${advice}`);
   }
-  const file = new TokenFile(join(folder, `${split}.bin`));
+  const file = new TokenFile(datasetFile(folder, split === "train" ? "train.bin" : "val.bin"));
   const tokens = new Int32Array(max_tokens > 0 ? Math.min(max_tokens, file.length) : file.length);
   file.read(0, tokens.length, tokens);
   file.close();

@@ -15,7 +15,8 @@ import { keyOf, uniform } from "../../engine/rng.ts";
 import { startProgress } from "../../monitor/progress.ts";
 import { type InputFile, listFiles, type Piece, piecesOf } from "../documents.ts";
 import { GPT2_META } from "../meta.ts";
-import { PartialDataset, type Place, type Split } from "../partial_dataset.ts";
+import { PartialDataset, type Place } from "../partial_dataset.ts";
+import type { Split } from "../replace.ts";
 import { tokenizePieces } from "../tokenize_pool.ts";
 import { downloadOpenWebText, REPOSITORY } from "./download.ts";
 
@@ -91,12 +92,15 @@ await main(async () => {
         progress.update(megabytes(offsets[piece.file]! + piece.bytes), `MB, ${(rate() / 1e6).toFixed(2)} M tokens/s`);
         if (stopped) break;
       }
+    } catch (error) {
+      dataset.close();
+      throw error;
     } finally {
       progress.stop();
-      dataset.close();
     }
   }
   if (stopped) {
+    dataset.close();
     console.log(`stopped after ${count(place.documents)} documents; the same command goes on from there`);
     process.exitCode = 130;
     return;

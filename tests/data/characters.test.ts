@@ -89,6 +89,6 @@ test("a place that can't be written is one line", (t) => {
   writeFileSync(file, "");
   assert.throws(
     () => prepareCharacters({ text: "0123456789a", source, directory: file }),
-    userError(/cannot write into/),
+    userError(/can.t make or write the folder/),
   );
 });

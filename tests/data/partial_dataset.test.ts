@@ -42,8 +42,8 @@ test("a kill between the last steps loses nothing", (t) => {
     first.append("val", tokens(2));
     first.save(place(1), true);
     first.close();
+    writeFileSync(join(folder, "meta.json.ready"), "{}"); // from here on it counts
     for (const split of renamed) renameSync(join(folder, `${split}.bin.partial`), join(folder, `${split}.bin`));
-    writeFileSync(join(folder, "meta.json.123.tmp"), '{"kind": "gp'); // killed while it wrote the last file
     const second = new PartialDataset(folder, {}, false);
     assert.ok(second.state.complete);
     second.finish(place(1), {});

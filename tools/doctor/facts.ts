@@ -7,7 +7,7 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { datasetFolder, knownDatasets } from "../../data/dataset.ts";
+import { datasetFile, datasetFolder, knownDatasets } from "../../data/dataset.ts";
 import { BYTES_PER_TOKEN } from "../../data/token_file.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -169,7 +169,8 @@ function pythonFacts(): Facts["python"] {
 }
 
 function tokensOf(folder: string): { train: number; val: number } | undefined {
-  const size = (split: string) => statSync(join(folder, `${split}.bin`), { throwIfNoEntry: false })?.size ?? 0;
+  const size = (split: "train" | "val") =>
+    statSync(datasetFile(folder, `${split}.bin`), { throwIfNoEntry: false })?.size ?? 0;
   const [train, val] = [size("train") / BYTES_PER_TOKEN, size("val") / BYTES_PER_TOKEN];
   return train > 0 && val > 0 ? { train, val } : undefined;
 }
