@@ -19,6 +19,7 @@ import { encodeMasked } from "./decoding/fill_masks.ts";
 import { batchSize, type Sample } from "./decoding/generate.ts";
 import { promptLoop } from "./decoding/interactive.ts";
 import { jsonOutput, textOutput } from "./decoding/output.ts";
+import { defaultStart, startNotice } from "./decoding/start.ts";
 import { unescapeStop } from "./decoding/stop.ts";
 import { writeFileAtomic } from "./engine/atomic.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
@@ -34,7 +35,7 @@ const defaults = {
   out_dir: "out", // folder of the checkpoint
   context: 0, // tokens that the model sees at most; 0 for block_size, more only where pos isn't learned
   // what to continue
-  start: "\n", // the text to continue; FILE:prompt.txt takes it from a file, - from standard input
+  start: "\n", // the text to continue, by default a line break where the vocabulary has one; FILE:prompt.txt takes it from a file, - from standard input
   interactive: false, // continue one line after the other, from the terminal or a pipe: a sample each, unless num_samples is given
   num_samples: 10,
   max_new_tokens: 500, // tokens in each sample
@@ -68,7 +69,7 @@ await main(async () => {
     throw new UserError("--interactive reads its prompts line by line from standard input; leave --start out");
   }
   const { interactive, evaluate: evaluated } = config;
-  const given = evaluated ? readText(evaluated, "evaluate") : interactive ? "" : await readStart(config.start);
+  let given = evaluated ? readText(evaluated, "evaluate") : interactive ? "" : await readStart(config.start);
 
   // 1) the model, and the text in the tokens that it was trained on
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
@@ -78,6 +79,10 @@ await main(async () => {
   if (tokenizer.vocabSize > model.config.vocab_size) {
     const sizes = `${tokenizer.vocabSize} tokens and the model ${model.config.vocab_size}`;
     throw new UserError(`${opened.source}: its tokenizer has ${sizes}; it belongs to another model`);
+  }
+  if (!evaluated && !interactive && !sourceOf(config, "start")) {
+    given = defaultStart(tokenizer);
+    if (given !== config.start) console.error(startNotice(given));
   }
   const isEncoder = model.config.architecture === "encoder";
   const pairs = opened.tokenizerMeta?.pairs;

@@ -8,7 +8,7 @@ import * as z from "zod/mini";
 import { GPT2_META } from "../data/meta.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { createContinuer } from "../decoding/continue.ts";
-import { UserError } from "../engine/errors.ts";
+import { defaultStart } from "../decoding/start.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import type { Callback, Run } from "./callback.ts";
 import { samplePath } from "./file_names.ts";
@@ -64,19 +64,9 @@ async function draw(run: Run, tokenizer: Tokenizer): Promise<string> {
   }
 }
 
-/** The validation split's first source where the model has an encoder, else a line's end. */
+/** The validation split's first source where the model has an encoder, else what sampling begins with by default. */
 function promptOf({ model, validationBatch }: Run, tokenizer: Tokenizer): number[] {
-  const { x, source, source_length } = validationBatch();
-  if (model.encoder) return [...source.subarray(0, source_length[0]!)];
-  return newline(tokenizer) ?? [x[0]!];
-}
-
-/** A line's end, after which anything may come; undefined where the dataset has none. */
-function newline(tokenizer: Tokenizer): number[] | undefined {
-  try {
-    return tokenizer.encode("\n");
-  } catch (error) {
-    if (error instanceof UserError) return undefined;
-    throw error;
-  }
+  if (!model.encoder) return tokenizer.encode(defaultStart(tokenizer));
+  const { source, source_length } = validationBatch();
+  return [...source.subarray(0, source_length[0]!)];
 }

@@ -33,6 +33,14 @@ saveCheckpoint(
   model.parameters.map(({ name, shape, data }) => ({ name, shape, data })),
 );
 
+/** A model whose vocabulary has no line break. */
+function saveOneLine(): void {
+  const itos = ["j", ...LETTERS.slice(1)];
+  const stoi = Object.fromEntries(itos.map((letter, i) => [letter, i]));
+  const metadata = { ...about, model_args: { ...model.config }, tokenizer: { ...META, itos, stoi } };
+  saveCheckpoint(join(FOLDER, "one-line"), metadata, model.parameters);
+}
+
 /** Run sample.ts with `input` for standard input. */
 function sample(args: readonly string[], input = "", env: Record<string, string> = {}): Promise<Ended> {
   const { child, ended } = launch("sample.ts", ["--threads=1", ...args], { cwd: FOLDER, env });
@@ -145,6 +153,14 @@ test("prompts from a file and from standard input", async () => {
   assert.deepEqual([file, stdin], [flag, flag]);
 });
 
+test("without a prompt and a line break in the vocabulary it begins with a character that is there, and says so", async () => {
+  saveOneLine();
+  const { code, stdout, stderr } = await sample(["--out_dir=one-line", "--max_new_tokens=3", "--num_samples=1"]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^ [ a-j]{3}\n-+\n$/);
+  assert.match(stderr, /^the vocabulary has no line break: starting with " "/m);
+});
+
 test("more samples than run side by side", async () => {
   const settings = { max_new_tokens: 3, temperature: 0.8 };
   const many = linesOf(await drawn(["--start=abc", "--max_new_tokens=3", "--json=true", "--num_samples=20"]));
@@ -253,6 +269,7 @@ test("--save keeps what was printed, in a file named after the time", async () =
 // ---- mistakes ----------------------------------------------------------------------------------------------------
 
 test("mistakes are one line", async () => {
+  saveOneLine();
   mkdirSync(join(FOLDER, "empty"));
   writeFileSync(join(FOLDER, "one.txt"), "a");
   writeFileSync(join(FOLDER, "strange.txt"), "a%");
@@ -260,6 +277,7 @@ test("mistakes are one line", async () => {
     [["--start=-"], /--start is empty/],
     [["--start=FILE:none.txt"], /can't read --start.*ENOENT.*none\.txt/],
     [["--start=a%"], /no token for the character "%"/],
+    [["--out_dir=one-line", "--start=\n"], /no token for the character "\\n"/], // it was asked for
     [["--init_from=empty"], /no checkpoint in empty/],
     [["--stop=a\\x"], /--stop has \\x in "a\\\\x"; it knows \\n/],
     [["--evaluate=none.txt"], /can't read --evaluate.*ENOENT.*none\.txt/],

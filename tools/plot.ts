@@ -9,7 +9,7 @@
 
 import { extname } from "node:path";
 
-import { configure } from "../configurator.ts";
+import { configure, sourceOf } from "../configurator.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import type { Format } from "../monitor/draw.ts";
@@ -23,7 +23,7 @@ const defaults = {
   formats: ["svg", "png"], // what to write
   to: "", // a file for one picture, its ending says how; if empty they get names in the first run's visualizations/
   // attention
-  start: "\n", // the text that the model reads
+  start: "\n", // the text that the model reads, by default a line break where the vocabulary has one
   layer: 0, // of the model, the first being 0
 };
 type Config = Readonly<typeof defaults>;
@@ -114,7 +114,8 @@ function lowest({ name, history }: NamedRun): { label: string; mean: number } {
 }
 
 /** What a layer of the checkpoint's model looks at while it reads a text. */
-async function attention({ out_dir, start, layer }: Config): Promise<[name: string, svg: string][]> {
+async function attention(config: Config): Promise<[name: string, svg: string][]> {
+  const { out_dir, layer } = config;
   const [folder] = out_dir;
   if (out_dir.length > 1) throw new UserError(`attention is of one model; name one --out_dir, not ${out_dir.length}`);
   const { checkArchitecture, openModel } = await import("../formats/pretrained.ts");
@@ -125,6 +126,8 @@ async function attention({ out_dir, start, layer }: Config): Promise<[name: stri
     throw new UserError(`--layer must be an integer from 0 to ${n_layer - 1} (the model in ${folder}), got ${layer}`);
   }
   const tokenizer = await opened.tokenizer();
+  const { defaultStart } = await import("../decoding/start.ts");
+  const start = sourceOf(config, "start") ? config.start : defaultStart(tokenizer);
   const ids = tokenizer.encode(start, { special: true });
   const { MOST_TOKENS, plotAttention } = await import("../monitor/plots.ts");
   const most = Math.min(block_size, MOST_TOKENS);

@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { configure } from "../configurator.ts";
+import { defaultStart } from "../decoding/start.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import { writeOnnx } from "../formats/onnx.ts";
 import { checkArchitecture, openModel } from "../formats/pretrained.ts";
@@ -54,7 +55,8 @@ await main(async () => {
   }
 
   // 3) the page
-  const info: ModelInfo = { source, config: model.config, parameters: model.numParams() };
+  const start = defaultStart(tokenizer);
+  const info: ModelInfo = { source, config: model.config, parameters: model.numParams(), start };
   const url = await listen(await createModelServer(folder, info, tokenizer), config.port);
   console.log(`${source} is at ${url} (Ctrl-C ends it)`);
   if (config.open) openInBrowser(url);

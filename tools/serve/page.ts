@@ -20,6 +20,7 @@ interface Decoded {
   rest: string; // for a character that is not completed
 }
 
+let start = ""; // where no prompt is given
 let prompt = "";
 let tokens: number[] = [];
 let choices: Likely[][] = []; // for each token
@@ -51,7 +52,9 @@ async function askLogits(request: Request): Promise<Float32Array> {
 }
 
 async function load(): Promise<void> {
-  const { source, config, parameters }: ModelInfo = await (await request("/model.json")).json();
+  const { source, config, parameters, ...info }: ModelInfo = await (await request("/model.json")).json();
+  start = info.start;
+  if (start !== "\n") find<HTMLTextAreaElement>("prompt").placeholder = `empty: begins with ${visible(start)}`;
   const { n_layer, n_head, n_embd, block_size } = config;
   const size = `${n_layer} layers, ${n_head} heads, ${n_embd} wide, block ${block_size}`;
   document.title = `${source} · nanoGPT`;
@@ -96,7 +99,7 @@ async function decode(sequences: readonly number[][]): Promise<Decoded[]> {
 async function generate(): Promise<void> {
   const [temperature, top_k, seed] = [numberOf("temperature"), numberOf("top_k"), numberOf("seed")];
   const count = numberOf("max_new_tokens");
-  prompt = find<HTMLTextAreaElement>("prompt").value || "\n";
+  prompt = find<HTMLTextAreaElement>("prompt").value || start;
   clear();
   const ids = await encode(prompt);
   const key = keyOf(seed, "sample", 0);
@@ -200,7 +203,12 @@ function barOf({ token, probability }: Likely, chosen: boolean): HTMLLIElement {
 
 /** White space that can be seen. */
 function visible(text: string): string {
-  return text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "(nothing)";
+  return (
+    text
+      .replaceAll(" ", "␣")
+      .replaceAll(/\r?\n|\r/g, "↵")
+      .replaceAll("\t", "⇥") || "(nothing)"
+  );
 }
 
 // ---- what a person does ------------------------------------------------------------------------------------------

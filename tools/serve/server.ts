@@ -28,6 +28,7 @@ export interface ModelInfo {
   source: string; // what it came from
   config: GPTConfig;
   parameters: number; // without position embeddings
+  start: string; // where the prompt is left empty
 }
 
 const encodeRequest = z.object({ text: z.string() });
