@@ -18,10 +18,11 @@ import { fileURLToPath } from "node:url";
 
 import minimist from "minimist";
 
+import { checkValue } from "./config/check_value.ts";
 import { type FileSetting, readConfigFile } from "./config/files.ts";
 import { helpAsked, helpText, screenOf, wrap } from "./config/help.ts";
 import { didYouMean } from "./config/nearest.ts";
-import { findConflict, ruleFor, rules, type Settings, type Value } from "./config/rules.ts";
+import { findConflict, rules, type Settings, type Value } from "./config/rules.ts";
 import { show } from "./config/show.ts";
 import { UserError } from "./engine/errors.ts";
 
@@ -74,17 +75,17 @@ export async function configure<T extends Settings>(
   const sources = new Map<string, Source>();
   const unused = new Map<string, string>(); // key -> the file that says it
   for (const { key, value, source, kind } of settings) {
-    const fallback = Object.hasOwn(defaults, key) ? defaults[key] : undefined;
-    if (fallback === undefined) {
-      if (!Object.hasOwn(rules, key)) throw unknownKey(key, source, Object.keys({ ...defaults, ...rules }));
+    if (!Object.hasOwn(defaults, key)) {
+      if (!Object.hasOwn(rules, key)) {
+        const known = Object.keys({ ...defaults, ...rules });
+        throw unknownKey(key, source, kind === "file" ? [...known, "extends"] : known);
+      }
       if (kind === "file") unused.set(key, source); // the environment may mean the script that runs next
       continue;
     }
-    const checked = ruleFor(key, fallback).safeParse(value);
-    if (!checked.success) {
-      throw new UserError(`${key} must be ${checked.error.issues[0]?.message}, got ${show(value)} (${source})`);
-    }
-    config[key] = checked.data;
+    const checked = checkValue(key, value, defaults);
+    if ("problem" in checked) throw new UserError(`${checked.problem} (${source})${checked.hint}`);
+    config[key] = checked.value;
     sources.delete(key); // so that they are in the order of the sources
     sources.set(key, { source, kind });
   }
@@ -184,7 +185,10 @@ async function readEnvironmentFile(name = ""): Promise<Setting[]> {
   if (name === "") return [];
   const found = readdirSync(ENVIRONMENTS).flatMap((file) => /^(.+)\.yaml$/.exec(file)?.[1] ?? []);
   if (!found.includes(name)) {
-    throw new UserError(`NANOGPT_ENV must be ${found.toSorted().join(", ")} or not set, got ${show(name)}`);
+    const near = didYouMean(name, found);
+    throw new UserError(
+      `NANOGPT_ENV must be ${found.toSorted().join(", ")} or not set, got ${show(name)}${near ? `; ${near}` : ""}`,
+    );
   }
   return fromFile(relative("", join(ENVIRONMENTS, `${name}.yaml`)), "environment");
 }

@@ -5,11 +5,12 @@
 //
 // Left out: what a key means and may be (configurator.ts, rules.ts), and files at an address of the network.
 
-import { readFileSync, realpathSync, statSync } from "node:fs";
-import { dirname, extname, isAbsolute, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, extname, isAbsolute, join, relative, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { UserError } from "../engine/errors.ts";
+import { didYouMean } from "./nearest.ts";
 import { show } from "./show.ts";
 
 /** The default export of a config file in TypeScript: `export default {...} satisfies ConfigFile<TrainConfig>`. */
@@ -21,6 +22,7 @@ type Link = { path: string; real: string };
 
 const MODULES = [".ts", ".mts", ".js", ".mjs"];
 const DOCUMENTS = [".yaml", ".yml", ".json"];
+const CONFIG = dirname(fileURLToPath(import.meta.url));
 const CONFIG_FILE = { what: "config file", hint: "settings are spelled --key=value" };
 
 /**
@@ -49,9 +51,13 @@ async function readLink(
   if (stat?.isDirectory()) throw fail(`${path} is a folder; ${chain.length === 0 ? "pass" : "name"} one ${what}`);
   if (![...MODULES, ...DOCUMENTS].includes(extension)) {
     const known = [...MODULES, ...DOCUMENTS].join(", ");
-    throw fail(`${path} is no ${what} (${known})${chain.length === 0 ? `; ${hint}` : ""}`);
+    const advice = nearFile(path) ?? (chain.length === 0 ? hint : undefined);
+    throw fail(`${path} is no ${what} (${known})${advice ? `; ${advice}` : ""}`);
   }
-  if (!stat) throw fail(`no ${what} ${path} (looked for ${full})`);
+  if (!stat) {
+    const advice = nearFile(path);
+    throw fail(`no ${what} ${path} (looked for ${full})${advice ? `; ${advice}` : ""}`);
+  }
   const real = realpathSync(full);
   if (chain.some((link) => link.real === real)) throw fail(`${path} extends itself; take one of these extends out`);
 
@@ -79,6 +85,23 @@ async function readLink(
   }
   for (const [key, value] of Object.entries(found)) if (key !== "extends") settings.push({ key, value, source: path });
   return settings;
+}
+
+/** "did you mean config/models/baby.yaml?" where such a file is in the folder that `path` names, or below config/. */
+function nearFile(path: string): string | undefined {
+  const there = namesBelow(dirname(resolve(path)), false).map((name) => join(dirname(path), name));
+  const ours = namesBelow(CONFIG, true).map((name) => relative("", join(CONFIG, name)));
+  const files = [...new Set([...there, ...ours])].filter((file) => [...MODULES, ...DOCUMENTS].includes(extname(file)));
+  const stem = (file: string) => basename(file, extname(file));
+  return didYouMean(stem(path), [...new Set(files.map(stem))], (name) => files.find((file) => stem(file) === name)!);
+}
+
+function namesBelow(folder: string, recursive: boolean): string[] {
+  try {
+    return readdirSync(folder, { recursive, encoding: "utf8" });
+  } catch {
+    return []; // there is no such folder, or nobody may look into it
+  }
 }
 
 async function importDefault(path: string): Promise<unknown> {

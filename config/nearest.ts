@@ -2,11 +2,12 @@
 
 import leven from "leven";
 
-/** "did you mean n_layer?" where one of the `known` words is near to `word`. */
-export function didYouMean(word: string, known: readonly string[]): string | undefined {
+/** "did you mean n_layer?" where one of the `known` words is near to `word`; `show` is how that one is said. */
+export function didYouMean(word: string, known: readonly string[], show = (near: string) => near): string | undefined {
   const spelled = word.toLowerCase();
   const distance = (other: string) => leven(spelled, other.toLowerCase());
   const [nearest] = known.toSorted((a, b) => distance(a) - distance(b));
-  if (nearest === undefined || distance(nearest) > Math.max(1, spelled.length / 3)) return undefined;
-  return `did you mean ${nearest}?`;
+  const most = spelled.length < 3 ? 0 : Math.max(1, spelled.length / 3); // letters: two of them are near to anything
+  if (nearest === undefined || distance(nearest) > most) return undefined;
+  return `did you mean ${show(nearest)}?`;
 }

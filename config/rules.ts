@@ -7,6 +7,8 @@
 
 import * as z from "zod/mini"; // not "zod": imports in two thirds of the time
 
+import { choice } from "./show.ts";
+
 /** What a key can hold: its default decides which. */
 export type Value = number | string | boolean | readonly (number | string | boolean)[];
 export type Settings = Record<string, Value>;
@@ -31,7 +33,7 @@ function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
 }
 
 function oneOf(...choices: string[]) {
-  return z.enum(choices, choices.map((choice) => JSON.stringify(choice)).join(" or "));
+  return z.enum(choices, choice(choices));
 }
 
 /** What bench.ts measures, in the order in which it runs them. */
@@ -63,7 +65,7 @@ const FACTOR = "a number above 0, below 1";
 const ZERO_TO_ONE = "a number from 0 to 1";
 /** How it is computed; people look for what is computed there too. */
 const ATTENTION =
-  '"auto" or "flash" or "dense" (n_kv_head makes it grouped or multi-query, window with attn_global and attn_stride sparse)';
+  '"auto", "flash" or "dense" (n_kv_head makes it grouped or multi-query, window with attn_global and attn_stride sparse)';
 const TEXTS = "a list of texts that are not empty";
 
 export const rules = {
@@ -258,14 +260,6 @@ const combinations = [
     const { decay_lr, schedule, warmup_iters, lr_decay_iters } = config;
     if (!decay_lr || schedule === "constant" || warmup_iters <= lr_decay_iters) return undefined;
     return `warmup_iters ${warmup_iters} is beyond lr_decay_iters ${lr_decay_iters}; lower it, or set decay_lr to false`;
-  }),
-  together(["dtype", "gradient_accumulation_steps"], ({ dtype }) => {
-    if (dtype !== "int8") return undefined;
-    return `dtype ${dtype} is for sample.ts; training computes in float32 or float16`;
-  }),
-  together(["dtype"], (config) => {
-    if (config.dtype !== "float16" || Object.hasOwn(config, "gradient_accumulation_steps")) return undefined;
-    return `dtype float16 is for train.ts, whose checkpoints have float32 weights; take float32 or int8 here`;
   }),
   together(["dtype", "compile"], ({ dtype, compile }) => {
     if (dtype !== "int8" || compile) return undefined;

@@ -7,3 +7,9 @@ export function show(value: unknown): string {
   if (typeof value === "object" && value !== null) return "an object";
   return typeof value === "function" ? "a function" : String(value);
 }
+
+/** `"a", "b" or "c"` */
+export function choice(names: readonly string[]): string {
+  const shown = names.map(show);
+  return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} or ${shown.at(-1)}`;
+}

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { didYouMean } from "../config/nearest.ts";
 import { UserError } from "../engine/errors.ts";
 
 const DATA = dirname(fileURLToPath(import.meta.url));
@@ -15,6 +16,8 @@ export function datasetFolder(dataset: string): string {
   const places = isName ? [join(DATA, dataset), resolve(dataset)] : [resolve(dataset)];
   const found = places.find((place) => statSync(place, { throwIfNoEntry: false })?.isDirectory());
   if (found !== undefined && dataset !== "") return found;
+  const near = isName ? didYouMean(dataset, knownDatasets()) : undefined;
+  if (near) throw new UserError(`no dataset "${dataset}"; ${near}`);
   const commands = knownDatasets().map((name) => `${name} (${prepareCommand(join(DATA, name))})`);
   throw new UserError(`no dataset "${dataset}"; there are: ${commands.join(", ")}; or give the path of a folder`);
 }

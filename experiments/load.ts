@@ -2,7 +2,9 @@
 // train.ts by itself.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
+
+import { didYouMean } from "../config/nearest.ts";
 import type { Settings } from "../config/rules.ts";
 import { shownPath } from "../data/dataset.ts";
 import { UserError } from "../engine/errors.ts";
@@ -87,9 +89,12 @@ export function folderOf(word: string): string {
   const inside = join(EXPERIMENTS, word);
   const escapes = word.split(/[/\\]/).includes("..");
   if (!escapes && isFolder(inside)) return inside;
-  throw new UserError(
-    `no folder ${word}${escapes ? "" : ` and no ${inside}`}; npx tsx tools/experiment.ts list shows what there is`,
+  const near = didYouMean(
+    word,
+    findExperiments(EXPERIMENTS).map((folder) => relative(EXPERIMENTS, folder)),
   );
+  const help = near ?? "npx tsx tools/experiment.ts list shows what there is";
+  throw new UserError(`no folder ${word}${escapes ? "" : ` and no ${inside}`}; ${help}`);
 }
 
 /**

@@ -2,8 +2,10 @@
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+
+import { checkValue } from "../config/check_value.ts";
 import { didYouMean } from "../config/nearest.ts";
-import { findConflict, ruleFor, type Settings } from "../config/rules.ts";
+import { findConflict, type Settings } from "../config/rules.ts";
 import { trainDefaults } from "../config/script_defaults.ts";
 import { ROOT } from "../config/scripts.ts";
 import { show } from "../config/show.ts";
@@ -25,17 +27,13 @@ export function checkSettings(settings: Readonly<Record<string, unknown>>, where
   const known = trainDefaults();
   const checked: Settings = {};
   for (const [key, value] of Object.entries(settings)) {
-    const fallback = Object.hasOwn(known, key) ? known[key] : undefined;
-    if (fallback === undefined) {
+    if (!Object.hasOwn(known, key)) {
       const help = didYouMean(key, Object.keys(known)) ?? "npx tsx train.ts --help=all lists the keys";
       throw new UserError(`${where}: unknown key ${show(key)}; ${help}`);
     }
-    const result = ruleFor(key, fallback).safeParse(value);
-    if (!result.success) {
-      const wanted = result.error.issues[0]?.message;
-      throw new UserError(`${where}: ${key} must be ${wanted}, got ${show(value)}`);
-    }
-    checked[key] = result.data;
+    const result = checkValue(key, value, known);
+    if ("problem" in result) throw new UserError(`${where}: ${result.problem}${result.hint}`);
+    checked[key] = result.value;
   }
   return checked;
 }

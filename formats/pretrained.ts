@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { checkModelArgs } from "../config/model_args.ts";
+import { didYouMean } from "../config/nearest.ts";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
@@ -112,6 +113,8 @@ async function open(
   if (/\.(pt|bin|safetensors)$/.test(source) && existsSync(source)) {
     throw new UserError(`--init_from=${source} is a file; give a folder, see docs/formats.md for how to make it`);
   }
+  const near = existsSync(source) ? undefined : didYouMean(initFrom, ["scratch", "resume", ...GPT2_NAMES]);
+  if (near) throw new UserError(`no checkpoint in ${source}; ${near}`);
   throw new UserError(
     `no checkpoint in ${source} (no ckpt.json there), nor another program's model (config.json or model_args.json); ` +
       `--init_from may be resume, ${GPT2_NAMES.join(", ")}, or a folder that has one of these files`,

@@ -1,6 +1,7 @@
 // What training is told: train.ts's own settings, from a base (config/train_shakespeare_char_cpu.ts, or the user's config
 // file), what the user said, what the search found, and a schedule sized to the text. Left out: any setting's meaning.
 
+import { didYouMean } from "../config/nearest.ts";
 import type { Settings, Value } from "../config/rules.ts";
 import { scriptDefaults, trainDefaults } from "../config/script_defaults.ts";
 import { UserError } from "../engine/errors.ts";
@@ -106,6 +107,7 @@ function same(a: Value, b: Value | undefined): boolean {
 /** The place of `name` among `names`; a UserError lists them. */
 export function oneOf<T extends string>(names: readonly T[], name: string, key: string): T {
   const found = names.find((known) => known === name);
-  if (found === undefined) throw new UserError(`--${key}=${name} is none of ${names.join(", ")}`);
-  return found;
+  if (found !== undefined) return found;
+  const near = didYouMean(name, names);
+  throw new UserError(`--${key}=${name} is none of ${names.join(", ")}${near ? `; ${near}` : ""}`);
 }

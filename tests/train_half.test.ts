@@ -195,6 +195,9 @@ test("scripts that don't train refuse float16 in one line", async () => {
   const runHere = oneProcess();
   for (const script of ["sample.ts", "tools/evaluate.ts"]) {
     const ended = await runHere(script, [`--out_dir=${outDir("whole")}`, "--dtype=float16"], FOLDER);
-    assertRefused(ended, /dtype float16 is for train\.ts, whose checkpoints have float32 weights/);
+    assertRefused(
+      ended,
+      /dtype must be "float32" or "int8", got "float16" \(--dtype\); float16 is for training, and checkpoints have float32/,
+    );
   }
 });

@@ -132,6 +132,6 @@ test("settings that contradict each other are refused", async () => {
   assertRefused(await runHere("train.ts", tiny("refused", cases[0]![0]), FOLDER), cases[0]![1]);
   assertRefused(
     await runHere("train.ts", tiny("refused", { optimizer: "adam" }), FOLDER),
-    /optimizer must be "adamw" or "lion" or "muon" or "adafactor" or "sgd", got "adam" \(--optimizer\)/,
+    /optimizer must be "adamw", "lion", "muon", "adafactor" or "sgd", got "adam" \(--optimizer\); did you mean "adamw"\?/,
   );
 });

@@ -9,6 +9,8 @@
 
 import { extname } from "node:path";
 
+import { didYouMean } from "../config/nearest.ts";
+import { choice, show } from "../config/show.ts";
 import { configure, sourceOf } from "../configurator.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
@@ -43,7 +45,10 @@ await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Draw pictures of runs." });
   const { out_dir, kind, to } = config;
   const known = [...KINDS, "attention", "all"];
-  if (!known.includes(kind)) throw new UserError(`--kind must be ${known.join(", ")}, got ${JSON.stringify(kind)}`);
+  if (!known.includes(kind)) {
+    const near = didYouMean(kind, known, show);
+    throw new UserError(`--kind must be ${choice(known)}, got ${show(kind)}${near ? `; ${near}` : ""}`);
+  }
   if (out_dir.length === 0) throw new UserError("--out_dir names no run");
   const wrong = config.formats.find((format) => !isFormat(format));
   if (wrong !== undefined || config.formats.length === 0) {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
 
 import { readConfigFile } from "../../config/files.ts";
@@ -74,6 +74,25 @@ test("paths are relative to the file that names them; modules and documents exte
   });
   const values = Object.entries(await merged(path)).map(([key, [value]]) => [key, value]);
   assert.deepEqual(Object.fromEntries(values), { n_layer: 1, n_head: 2, n_embd: 3, dropout: 0.4 });
+});
+
+test("a mistyped file gets the one that may be meant, of its folder or of the repository's config/", async () => {
+  const path = write({ "tiny_words.yaml": "n_layer: 1", "a.yaml": "extends: tiny_wrods.yaml", "b.yaml": "x: 1" });
+  const near = async (name: string, suggestion: string) => {
+    const message = await readConfigFile(name).then(
+      () => assert.fail(name),
+      (error: UserError) => error.message,
+    );
+    assert.ok(message.includes(`; did you mean ${suggestion}?`), message);
+  };
+  await near(join(dirname(path), "tiny_word.yaml"), path);
+  await near(join(dirname(path), "a.yaml"), path);
+  const ours = (name: string) => relative("", join(CONFIG, name));
+  await near("config/train_shakespear_char.ts", ours("train_shakespeare_char.ts"));
+  await near("config/train_shakespeare_char.py", ours("train_shakespeare_char.ts")); // nanoGPT's name of it
+  await near("train_shakespeare_char", ours("train_shakespeare_char.ts"));
+  await near("baby.yaml", ours("models/baby.yaml"));
+  await assert.rejects(readConfigFile("qqqqqqqq.yaml"), { message: /^no config file [^;]*$/ });
 });
 
 test("an absolute path will do, and a file that two others extend is no cycle", async () => {

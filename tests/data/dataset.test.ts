@@ -23,7 +23,8 @@ test("a name is a folder under data/ wherever the program runs, anything else a 
 });
 
 test("an unknown dataset is told which there are and how to make them", () => {
-  for (const name of ["shakespear", "", "./shakespeare_char", "token_file.ts", "no/such"]) {
+  for (const name of ["wikitext", "", "./shakespeare_char", "token_file.ts", "no/such"]) {
     assert.throws(() => datasetFolder(name), userError(/no dataset/, /shakespeare_char \(npx tsx .*prepare\.ts\)/));
   }
+  assert.throws(() => datasetFolder("shakespear_char"), userError(/no dataset .*; did you mean shakespeare_char\?$/));
 });

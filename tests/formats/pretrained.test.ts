@@ -152,10 +152,11 @@ for (const [what, initFrom, outDir, message] of [
   ["a folder without a model", empty, "out", /no checkpoint in \S+model \(.*resume, gpt2, gpt2-medium, .*or a folder/],
   [
     "no folder",
-    "gpt3",
+    "another",
     "out",
-    /no checkpoint in gpt3 .*--init_from may be resume, gpt2, gpt2-medium, gpt2-large, gpt2-xl/,
+    /no checkpoint in another .*--init_from may be resume, gpt2, gpt2-medium, gpt2-large, gpt2-xl/,
   ],
+  ["a mistyped name", "gpt2-mediun", "out", /^no checkpoint in gpt2-mediun; did you mean gpt2-medium\?$/],
   ["PyTorch's own file", pickle, "out", /ckpt\.pt is a file; give a folder, see docs\/formats\.md/],
 ] as const) {
   test(`one line: ${what}`, async () => {

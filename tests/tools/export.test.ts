@@ -77,7 +77,7 @@ for (const [what, make, flags, message] of [
     [],
     /holds an export as nanogpt; name/,
   ],
-  ["an unknown format", () => {}, ["--format=gguf"], /format must be "hf" or "nanogpt" or "onnx", got "gguf"/],
+  ["an unknown format", () => {}, ["--format=gguf"], /format must be "hf", "nanogpt" or "onnx", got "gguf"/],
   ["no checkpoint", () => {}, ["--out_dir=nowhere"], /no checkpoint in nowhere/],
   [
     "an activation that nanoGPT lacks",

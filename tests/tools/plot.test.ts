@@ -84,7 +84,8 @@ for (const [what, flags, message] of [
     ["--out_dir=out-new", "--kind=learning_rate"],
     /nothing to draw as learning_rate: no lr in out-new/,
   ],
-  ["an unknown kind", ["--kind=pie"], /--kind must be training_curves, .*all, got "pie"/],
+  ["an unknown kind", ["--kind=pie"], /--kind must be "training_curves", .* or "all", got "pie"$/m],
+  ["a mistyped kind", ["--kind=trainig_curves"], /got "trainig_curves"; did you mean "training_curves"\?/],
   ["an unknown format", ["--out_dir=out-a", "--formats=svg,gif"], /--formats must be svg, png or both, got "gif"/],
   [
     "a file of another kind",

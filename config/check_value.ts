@@ -1,0 +1,51 @@
+// One value against its key's rule (rules.ts), and what is said where it can't be: what is offered, and what a person who
+// comes from elsewhere may have meant.
+
+import * as z from "zod/mini";
+
+import { didYouMean } from "./nearest.ts";
+import { ruleFor, type Settings, type Value } from "./rules.ts";
+import { choice, show } from "./show.ts";
+
+export type Checked = { value: Value } | { problem: string; hint: string }; // "n_layer must be ..., got ..."; "" or "; did you mean ...?"
+
+/** Check what `key` was set to, in a script with these defaults. */
+export function checkValue(key: string, value: unknown, defaults: Readonly<Settings>): Checked {
+  const rule = ruleFor(key, defaults[key]!);
+  const checked = rule.safeParse(value);
+  const [offered, all] = [offeredTo(key, defaults), optionsOf(rule)];
+  if (checked.success && (offered === undefined || offered.includes(checked.data as string))) {
+    return { value: checked.data };
+  }
+  const wanted = offered === undefined ? checked.error!.issues[0]!.message : choice(offered);
+  const known = offered ?? all;
+  const hint =
+    typeof value !== "string" || known === undefined
+      ? undefined
+      : (foreign(key, value, known) ?? didYouMean(value, known, show));
+  return { problem: `${key} must be ${wanted}, got ${show(value)}`, hint: hint === undefined ? "" : `; ${hint}` };
+}
+
+/** Of a key whose names differ between scripts, those of a script with these defaults. */
+function offeredTo(key: string, defaults: Readonly<Settings>): string[] | undefined {
+  if (key !== "dtype") return undefined;
+  return ["float32", Object.hasOwn(defaults, "gradient_accumulation_steps") ? "float16" : "int8"];
+}
+
+function optionsOf(rule: unknown): string[] | undefined {
+  return rule instanceof z.ZodMiniEnum ? rule.options.map(String) : undefined;
+}
+
+/** What to do about a name that nanoGPT, PyTorch or another of our scripts has. */
+function foreign(key: string, value: string, offered: readonly string[]): string | undefined {
+  if (key === "device" && /^(cuda|gpu|mps|xpu|hip|rocm|tpu)/i.test(value)) {
+    return "a GPU is not used so far: leave --device out, and all cores of the processor are";
+  }
+  if (key === "backend") return "a run is one process so far: leave --backend out";
+  if (key !== "dtype") return undefined;
+  if (/^b(float|f)_?16$/i.test(value)) return "leave --dtype out: on a processor float32 is the fastest here";
+  if (/^(fp|f|half)_?(16)?$/i.test(value) && offered.includes("float16")) return 'did you mean "float16"?';
+  if (value === "int8") return "int8 is for trained weights: npx tsx sample.ts --dtype=int8";
+  if (value === "float16") return "float16 is for training, and checkpoints have float32 weights: leave --dtype out";
+  return undefined;
+}
