@@ -81,7 +81,7 @@ for (const page of [...pages, ...WRITTEN.filter((file) => file.endsWith(".ts") &
       assert.ok(!words.some((word) => word.startsWith("$")), `a variable that the page doesn't set: ${words}`);
       if (script.startsWith("tests/")) continue; // has flags of its own: select.test.ts
       const file = script === "tools/experiment.ts" ? [] : words.filter((word) => existsSync(join(ROOT, word)));
-      const argv = [...file, ...words.filter((word) => word.startsWith("--"))];
+      const argv = [...file, ...words.filter((word) => /^--(?!help\b)/.test(word))]; // --help would end this process
       const url = pathToFileURL(join(ROOT, script)).href;
       await configure(url, defaultsOf(script), { argv, env: {}, log: () => {} }).catch((error) => {
         assert.fail(`${script} ${words.join(" ")}: ${error.message}`);
