@@ -10,7 +10,8 @@ import * as z from "zod/mini";
 
 import { ROOT } from "../config/scripts.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { explain, UserError } from "../engine/errors.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { runtimeVersion } from "../engine/session.ts";
 import { stamp } from "../monitor/file_names.ts";
 
@@ -105,22 +106,9 @@ export function writeReport(folder: string, report: Report): string {
 
 /** The report in a file; a UserError where there is none. */
 export function readReport(path: string): Report {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) throw new UserError(`no file ${path}; --compare wants one that bench.ts wrote`);
-    throw explain(error, `can't read ${path}`);
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new UserError(`${path} is not JSON; --compare wants a file that bench.ts wrote`);
-  }
-  const parsed = Report.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  const field = issue?.path.length ? issue.path.join(".") : "the whole";
-  throw new UserError(`${path} is no result of bench.ts (${field}: ${issue?.message}); --compare wants one`);
+  const text = readText(path);
+  if (text === undefined) throw new UserError(`no file ${path}; --compare wants one that bench.ts wrote`);
+  return parseJson(text, Report, (why) => {
+    return new UserError(`${path} is no result of bench.ts (${why}); --compare wants one`);
+  });
 }

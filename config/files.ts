@@ -5,11 +5,13 @@
 //
 // Left out: what a key means and may be (configurator.ts, rules.ts), and files at an address of the network.
 
-import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { readdirSync, realpathSync, type Stats, statSync } from "node:fs";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { UserError } from "../engine/errors.ts";
+import { explain, UserError } from "../engine/errors.ts";
+import { printable } from "../engine/printable.ts";
+import { readText } from "../engine/read_file.ts";
 import { didYouMean } from "./nearest.ts";
 import { show } from "./show.ts";
 
@@ -22,6 +24,7 @@ type Link = { path: string; real: string };
 
 const MODULES = [".ts", ".mts", ".js", ".mjs"];
 const DOCUMENTS = [".yaml", ".yml", ".json"];
+const MAX_BYTES = 16 * 2 ** 20; // of a file of settings
 const CONFIG = dirname(fileURLToPath(import.meta.url));
 const CONFIG_FILE = { what: "config file", hint: "settings are spelled --key=value" };
 
@@ -42,12 +45,13 @@ async function readLink(
   { what, hint }: typeof CONFIG_FILE,
 ): Promise<FileSetting[]> {
   // 1) the file
-  const paths = [...chain.map((link) => link.path), path];
+  const paths = [...chain.map((link) => link.path), path].map((each) => printable(each));
   const fail = (problem: string, cause?: unknown) =>
     new UserError(chain.length === 0 ? problem : `${problem} (${paths.join(" extends ")})`, { cause });
+  if (path.includes("\0")) throw fail(`${paths.at(-1)} is no path: it holds the character NUL`);
   const full = resolve(path);
   const extension = extname(path);
-  const stat = statSync(full, { throwIfNoEntry: false });
+  const stat = statOf(full, path);
   if (stat?.isDirectory()) throw fail(`${path} is a folder; ${chain.length === 0 ? "pass" : "name"} one ${what}`);
   if (![...MODULES, ...DOCUMENTS].includes(extension)) {
     const known = [...MODULES, ...DOCUMENTS].join(", ");
@@ -58,6 +62,7 @@ async function readLink(
     const advice = nearFile(path);
     throw fail(`no ${what} ${path} (looked for ${full})${advice ? `; ${advice}` : ""}`);
   }
+  if (!stat.isFile()) throw fail(`${path} is no file; ${chain.length === 0 ? "pass" : "name"} one ${what}`);
   const real = realpathSync(full);
   if (chain.some((link) => link.real === real)) throw fail(`${path} extends itself; take one of these extends out`);
 
@@ -67,7 +72,7 @@ async function readLink(
     found = MODULES.includes(extension) ? await importDefault(full) : await parseDocument(full);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw fail(`${path}: ${message.trim().replaceAll(/\s+/g, " ")}`, error);
+    throw fail(`${path}: ${printable(message.trim().replaceAll(/\s+/g, " "), 500)}`, error);
   }
   if (typeof found !== "object" || found === null || Array.isArray(found)) {
     throw fail(`${path} must hold an object of settings, got ${show(found)}`);
@@ -104,6 +109,15 @@ function namesBelow(folder: string, recursive: boolean): string[] {
   }
 }
 
+/** Undefined where there is no such file. @throws UserError where the system doesn't let us look */
+function statOf(full: string, path: string): Stats | undefined {
+  try {
+    return statSync(full, { throwIfNoEntry: false });
+  } catch (error) {
+    throw explain(error, `can't read ${printable(path)}`); // no permission, a name that is too long, links in a circle
+  }
+}
+
 async function importDefault(path: string): Promise<unknown> {
   const module: Record<string, unknown> = await import(pathToFileURL(path).href);
   if (Object.hasOwn(module, "default")) return module.default;
@@ -113,7 +127,7 @@ async function importDefault(path: string): Promise<unknown> {
 
 async function parseDocument(path: string): Promise<unknown> {
   const yaml = await import("yaml"); // JSON too: JSON.parse lets the last of two equal keys win in silence
-  const document = yaml.parseDocument(readFileSync(path, "utf8"));
+  const document = yaml.parseDocument(readText(path, { most: MAX_BYTES }) ?? "");
   const [error] = document.errors;
   if (error) throw new Error(error.message.split(":\n")[0]); // what follows draws the place in three more lines
   return document.toJS();

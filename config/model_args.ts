@@ -3,6 +3,7 @@
 import { UserError } from "../engine/errors.ts";
 import { type FullConfig, GPT2_CHOICES, type GPTConfig } from "../model.ts";
 import { findConflict, ruleFor } from "./rules.ts";
+import { show } from "./show.ts";
 
 /** A value of each setting's type; a setting that a checkpoint lacks is an error. */
 const TYPES: FullConfig = {
@@ -22,7 +23,7 @@ export function checkModelArgs(saved: Record<string, unknown>, where: string): G
   const modelArgs: Record<string, unknown> = { ...GPT2_CHOICES, ...saved }; // checkpoints from before there was a choice
   for (const [key, value] of Object.entries(TYPES)) {
     const issue = ruleFor(key, value).safeParse(modelArgs[key]).error?.issues[0];
-    if (issue) throw new UserError(`${where}: model_args.${key} must be ${issue.message}, got ${modelArgs[key]}`);
+    if (issue) throw new UserError(`${where}: model_args.${key} must be ${issue.message}, got ${show(modelArgs[key])}`);
   }
   const checked = Object.fromEntries(Object.keys(TYPES).map((key) => [key, modelArgs[key]]));
   const conflict = findConflict(checked as Record<string, number>);

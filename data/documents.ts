@@ -5,12 +5,14 @@
 //   .parquet  a document a row, the column "text"; a piece is a row group
 // Where pieces end depends on the files alone. Leaves out files whose single lines or words don't fit into memory.
 
-import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { closeSync, readdirSync, readSync, statSync } from "node:fs";
 import { extname, join, resolve } from "node:path";
 
-import type { FileMetaData } from "hyparquet";
+import type { FileMetaData, SchemaTree } from "hyparquet";
 
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
+import { printable } from "../engine/printable.ts";
+import { openFile } from "../engine/read_file.ts";
 import { shownPath } from "./dataset.ts";
 import { decodeText } from "./text.ts";
 
@@ -60,7 +62,9 @@ function kindOf(path: string): Kind | undefined {
 function inputFile(path: string): InputFile {
   const kind = kindOf(path);
   if (!kind) throw new UserError(`${path} is none of ${KINDS.join(", ")}; rename it if it holds one of them`);
-  const { size, mtimeMs } = statSync(path);
+  const stat = statSync(path);
+  if (!stat.isFile()) throw new UserError(`${path} is a pipe or a device; give a file`);
+  const { size, mtimeMs } = stat;
   return { path: resolve(path), kind, bytes: size, modified: mtimeMs };
 }
 
@@ -219,31 +223,39 @@ function openParquet(path: string) {
 async function readFooter(path: string) {
   const hyparquet = await import("hyparquet"); // not needed for the other kinds
   let metadata: FileMetaData;
+  let columns: SchemaTree[];
   const file = await hyparquet.asyncBufferFromFile(path);
   try {
     metadata = await hyparquet.parquetMetadataAsync(file);
+    columns = hyparquet.parquetSchema(metadata).children;
+    checkRows(metadata);
   } catch (error) {
     throw unreadable(path, error);
   }
-  const columns = hyparquet.parquetSchema(metadata).children;
   const column = columns.find(({ element }) => element.name === "text");
   if (column?.element.type === "BYTE_ARRAY") return { hyparquet, file, metadata };
-  const names = columns.map(({ element }) => element.name).join(", ");
+  const names = printable(columns.map(({ element }) => element.name).join(", "));
   throw new UserError(`${shownPath(path)} has no column "text" of texts; its columns: ${names}`);
 }
 
+/** The groups' rows are those of the file: where they aren't, pieces would be cut in the wrong places. */
+function checkRows({ num_rows, row_groups }: FileMetaData): void {
+  const sum = row_groups.reduce((rows, group) => {
+    if (typeof group.num_rows !== "bigint" || group.num_rows < 0n) throw new Error("a row group doesn't say its rows");
+    return rows + group.num_rows;
+  }, 0n);
+  if (sum !== num_rows) throw new Error(`it has ${num_rows} rows, and its row groups ${sum}`);
+}
+
 function unreadable(path: string, error: unknown): UserError {
-  const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-  return new UserError(`${shownPath(path)} can't be read as parquet: ${reason}`);
+  const reason = error instanceof Error ? error.message : String(error);
+  return new UserError(`${shownPath(path)} can't be read as parquet: ${printable(reason.replaceAll(/\s+/g, " "))}`);
 }
 
 function openInput(path: string): number {
-  try {
-    return openSync(path, "r");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) throw new UserError(`${shownPath(path)} went away; start again when it is back`);
-    throw explain(error, `cannot read ${shownPath(path)}`);
-  }
+  const opened = openFile(path, shownPath(path));
+  if (!opened) throw new UserError(`${shownPath(path)} went away; start again when it is back`);
+  return opened.file;
 }
 
 /** Bytes [start, end) of an open file. */

@@ -1,11 +1,11 @@
 // meta.json: what a dataset's tokens mean. Checkpoints store the same object, so that a model can be sampled without
 // its dataset. Leaves out the making of vocabularies (characters.ts) and their use (tokenizer.ts).
 
-import { readFileSync } from "node:fs";
-
 import { z } from "zod";
 
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
+import { printable } from "../engine/printable.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { datasetFile, prepareHint, shownPath } from "./dataset.ts";
 
 // what a prepare script adds about its work; a hand-made meta.json may leave it out
@@ -66,19 +66,9 @@ export const GPT2_META: Gpt2Meta = { kind: "gpt2", vocab_size: 50_257 };
 /** meta.json of a dataset's folder, or undefined where there is none; a UserError where it can't be used. */
 export function readMeta(folder: string): Meta | undefined {
   const path = datasetFile(folder, "meta.json");
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return undefined;
-    throw explain(error, `cannot read ${shownPath(path)}`);
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new UserError(`${shownPath(path)} is not JSON; ${prepareHint(path)}`);
-  }
+  const text = readText(path, { shown: shownPath(path) });
+  if (text === undefined) return undefined;
+  const json = parseJson(text, z.unknown(), (why) => new UserError(`${shownPath(path)}: ${why}; ${prepareHint(path)}`));
   return checkMeta(json, shownPath(path), prepareHint(path));
 }
 
@@ -87,8 +77,8 @@ export function checkMeta(json: unknown, where: string, advice: string): Meta {
   const parsed = anyMeta.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    const field = issue?.path.length ? issue.path.join(".") : "the whole";
-    throw new UserError(`${where} has a wrong field, ${field}: ${issue?.message}; ${advice}`);
+    const field = issue?.path.length ? issue.path.map(String).join(".") : "the whole";
+    throw new UserError(`${where} has a wrong field, ${printable(`${field}: ${issue?.message}`)}; ${advice}`);
   }
   const meta = parsed.data;
   const fault = meta.kind === "char" ? vocabularyFault(meta) : undefined;

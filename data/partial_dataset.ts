@@ -2,25 +2,27 @@
 // how much of train.bin.partial and val.bin.partial counts; a run that was killed goes on from there.
 
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { shownPath } from "./dataset.ts";
 import { claimFolder, discardPartial, replaceDataset, type Split, statePath } from "./replace.ts";
 import { TokenWriter } from "./token_writer.ts";
 
+const count = z.int().check(z.nonnegative());
 const stateSchema = z.object({
   version: z.literal(1),
   made_of: z.string(), // a checksum: input and settings that decide what is written
-  file: z.int(), // the input file to go on with
-  at: z.int(), // where in it
-  documents: z.int(), // that are complete
-  val_documents: z.int(),
-  train_tokens: z.int(),
-  val_tokens: z.int(),
+  file: count, // the input file to go on with
+  at: count, // where in it
+  documents: count, // that are complete
+  val_documents: count,
+  train_tokens: count,
+  val_tokens: count,
   complete: z.boolean(),
 });
 type State = z.infer<typeof stateSchema>;
@@ -113,10 +115,10 @@ export class PartialDataset {
 }
 
 function readState(folder: string): State | undefined {
-  if (!existsSync(statePath(folder))) return undefined;
-  try {
-    return stateSchema.parse(JSON.parse(readFileSync(statePath(folder), "utf8")));
-  } catch {
-    throw new UserError(`${shownPath(statePath(folder))} can't be read; use --restart=true`);
-  }
+  const path = statePath(folder);
+  const text = readText(path, { shown: shownPath(path) });
+  if (text === undefined) return undefined;
+  return parseJson(text, stateSchema, (why) => {
+    return new UserError(`${shownPath(path)} is damaged (${why}); use --restart=true`);
+  });
 }

@@ -3,9 +3,9 @@
 
 import { constants } from "node:buffer";
 import { createHash } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
 
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { hasCode, UserError } from "../engine/errors.ts";
+import { readBytes } from "../engine/read_file.ts";
 
 /** Where a text came from: recorded in meta.json, so that a model can be traced back to what it was trained on. */
 export interface Source {
@@ -27,16 +27,9 @@ export function sha256(bytes: Uint8Array): string {
 
 /** The bytes of the file a user named; a UserError says in one line why there are none. */
 export function readInput(path: string): Buffer {
-  try {
-    if (statSync(path).size > constants.MAX_STRING_LENGTH) {
-      throw new UserError(`${path} is too long to be held as one text; split it, or take a smaller one`);
-    }
-    return readFileSync(path);
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) throw new UserError(`no file ${path}; give the path of a text file in UTF-8`);
-    if (hasCode(error, "EISDIR")) throw new UserError(`${path} is a directory; give the path of a text file in UTF-8`);
-    throw explain(error, `cannot read ${path}`);
-  }
+  const bytes = readBytes(path, { most: constants.MAX_STRING_LENGTH });
+  if (!bytes) throw new UserError(`no file ${path}; give the path of a text file in UTF-8`);
+  return bytes;
 }
 
 /** `bytes` as UTF-8, without a leading byte order mark. A UserError names `where` and the first bad byte's offset.

@@ -1,10 +1,11 @@
 // Token files as nanoGPT writes them: one unsigned 16-bit little-endian number a token, nothing else. They are read
 // where needed, a block at a time, so memory does not grow with the file. Leaves out what the tokens mean (meta.ts).
 
-import { closeSync, fstatSync, openSync, readSync, type Stats } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
+import { openFile } from "../engine/read_file.ts";
 import { prepareHint, shownPath } from "./dataset.ts";
 
 export const BYTES_PER_TOKEN = 2;
@@ -21,10 +22,12 @@ export class TokenFile {
   /** Opens `path`; a UserError where it is missing, empty or not a row of 16-bit numbers. */
   constructor(path: string) {
     this.path = path;
-    this.#file = openTokens(path);
-    const stat = fstatSync(this.#file);
-    this.length = stat.size / BYTES_PER_TOKEN;
-    const fault = faultOf(stat);
+    const opened = openFile(path, shownPath(path));
+    if (!opened) throw new UserError(`no ${shownPath(path)}; ${prepareHint(path)}`);
+    this.#file = opened.file;
+    const { size } = opened.stat;
+    this.length = size / BYTES_PER_TOKEN;
+    const fault = faultOf(size);
     if (fault === undefined) return;
     this.close();
     throw new UserError(`${shownPath(path)} ${fault}; ${prepareHint(path)}`);
@@ -56,19 +59,9 @@ export class TokenFile {
   }
 }
 
-function openTokens(path: string): number {
-  try {
-    return openSync(path, "r");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) throw new UserError(`no ${shownPath(path)}; ${prepareHint(path)}`);
-    throw explain(error, `cannot open ${shownPath(path)}`);
-  }
-}
-
-function faultOf(stat: Stats): string | undefined {
-  if (!stat.isFile()) return "is not a file";
-  if (stat.size === 0) return "is empty";
-  if (stat.size % BYTES_PER_TOKEN !== 0) return `has ${stat.size} bytes: an odd number, so it was cut off`;
+function faultOf(size: number): string | undefined {
+  if (size === 0) return "is empty";
+  if (size % BYTES_PER_TOKEN !== 0) return `has ${size} bytes: an odd number, so it was cut off`;
   return undefined;
 }
 

@@ -3,32 +3,39 @@
 // checkpoint, the old or the new.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "./atomic.ts";
-import { explain, hasCode, UserError } from "./errors.ts";
+import { UserError } from "./errors.ts";
+import { parseJson, readText } from "./read_file.ts";
 import { encodeSafetensors, type NamedTensor, SafetensorsFile } from "./safetensors.ts";
 
 const FORMAT_VERSION = 1;
 
 const Settings = z.record(z.string(), z.unknown());
-const LossScale = z.object({ scale: z.number(), good_steps: z.int(), skipped_steps: z.int() });
+const Count = z.int().check(z.nonnegative());
+const LossScale = z.object({ scale: z.number().check(z.positive()), good_steps: Count, skipped_steps: Count });
+const FILE_NAME = /^(?!\.)[\w.-]+\.safetensors$/; // in the checkpoint's folder and nowhere else
 const Metadata = z.object({
   format_version: z.literal(FORMAT_VERSION),
   model_args: Settings, // what the model is made with
   config: Settings, // every setting of the run
-  iter_num: z.int(), // the step that comes next
+  iter_num: Count, // the step that comes next
   best_val_loss: z.nullable(z.number()), // null before the first evaluation
-  rng: z.object({ seed: z.int(), iteration: z.int() }), // all random choices are functions of these
-  optimizer_steps: z.int(),
-  ema_steps: z.exactOptional(z.int()), // updates of the average of the weights, if there is one
+  rng: z.object({ seed: Count, iteration: Count }), // all random choices are functions of these
+  optimizer_steps: Count,
+  ema_steps: z.exactOptional(Count), // updates of the average of the weights, if there is one
   loss_scale: z.exactOptional(LossScale), // of a run in float16
   callbacks: z.exactOptional(Settings), // what monitor/ needs to go on, by the callback's name
   tokenizer: z.nullable(Settings), // the dataset's meta.json; null for GPT-2's tokens
-  weights: z.object({ file: z.string(), bytes: z.int(), sha256: z.string() }),
+  weights: z.object({
+    file: z.string().check(z.regex(FILE_NAME, "it must be the name of a .safetensors file beside ckpt.json")),
+    bytes: Count,
+    sha256: z.string().check(z.regex(/^[0-9a-f]{64}$/, "it must be 64 hexadecimal digits")),
+  }),
 });
 export type Metadata = z.infer<typeof Metadata>;
 
@@ -59,7 +66,7 @@ export function saveCheckpoint(
 function removeStrays(directory: string): void {
   let named: string | undefined;
   try {
-    named = readMetadata(join(directory, "ckpt.json"), directory).weights.file;
+    named = readMetadata(directory).weights.file;
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
   }
@@ -76,7 +83,7 @@ function removeStrays(directory: string): void {
  */
 export function loadCheckpoint(directory: string): { metadata: Metadata; tensors: SafetensorsFile } {
   for (let attempt = 0; ; attempt++) {
-    const metadata = readMetadata(join(directory, "ckpt.json"), directory);
+    const metadata = readMetadata(directory);
     const { file, bytes, sha256 } = metadata.weights;
     const path = join(directory, file);
     try {
@@ -86,24 +93,21 @@ export function loadCheckpoint(directory: string): { metadata: Metadata; tensors
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       // a run may just have replaced its checkpoint: then ckpt.json names other weights by now
-      if (attempt < 5 && readMetadata(join(directory, "ckpt.json"), directory).weights.file !== file) continue;
+      if (attempt < 5 && readMetadata(directory).weights.file !== file) continue;
     }
     throw new UserError(`the checkpoint in ${directory} is damaged: ${file} is missing or not what ckpt.json says`);
   }
 }
 
-function readMetadata(path: string, directory: string): Metadata {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if (!hasCode(error, "ENOENT") && !hasCode(error, "ENOTDIR")) throw explain(error, `can't read ${path}`);
+/**
+ * What ckpt.json of a folder says.
+ * @throws UserError where there is none, or it is damaged
+ */
+export function readMetadata(directory: string): Metadata {
+  const path = join(directory, "ckpt.json");
+  const text = readText(path);
+  if (text === undefined) {
     throw new UserError(`no checkpoint in ${directory} (no ckpt.json there); train one, or name another --out_dir`);
   }
-  try {
-    return Metadata.parse(JSON.parse(text));
-  } catch (error) {
-    const why = error instanceof z.core.$ZodError ? z.prettifyError(error).split("\n").join(" ") : String(error);
-    throw new UserError(`${path} is not a checkpoint of this version: ${why}`);
-  }
+  return parseJson(text, Metadata, (why) => new UserError(`${path} is not a checkpoint of this version: ${why}`));
 }

@@ -3,13 +3,15 @@
 // checked to the last number before anything is made of its size. Writes float32 and int32 only.
 
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, existsSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "./atomic.ts";
-import { explain, hasCode, UserError } from "./errors.ts";
+import { UserError } from "./errors.ts";
+import { printable } from "./printable.ts";
+import { openFile, readBytes } from "./read_file.ts";
 
 export interface NamedTensor {
   name: string;
@@ -115,15 +117,11 @@ export class SafetensorsFile implements Tensors {
   /** @throws UserError where there is no such file, or its header is not what the format says */
   constructor(path: string) {
     this.path = path;
+    const opened = openFile(path);
+    if (!opened) throw new UserError(`no file ${printable(path)}`);
+    this.#file = opened.file;
     try {
-      this.#file = openSync(path, "r");
-    } catch (error) {
-      throw hasCode(error, "ENOENT") ? new UserError(`no file ${path}`) : explain(error, `can't read ${path}`);
-    }
-    try {
-      const stat = fstatSync(this.#file);
-      if (!stat.isFile()) throw this.#broken("it is not a file");
-      this.size = stat.size;
+      this.size = opened.stat.size;
       const length = this.size >= 8 ? Number(this.#bytes(0, 8).readBigUInt64LE()) : 0;
       if (length < 2 || length > MAX_HEADER || 8 + length > this.size) throw this.#broken("its header is cut off");
       this.#start = 8 + length;
@@ -241,15 +239,15 @@ class Shards implements Tensors {
   constructor(folder: string, index: string) {
     this.path = folder;
     const broken = (why: string) => new UserError(`${index} is not a safetensors index: it ${why}`);
-    const size = statSync(index).size;
-    if (size > MAX_HEADER) throw broken(`has ${size} bytes`);
-    const { weight_map } = parseObject(readFileSync(index), broken);
+    const { weight_map } = parseObject(readBytes(index, { most: MAX_HEADER }) ?? Buffer.alloc(0), broken);
     if (typeof weight_map !== "object" || weight_map === null) throw broken("has no weight_map");
     try {
       for (const [name, shard] of Object.entries(weight_map)) {
         const shown = printable(name);
         if (typeof shard !== "string" || !/^[^/\\:\0]+$/.test(shard) || shard === "." || shard === "..") {
-          throw broken(`names no file of this folder for ${shown}: ${printable(String(shard))}`);
+          throw broken(
+            `names no file of this folder for ${shown}: ${printable(typeof shard === "string" ? shard : JSON.stringify(shard))}`,
+          );
         }
         const file = this.#files.get(shard) ?? this.#open(join(folder, shard), index);
         this.#files.set(shard, file);
@@ -389,10 +387,4 @@ function explainEntry({ issues: [issue] }: z.core.$ZodError): string {
 
 function shapeText({ shape }: TensorInfo): string {
   return printable(`[${shape}]`);
-}
-
-/** Someone else's text for a message of one line: no control characters, not too long. */
-function printable(text: string): string {
-  const line = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
-  return line.length > 200 ? `${line.slice(0, 200)}...` : line;
 }

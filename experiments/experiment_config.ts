@@ -23,6 +23,7 @@ import { trainDefaults } from "../config/script_defaults.ts";
 import { ROOT } from "../config/scripts.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
+import { printable } from "../engine/printable.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import type { TrainConfig } from "../train.ts";
 import { checkSettings, checkTogether, readBase } from "./train_settings.ts";
@@ -84,7 +85,7 @@ const Schema = z.strictObject({
     {},
   ),
   list: z._default(z.array(loose), []),
-  trials: z._default(z.int().check(z.gte(1)), 10),
+  trials: z._default(z.int().check(z.gte(1), z.lte(MOST_TRIALS)), 10),
   search_seed: z._default(z.int().check(z.gte(0)), 1),
   seeds: z._default(z.array(z.int()).check(z.minLength(1)), [1337]),
   jobs: z._default(z.int().check(z.gte(1)), 1),
@@ -109,7 +110,9 @@ export class ExperimentConfig {
       const issue = parsed.error.issues[0]!;
       const wanted =
         issue.path[0] === "name" && issue.code === "invalid_format" ? `must be ${NAME_RULE}` : issue.message;
-      throw new UserError(`${source}: ${issue.path.join(".") || "the whole"}: ${wanted}`);
+      throw new UserError(
+        `${source}: ${printable(issue.path.map(String).join(".")) || "the whole"}: ${printable(wanted)}`,
+      );
     }
     this.settings = parsed.data;
     this.#checkSearch();

@@ -1,13 +1,13 @@
 // What a run came to, from the metrics.jsonl in its folder: final metrics and a history that is short enough to be kept
 // in results.json, which also says that the run is complete.
 
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
 
 import { median } from "../bench/statistics.ts";
-import { hasCode } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { History, type MetricsEvent, MetricsReader, type Series } from "../monitor/metrics_file.ts";
 
 export const RESULTS_FILE = "results.json";
@@ -66,7 +66,7 @@ export function finalMetrics({ history, events }: Told): Record<string, number |
     "val/loss": val,
     "train/loss": history.last("train/loss"),
     perplexity: val === undefined ? undefined : Math.exp(val),
-    "best/val/loss": lowest.length > 0 ? Math.min(...lowest) : undefined,
+    "best/val/loss": lowest.length > 0 ? smallest(lowest) : undefined,
     wall_s: wallSeconds(events),
     peak_rss_mb: largest(history.series.get("rss_mb")),
     parameters: Number.isFinite(parameters) ? parameters : undefined,
@@ -92,6 +92,11 @@ export function wallSeconds(events: readonly MetricsEvent[]): number {
     last = time;
   }
   return (total + last - start) / 1000;
+}
+
+/** Not Math.min(...values): a long run has more values than a call may have arguments. */
+function smallest(values: readonly number[]): number {
+  return values.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
 }
 
 function largest(series: Series | undefined): number | undefined {
@@ -122,11 +127,12 @@ export function historyOf(results: Pick<Results, "history">): History {
 
 /** The results.json of a folder; undefined where there is none, or not a whole one. */
 export function readResults(folder: string): Results | undefined {
+  const text = readText(join(folder, RESULTS_FILE));
+  if (text === undefined) return undefined;
   try {
-    return Results.parse(JSON.parse(readFileSync(join(folder, RESULTS_FILE), "utf8")));
+    return parseJson(text, Results, (why) => new UserError(why));
   } catch (error) {
-    const broken = error instanceof SyntaxError || error instanceof z.core.$ZodError;
-    if (broken || hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return undefined;
+    if (error instanceof UserError) return undefined; // a run that isn't complete is made again
     throw error;
   }
 }

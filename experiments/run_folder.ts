@@ -4,15 +4,18 @@
 //   out-experiments/heads/n_head=2/seed-1337/config.json   every setting of the run: train.ts takes it as a config file
 //                                            /environment.json, results.json, output.log, and all that train.ts leaves
 
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
+
+import * as z from "zod/mini";
 
 import { machineOf, versions } from "../bench/report.ts";
 import type { Settings } from "../config/rules.ts";
 import { shownPath } from "../data/dataset.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { explain, UserError } from "../engine/errors.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { differencesOf, ExperimentConfig, type ExperimentSettings, type Trial } from "./experiment_config.ts";
 
 export const EXPERIMENT_FILE = "experiment.json";
@@ -63,7 +66,7 @@ export function checkFolder(out: string, experiment: ExperimentConfig, plan: rea
     if (others.length > 0) throw new UserError(`${out} holds other files (${others[0]}); name another --out`);
   }
   for (const { folder, config, label } of plan) {
-    const before = readJson<Settings>(join(folder, CONFIG_FILE));
+    const before = readConfig(folder);
     const [difference] = before ? differencesOf(before, config, FREE) : [];
     if (difference === undefined) continue;
     throw new UserError(`${label} was begun in ${out} with ${difference}; put that back, or name another --out`);
@@ -80,20 +83,25 @@ export function prepareRun({ folder, config, seed }: PlannedRun): void {
   writeJson(join(folder, ENVIRONMENT_FILE), environment);
 }
 
-export type Environment = {
-  date: string;
-  versions: ReturnType<typeof versions>;
-  hardware: ReturnType<typeof machineOf>;
-  load: number; // processes that wanted a core in the minute before the run; 0 on Windows, which doesn't tell
-  seed: number;
-};
+const Version = z.nullable(z.string());
+const Environment = z.object({
+  date: z.string(),
+  versions: z.object({ package: Version, commit: Version, node: Version, onnxruntime: Version, tfjs: Version }),
+  hardware: z.object({ cpu: z.string(), cores: z.number(), memory_gb: z.number(), platform: z.string() }),
+  load: z.number(), // processes that wanted a core in the minute before the run; 0 on Windows, which doesn't tell
+  seed: z.number(),
+});
+export type Environment = z.infer<typeof Environment>;
 
 export function readEnvironment(folder: string): Environment | undefined {
-  return readJson<Environment>(join(folder, ENVIRONMENT_FILE));
+  return readJson(join(folder, ENVIRONMENT_FILE), Environment);
 }
 
+const Scalar = z.union([z.number(), z.string(), z.boolean()]);
+const Config = z.record(z.string(), z.union([Scalar, z.array(Scalar)]));
+
 export function readConfig(folder: string): Settings | undefined {
-  return readJson<Settings>(join(folder, CONFIG_FILE));
+  return readJson(join(folder, CONFIG_FILE), Config);
 }
 
 /**
@@ -101,17 +109,17 @@ export function readConfig(folder: string): Settings | undefined {
  * @throws UserError where there is none
  */
 export function readExperiment(out: string): ExperimentConfig {
-  const settings = readJson<ExperimentSettings>(join(out, EXPERIMENT_FILE));
+  const settings = readJson(join(out, EXPERIMENT_FILE), z.looseObject({}));
   if (!settings) {
     throw new UserError(
       `no experiment in ${shownPath(out)} (no ${EXPERIMENT_FILE} there); see npx tsx tools/experiment.ts list`,
     );
   }
-  return new ExperimentConfig(settings, join(out, EXPERIMENT_FILE));
+  return new ExperimentConfig(settings as unknown as ExperimentSettings, join(out, EXPERIMENT_FILE)); // which checks them
 }
 
 function readExperimentName(out: string): string | undefined {
-  return readJson<{ name?: string }>(join(out, EXPERIMENT_FILE))?.name;
+  return readJson(join(out, EXPERIMENT_FILE), z.looseObject({ name: z.exactOptional(z.string()) }))?.name;
 }
 
 export function writeJson(path: string, value: unknown): void {
@@ -123,17 +131,10 @@ export function writeJson(path: string, value: unknown): void {
 }
 
 /** Undefined where there is no such file. */
-function readJson<T>(path: string): T | undefined {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if (hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return undefined;
-    throw explain(error, `can't read ${path}`);
-  }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new UserError(`${path} is not JSON; remove it, or name another folder`);
-  }
+function readJson<T extends z.ZodMiniType>(path: string, schema: T): z.infer<T> | undefined {
+  const text = readText(path);
+  if (text === undefined) return undefined;
+  return parseJson(text, schema, (why) => {
+    return new UserError(`${path} is damaged (${why}); remove it, or name another folder`);
+  });
 }

@@ -1,13 +1,15 @@
 // What the readers of other programs' weights share: which weights a model has, whether a file has just these, and the
 // JSON beside it. Everything is checked before a model is made: a wrong file costs no memory, and nobody's time.
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-import type * as z from "zod/mini";
+import * as z from "zod/mini";
 
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
+import { printable } from "../engine/printable.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import type { Place, Tensors } from "../engine/safetensors.ts";
 import { type FullConfig, GPT2_CHOICES, type GPTConfig } from "../model.ts";
 import { activations } from "../nn/activation.ts";
@@ -170,41 +172,31 @@ export function transpose(
 /** A JSON file, checked; a UserError says which key must be what. The schema's messages complete "must be ...". */
 export function readSettings<T extends z.ZodMiniType>(path: string, schema: T): z.infer<T> {
   const json = readJson(path);
+  if (json === undefined) throw new UserError(`no ${basename(path)} in ${dirname(path)}`);
   const { error, data } = schema.safeParse(json);
   const [issue] = error?.issues ?? [];
   if (!issue) return data as z.infer<T>;
   const [key] = issue.path;
   if (key === undefined) throw new UserError(`${path} must hold an object of settings`);
-  const value = JSON.stringify((json as Record<PropertyKey, unknown>)[key])?.slice(0, 80) ?? "nothing";
+  const value = printable(JSON.stringify((json as Record<PropertyKey, unknown>)[key]) ?? "nothing", 80);
   throw new UserError(`${path}: ${String(key)} must be ${issue.message}, got ${value}`);
 }
 
+/** Undefined where there is no such file. */
 function readJson(path: string): unknown {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) throw new UserError(`no ${basename(path)} in ${dirname(path)}`);
-    throw explain(error, `can't read ${path}`);
-  }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new UserError(`${path} is not JSON`);
-  }
+  const text = readText(path);
+  return text === undefined ? undefined : parseJson(text, z.unknown(), (why) => new UserError(`${path}: ${why}`));
 }
 
 /** What a model's tokens mean: what meta.json in its folder says; without one GPT-2's, where the vocabulary has room for
  * them and no tokenizer of another program there has others. */
 export function tokenizerMetaOf(folder: string, vocab_size: number): Meta | undefined {
   const path = join(folder, "meta.json");
-  let meta: Meta;
-  try {
-    meta = checkMeta(readJson(path), path, "mend it or take it away");
-  } catch (error) {
-    if (!(error instanceof UserError) || !error.message.startsWith("no meta.json in")) throw error;
+  const json = readJson(path);
+  if (json === undefined) {
     return vocab_size >= GPT2_META.vocab_size && !hasOtherTokens(folder) ? GPT2_META : undefined;
   }
+  const meta = checkMeta(json, path, "mend it or take it away");
   if (meta.vocab_size > vocab_size) {
     throw new UserError(`${path} has ${meta.vocab_size} tokens, but the model in its folder ${vocab_size}`);
   }

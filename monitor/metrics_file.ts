@@ -14,28 +14,32 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import * as z from "zod/mini";
+
+import { explain, UserError } from "../engine/errors.ts";
+import { openFile } from "../engine/read_file.ts";
 import type { Callback, Metrics } from "./callback.ts";
 
 export const METRICS_FILE = "metrics.jsonl";
 
+const MOST_BYTES = 2 ** 30; // that are read at once
+const MOST_NAMES = 2000; // of metrics in a run: one with numbers of each layer has hundreds
 const DIGITS = 7; // of a number: as many as a float32 has
 
-export type MetricsEvent =
-  | {
-      event: "start";
-      time: number;
-      iter: number;
-      resumed: boolean;
-      name: string;
-      pid: number;
-      config: Record<string, unknown>;
-      facts: Record<string, string | number>;
-    }
-  | ({ event: "step" | "evaluate"; time: number; iter: number } & Record<string, unknown>)
-  | { event: "text"; time: number; iter: number; name: string; text: string }
-  | { event: "checkpoint"; time: number; iter: number; seconds: number }
-  | { event: "end"; time: number; iter: number; reason: string; why?: string };
+const when = { time: z.number(), iter: z.int().check(z.nonnegative()) };
+const Events = {
+  start: z.object({
+    ...{ event: z.literal("start"), ...when, resumed: z.boolean(), name: z.string(), pid: z.int() },
+    config: z.record(z.string(), z.unknown()),
+    facts: z.record(z.string(), z.union([z.string(), z.number()])),
+  }),
+  text: z.object({ event: z.literal("text"), ...when, name: z.string(), text: z.string() }),
+  checkpoint: z.object({ event: z.literal("checkpoint"), ...when, seconds: z.number() }),
+  end: z.object({ event: z.literal("end"), ...when, reason: z.string(), why: z.exactOptional(z.string()) }),
+};
+/** Not a schema: a long run has a million of them. */
+type Numbers = { event: "step" | "evaluate"; time: number; iter: number } & Record<string, unknown>;
+export type MetricsEvent = Numbers | z.infer<(typeof Events)[keyof typeof Events]>;
 
 /** Writes the file. */
 export function metricsFile(): Callback {
@@ -110,10 +114,12 @@ export class MetricsReader {
   }
 
   #readBytes(): Buffer {
-    let file: number | undefined;
+    const opened = openFile(this.#path);
+    if (!opened) return this.#rest;
+    const { file, stat } = opened;
     try {
-      file = openSync(this.#path, "r");
-      const { size } = fstatSync(file);
+      const { size } = stat;
+      if (size - this.#offset > MOST_BYTES) throw new UserError(`${this.#path} has more than 1 GB; it is no run's`);
       if (size < this.#offset) [this.#offset, this.#rest] = [0, Buffer.alloc(0)]; // another file by now
       const bytes = Buffer.alloc(this.#rest.length + size - this.#offset);
       this.#rest.copy(bytes);
@@ -123,21 +129,25 @@ export class MetricsReader {
       }
       return bytes.subarray(0, filled);
     } catch (error) {
-      if (hasCode(error, "ENOENT")) return this.#rest;
       throw explain(error, `can't read ${this.#path}`);
     } finally {
-      if (file !== undefined) closeSync(file);
+      closeSync(file);
     }
   }
 }
 
 function parse(line: string): MetricsEvent | undefined {
+  let json: unknown;
   try {
-    const event = JSON.parse(line);
-    return typeof event.event === "string" && typeof event.iter === "number" ? event : undefined;
+    json = JSON.parse(line);
   } catch {
     return undefined;
   }
+  const { event, time, iter } = (json ?? {}) as { event?: unknown; time?: number; iter?: number };
+  if (typeof event !== "string") return undefined;
+  if (Object.hasOwn(Events, event)) return z.safeParse(Events[event as keyof typeof Events], json).data;
+  // numbers, or an event of another version, which only tells the time
+  return Number.isFinite(time) && Number.isSafeInteger(iter) && iter! >= 0 ? (json as Numbers) : undefined;
 }
 
 /** A metric over the run; `iters` ascends. */
@@ -168,6 +178,7 @@ export class History {
 
   #add(event: MetricsEvent): void {
     const { iter } = event;
+    if (!this.start && event.event !== "start" && event.event !== "step" && event.event !== "evaluate") return;
     this.time = event.time;
     if (event.event === "start") {
       if (!event.resumed) this.#forget(0); // another run in the same folder
@@ -194,8 +205,12 @@ export class History {
   }
 
   #point(name: string, iter: number, value: number): void {
-    const series = this.series.get(name) ?? { iters: [], values: [] };
-    this.series.set(name, series);
+    let series = this.series.get(name);
+    if (!series) {
+      if (this.series.size === MOST_NAMES) return; // what writes so many isn't a run of ours
+      series = { iters: [], values: [] };
+      this.series.set(name, series);
+    }
     while (series.iters.length > 0 && series.iters.at(-1)! >= iter) {
       series.iters.pop();
       series.values.pop();
@@ -229,11 +244,13 @@ export class History {
  * @throws UserError where there is none
  */
 export function readHistory(outDir: string): History {
-  const history = new History().add(new MetricsReader(outDir).read());
+  const reader = new MetricsReader(outDir);
+  const history = new History().add(reader.read());
   if (!history.start) {
-    throw new UserError(
-      `no run in ${outDir} (no ${METRICS_FILE} there, or an empty one); train one, or name another folder`,
-    );
+    const damaged =
+      reader.broken > 0 ? `${reader.broken} lines of ${METRICS_FILE} are damaged, and no start is whole` : "";
+    const why = damaged || `no ${METRICS_FILE} there, or an empty one`;
+    throw new UserError(`no run in ${outDir} (${why}); train one, or name another folder`);
   }
   return history;
 }

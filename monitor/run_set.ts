@@ -2,12 +2,13 @@
 // for the runs below it, such as an experiment's, and new ones are found while they are followed. Of many runs the
 // newest are shown, of the others only how they stand is kept. Draws nothing.
 
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 import * as z from "zod/mini";
 
 import { UserError } from "../engine/errors.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { runName } from "./file_names.ts";
 import { METRICS_FILE } from "./metrics_file.ts";
 import { FollowedRun, isLive, type Status } from "./run_status.ts";
@@ -207,24 +208,16 @@ const Experiment = z.object({
 
 /** Undefined where the folder has no experiment's file, or another program's. */
 function plannedRuns(folder: string): number | undefined {
-  let text: string;
+  let experiment: z.infer<typeof Experiment>;
   try {
-    text = readFileSync(join(folder, "experiment.json"), "utf8");
+    const text = readText(join(folder, "experiment.json"));
+    if (text === undefined) return undefined;
+    experiment = parseJson(text, Experiment, (why) => new UserError(why));
   } catch (error) {
-    if (error instanceof Error && "syscall" in error) return undefined;
+    if (error instanceof UserError) return undefined;
     throw error;
   }
-  const { success, data } = z.safeParse(Experiment, parse(text));
-  if (!success) return undefined;
-  const { search, axes, list, trials, seeds } = data;
+  const { search, axes, list, trials, seeds } = experiment;
   const grid = Object.values(axes).reduce((n: number, values) => n * (Array.isArray(values) ? values.length : 0), 1);
   return seeds.length * { grid, list: list.length, random: trials }[search];
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

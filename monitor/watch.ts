@@ -4,7 +4,11 @@ import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
+import * as z from "zod/mini";
+
 import { UserError } from "../engine/errors.ts";
+import { printable } from "../engine/printable.ts";
+import { explainIssue } from "../engine/read_file.ts";
 import type { Callback, CheckpointEvent, EndEvent, EvaluateEvent, Run, StepEvent } from "./callback.ts";
 import type { Clock } from "./clock.ts";
 import { consoleLines, progressBar } from "./console.ts";
@@ -166,10 +170,19 @@ export class Watch implements Required<Pick<Callback, Hook>> {
     return Object.fromEntries(states);
   }
 
-  /** Give the callbacks their state back; those that have none there start anew. */
+  /** Give the callbacks their state back; those that have none there start anew. @throws UserError where it is damaged */
   restore(states: Record<string, unknown>): void {
     for (const callback of this.#callbacks) {
-      if (Object.hasOwn(states, callback.name)) callback.restore?.(states[callback.name]);
+      if (!Object.hasOwn(states, callback.name)) continue;
+      try {
+        callback.restore?.(states[callback.name]);
+      } catch (error) {
+        const what = `ckpt.json: callbacks.${callback.name} is not what this callback keeps there`;
+        const why = error instanceof z.core.$ZodError ? explainIssue(error) : oneLine(error);
+        throw new UserError(`${what} (${printable(why)}); take it out of ckpt.json, and the callback starts anew`, {
+          cause: error,
+        });
+      }
     }
   }
 }

@@ -1,7 +1,7 @@
 // The five stages: what each one reads, and what it does with the project's own scripts. They write into OUT_DIR:
 // data/, optimize.json, the checkpoint, evaluation/ and samples/. Left out: when a stage runs (pipeline.ts).
 
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join, parse, relative } from "node:path";
 
 import * as z from "zod/mini";
@@ -14,8 +14,10 @@ import { decodeText, readInput } from "../data/text.ts";
 import { checkBlockSize, TokenFile } from "../data/token_file.ts";
 import { createTokenizer } from "../data/tokenizer.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
+import { readMetadata } from "../engine/checkpoint.ts";
 import { UserError } from "../engine/errors.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../monitor/file_names.ts";
 import { whole } from "../monitor/format.ts";
 import { startProgress } from "../monitor/progress.ts";
@@ -256,7 +258,7 @@ const train: Stage = {
     const [script, args] = train.command!(work);
     let done = 0;
     if (resumes && existsSync(checkpoint)) {
-      done = readCheckpoint(outDir).iter_num;
+      done = readMetadata(outDir).iter_num;
       say(`going on from ${shownPath(checkpoint)}, step ${done}`);
       args.push("--init_from=resume");
     } else rmSync(checkpoint, { force: true }); // of other settings or another text: a resumption must not take it up
@@ -276,7 +278,7 @@ const train: Stage = {
     if (!existsSync(checkpoint)) {
       throw new UserError("training left no checkpoint: its loss was no number; use a smaller --learning_rate");
     }
-    return [CHECKPOINT, readCheckpoint(outDir).weights.file];
+    return [CHECKPOINT, readMetadata(outDir).weights.file];
   },
 };
 
@@ -292,21 +294,16 @@ function trainSettings({ train, flags, outDir, mostTokens }: Context, found = re
   return sized(train, flags, Object.fromEntries(kept), meta?.train_tokens ?? 0, mostTokens);
 }
 
+const FoundFile = z.object({ found: z.partialRecord(z.enum(SEARCHED), z.number()) });
+
 /** What optimize found; nothing where it hasn't run. */
 function readFound(outDir: string): Found {
   const path = join(outDir, FOUND);
   if (!existsSync(path)) return {};
-  try {
-    const found = z.partialRecord(z.enum(SEARCHED), z.number());
-    return z.object({ found }).parse(JSON.parse(readFileSync(path, "utf8"))).found;
-  } catch {
-    throw new UserError(`${shownPath(path)} is not what optimize writes; remove it, and --resume=true makes it again`);
-  }
-}
-
-function readCheckpoint(outDir: string) {
-  const schema = z.object({ iter_num: z.int(), weights: z.object({ file: z.string() }) });
-  return schema.parse(JSON.parse(readFileSync(join(outDir, CHECKPOINT), "utf8")));
+  const again = "remove it, and --resume=true makes it again";
+  return parseJson(readText(path) ?? "", FoundFile, (why) => {
+    return new UserError(`${shownPath(path)} is not what optimize writes (${why}); ${again}`);
+  }).found;
 }
 
 // ---- evaluate ----
@@ -328,7 +325,7 @@ const evaluate: Stage = {
   async run(work) {
     const { outDir, own, runner, say } = work;
     const figures = Figures.parse(JSON.parse(lastLine(await runner.run(...evaluate.command!(work), work))));
-    const { iter_num } = readCheckpoint(outDir);
+    const { iter_num } = readMetadata(outDir);
     const dataset = datasetName(own.input_file);
     const name = runName(outDir);
     const date = new Date();

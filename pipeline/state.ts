@@ -3,20 +3,22 @@
 // byte: checksums decide, not dates. Left out: what the stages do (stages.ts).
 
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { explain, UserError } from "../engine/errors.ts";
+import { openFile, parseJson, readText } from "../engine/read_file.ts";
 
 const STATE_FILE = "pipeline.json";
 export const STAGES = ["process", "optimize", "train", "evaluate", "generate"] as const;
 export type StageName = (typeof STAGES)[number];
 
 const Mark = z.object({ bytes: z.int(), sha256: z.string() });
-const Files = z.record(z.string(), z.nullable(Mark)); // null where there is no such file
+const INSIDE = /^(?!\/)(?!.*(^|[/\\])\.\.([/\\]|$))[^\0:]+$/; // a path that stays in OUT_DIR
+const Files = z.record(z.string().check(z.regex(INSIDE, "no path in the folder")), z.nullable(Mark)); // null where there is no such file
 const Inputs = z.object({ settings: z.record(z.string(), z.unknown()), files: Files });
 const StageRecord = z.object({
   state: z.enum(["waiting", "running", "done", "stopped", "failed"]), // running, with no process: killed
@@ -48,15 +50,11 @@ export type State = z.infer<typeof State>;
  */
 export function readState(outDir: string): State | undefined {
   const path = join(outDir, STATE_FILE);
-  try {
-    return State.parse(JSON.parse(readFileSync(path, "utf8")));
-  } catch (error) {
-    if (hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return undefined;
-    if (!(error instanceof SyntaxError) && !(error instanceof z.core.$ZodError))
-      throw explain(error, `can't read ${path}`);
-    const why = error instanceof SyntaxError ? error.message : z.prettifyError(error).split("\n").join(" ");
-    throw new UserError(`${path} is not a pipeline's state (${why}); give another --out_dir, or remove the file`);
-  }
+  const text = readText(path);
+  if (text === undefined) return undefined;
+  const damaged = (why: string) =>
+    new UserError(`${path} is not a pipeline's state (${why}); give another --out_dir, or remove the file`);
+  return parseJson(text, State, damaged);
 }
 
 export function writeState(outDir: string, state: State): void {
@@ -73,13 +71,9 @@ export function marksOf(paths: Record<string, string>): Files {
 }
 
 function markOf(path: string): z.infer<typeof Mark> | null {
-  let file: number;
-  try {
-    file = openSync(path, "r");
-  } catch (error) {
-    if (hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return null;
-    throw explain(error, `can't read ${path}`);
-  }
+  const opened = openFile(path);
+  if (!opened) return null;
+  const { file } = opened;
   try {
     const hash = createHash("sha256");
     const part = new Uint8Array(1 << 20);

@@ -361,7 +361,7 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
   [
     "a damaged meta.json",
     ["--dataset=./data"],
-    /data\/meta\.json is not JSON; run/,
+    /data\/meta\.json: it is not JSON.*; run/,
     dataset((data) => truncateSync(join(data, "meta.json"), 50)),
   ],
   ["an out_dir that is a file", ["--out_dir=config.ts"], /can't make or write the folder .*config\.ts/, config("")],

@@ -197,7 +197,7 @@ test("mistakes are one line, before any work", async () => {
   const mistakes: [string[], RegExp][] = [
     [["--benchmark=sleeping"], /benchmark must be .*"layers", got "sleeping" \(--benchmark\)/],
     [["--compare=none.json"], /no file none\.json; --compare wants one that bench\.ts wrote/],
-    [["--compare=text.json"], /text\.json is not JSON/],
+    [["--compare=text.json"], /text\.json is no result of bench\.ts \(it is not JSON/],
     [["--compare=other.json"], /other\.json is no result of bench\.ts/],
     [["--benchmark=sampling", `--compare=${startup}`], /is of benchmark startup, not of sampling/],
     [["--benchmark=startup", "--profile=true"], /--profile is about the training step, not about startup/],

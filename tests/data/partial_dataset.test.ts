@@ -64,7 +64,7 @@ test("what was made of something else is refused in one line, or thrown away", (
   truncateSync(join(folder, "train.bin.partial"), 2);
   assert.throws(() => again({ seed: 1 }), userError(/train\.bin\.partial was changed/, /--restart=true$/));
   writeFileSync(join(folder, "meta.json.partial"), '{"version": 2}');
-  assert.throws(() => again({ seed: 1 }), userError(/meta\.json\.partial can't be read; use --restart=true$/));
+  assert.throws(() => again({ seed: 1 }), userError(/meta\.json\.partial is damaged .*; use --restart=true$/));
   const anew = again({ seed: 2 }, true);
   assert.deepEqual([anew.resumed, anew.state.file, anew.state.train_tokens], [false, 0, 0]);
   anew.close();

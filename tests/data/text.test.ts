@@ -28,7 +28,7 @@ test("bad bytes are refused with the place where they begin", () => {
 test("a missing input and a directory are one line each", (t) => {
   const folder = temporaryFolder(t);
   assert.throws(() => readInput(join(folder, "no.txt")), userError(/no file .*no\.txt/));
-  assert.throws(() => readInput(folder), userError(/is a directory/));
+  assert.throws(() => readInput(folder), userError(/is a folder, not a file/));
   writeFileSync(join(folder, "a.txt"), "abc");
   assert.throws(() => readInput(join(folder, "a.txt", "b")), userError(/cannot read|no file/));
   assert.equal(sha256(readInput(join(folder, "a.txt"))).slice(0, 8), "ba7816bf");

@@ -69,7 +69,7 @@ test("a broken meta.json is one line with the field and the way to a new one", a
     await assert.rejects(createTokenizer(meta, "ckpt.json"), userError(/^ckpt\.json/, pattern));
   }
   writeFileSync(join(folder, "meta.json"), '{"kind": "char", ');
-  await assert.rejects(loadTokenizer(folder), userError(/meta\.json is not JSON/));
+  await assert.rejects(loadTokenizer(folder), userError(/meta\.json: it is not JSON/));
 });
 
 test("without a meta.json it is GPT-2, and the same tokens as tiktoken's", async (t) => {

@@ -186,6 +186,20 @@ const DAMAGE: [string, (directory: string, weights: string) => void, RegExp][] =
   ["a later format version", (directory) => edit(directory, { format_version: 2 }), /this version.*format_version/],
   ["a missing field", (directory) => edit(directory, { iter_num: undefined }), /iter_num/],
   ["a field of another type", (directory) => edit(directory, { optimizer_steps: "7" }), /optimizer_steps/],
+  ["a step below 0", (directory) => edit(directory, { iter_num: -1 }), /iter_num/],
+  [
+    "weights outside of the folder",
+    (directory) => edit(directory, { weights: { file: "../w.safetensors", bytes: 1, sha256: "0".repeat(64) } }),
+    /weights\.file: it must be the name of a \.safetensors file beside ckpt\.json/,
+  ],
+  [
+    "a line break at the place of the fault",
+    (directory) => {
+      const path = join(directory, "ckpt.json");
+      writeFileSync(path, readFileSync(path, "utf8").replace('"n_layer": 2', '"n_layer": x'));
+    },
+    /ckpt\.json is not a checkpoint of this version: it is not JSON: .*n_layer/,
+  ],
   ["no weights", (_, weights) => rmSync(weights), /damaged: weights-\w+\.safetensors is missing or not what/],
   ["empty weights", (_, weights) => truncateSync(weights), /damaged: weights/],
   ["weights that were cut off", (_, weights) => truncateSync(weights, 12_000), /damaged: weights/],

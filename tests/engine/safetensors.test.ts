@@ -418,6 +418,7 @@ const INDEX_DAMAGE: [string, unknown, Record<string, string[]>, RegExp][] = [
   ["the folder above as a shard", { a: ".." }, {}, /names no file of this folder for a/],
   ["a shard's name with a 0 in it", { a: "x\0" }, {}, /names no file of this folder for a: x\\u\{0\}/],
   ["a shard that is a number", { a: 1 }, {}, /names no file of this folder for a: 1/],
+  ["a shard that is an object without a text", { a: { toString: null } }, {}, /for a: \{"toString":null\}/],
   ["a tensor that its shard lacks", { a: "one", b: "one" }, { one: ["a"] }, /one has no tensor b, which .*index\.json/],
   ["a tensor in two shards", { a: "one", b: "two" }, { one: ["a"], two: ["b", "a"] }, /one and .*two both have .* a$/],
   ["a tensor twice in the index", '{"weight_map":{"a":"one","a":"two"}}', { one: ["a"] }, /index: it has a twice/],

@@ -135,5 +135,5 @@ test("load refuses what is no experiment, in one line", () => {
   const folder = temporaryFolder();
   assert.throws(() => loadExperiment(folder), /^UserError: no experiment in [^\n]+$/);
   writeFileSync(join(folder, EXPERIMENT_FILE), "{");
-  assert.throws(() => loadExperiment(folder), /is not JSON/);
+  assert.throws(() => loadExperiment(folder), /it is not JSON/);
 });

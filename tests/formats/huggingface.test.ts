@@ -243,7 +243,7 @@ const damages: [string, (folder: string) => void, RegExp][] = [
   [
     "a config.json cut off",
     (folder) => writeFileSync(join(folder, "config.json"), '{"n_layer": 2'),
-    /config\.json is not JSON$/,
+    /config\.json: it is not JSON/,
   ],
   [
     "a list for settings",

@@ -16,6 +16,7 @@ import test from "node:test";
 
 import type { Callback } from "../../monitor/callback.ts";
 import { at, History, METRICS_FILE, MetricsReader, metricsFile, readHistory } from "../../monitor/metrics_file.ts";
+import { userError } from "../data/support.ts";
 import { temporaryFolder } from "../scripts.ts";
 import { aRun } from "./support.ts";
 
@@ -141,6 +142,38 @@ test("lines that are no event are counted and passed over", () => {
   assert.equal(history.start!.name, "a");
   assert.equal(history.time, 6);
   assert.equal(history.series.size, 0);
+});
+
+test("an event that lacks what it has to say is damaged: there is no run without a whole start", () => {
+  const outDir = newFolder();
+  const start = { event: "start", time: 5, iter: 0, resumed: false, name: "a", pid: 1, config: {}, facts: {} };
+  const end = { event: "end", time: 6, iter: 3, reason: "finished" };
+  const write = (...events: object[]) =>
+    writeFileSync(pathOf(outDir), events.map((event) => `${JSON.stringify(event)}\n`).join(""));
+  write(end);
+  assert.throws(() => readHistory(outDir), userError(/no run in/));
+  assert.equal(new History().add(new MetricsReader(outDir).read()).end, undefined); // of which run?
+  for (const key of ["config", "facts", "name", "pid", "resumed", "time"]) {
+    write({ ...start, [key]: undefined }, { event: "step", time: 6, iter: 0, loss: 1 }, end);
+    assert.throws(
+      () => readHistory(outDir),
+      userError(/1 lines of metrics\.jsonl are damaged, and no start is whole/),
+      key,
+    );
+  }
+  write(start, { ...end, reason: { toString: null } });
+  assert.equal(readHistory(outDir).end, undefined);
+});
+
+test("of 200,000 names of metrics not all are kept", () => {
+  const outDir = newFolder();
+  const names = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`metric ${i}`, i]));
+  const start = { event: "start", time: 5, iter: 0, resumed: false, name: "a", pid: 1, config: {}, facts: {} };
+  const step = { event: "step", time: 6, iter: 0, loss: 1, ...names };
+  writeFileSync(pathOf(outDir), `${JSON.stringify(start)}\n${JSON.stringify(step)}\n`);
+  const { series } = readHistory(outDir);
+  assert.ok(series.size <= 2000, `${series.size} names`);
+  assert.deepEqual(series.get("loss"), { iters: [0], values: [1] });
 });
 
 // ---- as it grows -------------------------------------------------------------------------------------------------

@@ -7,7 +7,10 @@ import { test } from "node:test";
 
 import { UserError } from "../../engine/errors.ts";
 import type { Callback, StepEvent } from "../../monitor/callback.ts";
+import { earlyStop } from "../../monitor/early_stop.ts";
+import { stability } from "../../monitor/stability.ts";
 import { CallbackError, loadCallback, Watch } from "../../monitor/watch.ts";
+import { userError } from "../data/support.ts";
 import { temporaryFolder } from "../scripts.ts";
 import { fakeRun } from "./support.ts";
 
@@ -92,6 +95,23 @@ test("states go by name; a callback that has none in the checkpoint starts anew"
   const watch = new Watch([counter("a"), { name: "stateless" }, counter("b")], () => {});
   watch.restore({ a: 5, gone: 1 });
   assert.deepEqual(watch.state(), { a: 5, b: 0 });
+});
+
+test("a state that is damaged is one line that names the callback and the file", () => {
+  const stable = stability({ lr_patience: 0, lr_factor: 0.5, spike_threshold: 0, rollback: false });
+  const watch = new Watch([stable, earlyStop({ patience: 3 })], () => {});
+  const states = { stability: { scale: 1, waited: 0, last: -1, rolled_back: 0, losses: [] } };
+  watch.restore(states);
+  for (const [name, bad] of [
+    ["early_stop", null],
+    ["early_stop", { waited: "a\nb" }],
+    ["stability", { ...states.stability, losses: [null] }],
+  ] as const) {
+    assert.throws(
+      () => watch.restore({ ...states, [name]: bad }),
+      userError(new RegExp(`^ckpt\\.json: callbacks\\.${name} is not what this callback keeps there`)),
+    );
+  }
 });
 
 test("two of one name are refused", () => {
