@@ -6,7 +6,9 @@
 //   };
 //   const config = await configure(import.meta.url, defaults);
 //
-//   npx tsx train.ts config/train_x.ts --n_layer=4 --no-bias     NANOGPT_N_LAYER=4 npx tsx train.ts     npx tsx train.ts --help
+//   npx tsx train.ts config/train_x.ts --n_layer=4 --no-bias
+//   NANOGPT_N_LAYER=4 npx tsx train.ts
+//   npx tsx train.ts --help
 //
 // The default decides a key's type, config/rules.ts its range; config/files.ts reads the files. Every mistake is a
 // UserError that names the key and where it was set, thrown before anything is printed. Left out: positional arguments
