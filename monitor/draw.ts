@@ -73,12 +73,17 @@ export function drawSvg(option: Option, { width, height }: Size): string {
   }
 }
 
-/** Leaves out what only a mouse would need, and says where text stands in a way that every viewer understands. */
+/**
+ * Leaves out what only a mouse would need and what nobody sees (a frame of width 0, which some viewers and the PNG's
+ * renderer draw as a hair line), and says where text stands in a way that every viewer understands.
+ */
 function still(svg: string): string {
   return svg
     .replace(/<style\s*>.*?<\/style>\s*/s, "")
     .replaceAll(/ (?:class="zr[^"]*"|ecmeta_\w+="[^"]*"|pointer-events="visible"|xml:space="preserve")/g, "")
     .replaceAll("></path>", "/>")
+    .replaceAll(/<path [^>]*fill-opacity="0"[^>]*stroke-width="0"\/>\n?/g, "")
+    .replaceAll(/ stroke="[^"]*"([^>]*?) stroke-width="0"/g, "$1")
     .replaceAll(/<text dominant-baseline="central"([^>]*)>/g, (_, attributes: string) => {
       const size = Number(/font-size:([\d.]+)px/.exec(attributes)?.[1] ?? 12);
       const y = Number(/ y="([^"]*)"/.exec(attributes)?.[1] ?? 0);

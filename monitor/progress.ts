@@ -3,6 +3,8 @@
 
 import cliProgress from "cli-progress";
 
+import { TimeLeft } from "./time_left.ts";
+
 export interface Progress {
   /** Print a line above the bar. */
   log(line: string): void;
@@ -17,18 +19,18 @@ export function startProgress(total: number, start = 0, log = console.log): Prog
   if (!process.stdout.isTTY || !process.stderr.isTTY) return { log, update() {}, stop() {} };
   const bar = new cliProgress.SingleBar(
     {
-      format: "{bar} {value}/{total} | {eta_formatted} left | {note}",
+      format: "{bar} {value}/{total} | {left}{note}",
       barsize: 24,
       clearOnComplete: true,
       hideCursor: true,
       linewrap: true, // the bar is cut where the terminal ends; lines longer than that are not
       forceRedraw: true, // a printed line has taken its place, so it is never there already
-      etaBuffer: 100, // steps that the time left is judged by: evaluations in between are slower
       gracefulExit: false, // Ctrl-C is for the program
     },
     cliProgress.Presets.shades_classic,
   );
-  bar.start(total, start, { note: "" });
+  const time = new TimeLeft(total, start, performance.now());
+  bar.start(total, start, { left: "", note: "" });
   const stop = () => {
     if (!bar.isActive) return;
     process.stderr.write("\x1b7"); // cli-progress goes back to where it started: make that here, the screen has scrolled
@@ -42,7 +44,10 @@ export function startProgress(total: number, start = 0, log = console.log): Prog
       log(line);
       bar.render();
     },
-    update: (done, note) => bar.update(done, { note }),
+    update(done, note) {
+      time.update(done, performance.now());
+      bar.update(done, { left: time.text === undefined ? "" : `${time.text} | `, note });
+    },
     stop,
   };
 }

@@ -175,6 +175,35 @@ test("a PNG has the SVG's size times the scale, and a picture in it", async () =
   await assert.rejects(svgToPng(svg, { scale: 100 }), /40000 x 20000 pixels is too large/);
 });
 
+test("nothing has a frame: no stroke of width 0, which a PNG would have as a hair line", async () => {
+  const attention = { tokens: ["a", "b"], weights: Float32Array.of(1, 0, 0.5, 0.5), layer: 0 };
+  const compared = [{ label: "a", mean: 1 }, ...[2, 3].map((mean) => ({ label: `${mean}`, mean, spread: 0.1 }))];
+  const svgs = [
+    ...[plotTrainingCurves, plotLearningRate, plotThroughput, plotTimeSplit].map((plot) => plot([a, b])),
+    plotComparison(compared, { unit: "s", better: "lower" }),
+    plotAttention(attention),
+  ];
+  for (const svg of svgs) assert.doesNotMatch(svg, /stroke-width="0(\.0*)?"/);
+
+  // dots in title and legend: what is longer than a dot is a frame
+  const legend = { top: 40, left: "center", icon: "none", data: ["."] };
+  const option = { title: { text: ". . . .", left: "center" }, legend, xAxis: { show: false }, yAxis: { show: false } };
+  const series = [{ name: ".", type: "line" as const, data: [] }];
+  const image = await loadImage(await svgToPng(drawSvg({ ...option, series }, { width: 200, height: 100 })));
+  const context = createCanvas(image.width, image.height).getContext("2d");
+  context.drawImage(image, 0, 0);
+  let [longest, drawn] = [0, 0];
+  for (let y = 0; y < image.height; y++) {
+    const row = new Uint32Array(context.getImageData(0, y, image.width, 1).data.buffer);
+    for (let x = 0, length = 0; x < row.length; x++) {
+      length = row[x] === 0xffffffff ? 0 : length + 1;
+      [longest, drawn] = [Math.max(longest, length), drawn + Math.min(1, length)];
+    }
+  }
+  assert.ok(drawn > 40, `${drawn} pixels of five dots`);
+  assert.ok(longest < 16, `a line of ${longest} pixels`);
+});
+
 test("text is drawn on a machine without fonts", async () => {
   const svg = drawSvg({ title: { text: "Loß ⏎ 123" } }, { width: 300, height: 60 });
   const file = join(FOLDER, "text.svg");

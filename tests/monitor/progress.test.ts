@@ -119,6 +119,29 @@ test("on a terminal the lines scroll above the bar, which is always there and go
   }
 });
 
+test("a bar says how much time is left once it is known, and nothing that is no time", TERMINAL, async () => {
+  const slow = scriptOf(
+    "left",
+    `const progress = startProgress(1e12);
+    for (let i = 0; i < 300; i++) progress.update(0, "evaluating " + i); // more than a hundred that bring nothing on
+    progress.log("nothing yet");
+    progress.update(1, "one");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    for (let i = 0; i < 300; i++) progress.update(2, "two");
+    progress.log("now it is known");
+    progress.stop();`,
+  );
+  const { stdout, code } = await onTerminal(slow).ended;
+  assert.equal(code, 0, stdout);
+  const barAfter = (line: string, end: string) => {
+    const from = stdout.indexOf(`${line}\r\n`);
+    return look(stdout.slice(0, stdout.indexOf(end, from))).lines.at(-1)!;
+  };
+  assert.match(barAfter("nothing yet", "\r\x1b[2K"), /0\/1000000000000 \| evaluating 299$/);
+  assert.match(barAfter("now it is known", "\x1b7"), /2\/1000000000000 \| \d+ d (\d+ h )?left \| two$/);
+  assert.doesNotMatch(stdout, /INF|NFs|NULs?|ULs|NaN|undefined/);
+});
+
 test("an error while the bar is there leaves a terminal with a cursor", TERMINAL, async () => {
   const crash = scriptOf("crash", 'startProgress(9).log("line");\nthrow new TypeError("a bug");');
   const { stdout, code } = await onTerminal(crash).ended;
