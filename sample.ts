@@ -7,19 +7,19 @@
 //
 // stdout is for the text (or JSON) alone; everything else goes to stderr.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { text } from "node:stream/consumers";
 
 import { modelWithContext } from "./config/model_settings.ts";
 import { configure, sourceOf } from "./configurator.ts";
+import { readInput, readText } from "./data/text.ts";
 import { checkPromptFits, createContinuer } from "./decoding/continue.ts";
 import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
 import { encodeMasked } from "./decoding/fill_masks.ts";
 import { batchSize, type Sample } from "./decoding/generate.ts";
 import { promptLoop } from "./decoding/interactive.ts";
 import { jsonOutput, textOutput } from "./decoding/output.ts";
-import { defaultStart, startNotice } from "./decoding/start.ts";
+import { defaultStart, readStart, startNotice } from "./decoding/start.ts";
 import { unescapeStop } from "./decoding/stop.ts";
 import { writeFileAtomic } from "./engine/atomic.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
@@ -36,6 +36,7 @@ const defaults = {
   context: 0, // tokens that the model sees at most; 0 for block_size, more only where pos isn't learned
   // what to continue
   start: "\n", // the text to continue, by default a line break where the vocabulary has one; FILE:prompt.txt takes it from a file, - from standard input
+  keep_crlf: false, // leave line ends \r\n and \r in --start and --evaluate as they are; else they become \n, as in training
   interactive: false, // continue one line after the other, from the terminal or a pipe: a sample each, unless num_samples is given
   num_samples: 10,
   max_new_tokens: 500, // tokens in each sample
@@ -69,7 +70,9 @@ await main(async () => {
     throw new UserError("--interactive reads its prompts line by line from standard input; leave --start out");
   }
   const { interactive, evaluate: evaluated } = config;
-  let given = evaluated ? readText(evaluated, "evaluate") : interactive ? "" : await readStart(config.start);
+  const reading = { keep_crlf: config.keep_crlf, log: console.error };
+  let given = evaluated ? readText(readInput(evaluated), evaluated, reading) : "";
+  if (!evaluated && !interactive) given = await readStart(config.start, reading);
 
   // 1) the model, and the text in the tokens that it was trained on
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
@@ -168,21 +171,4 @@ function saveSamples(outDir: string, samples: string): string {
     throw explain(error, "can't save the samples");
   }
   return path;
-}
-
-/** The prompt itself, the text of the file after FILE:, or standard input for "-". */
-async function readStart(start: string): Promise<string> {
-  if (start.startsWith("FILE:")) return readText(start.slice(5), "start");
-  if (start !== "-") return start;
-  if (process.stdin.isTTY)
-    throw new UserError("--start=- reads a pipe or a file, and standard input is a terminal; see --interactive");
-  return text(process.stdin);
-}
-
-function readText(path: string, key: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw explain(error, `can't read --${key}`);
-  }
 }

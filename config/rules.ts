@@ -94,6 +94,7 @@ export const rules = {
   // data
   dataset: name,
   input: name,
+  keep_crlf: flag,
   workers: integer(0),
   val_fraction: fraction,
   gradient_accumulation_steps: integer(1),

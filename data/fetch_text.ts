@@ -10,7 +10,7 @@ import { UserError } from "../engine/errors.ts";
 import { shownPath } from "./dataset.ts";
 import { download, type RemoteFile } from "./download.ts";
 import { type Pack, type PackedText, readPackedText } from "./npm_text.ts";
-import { decodeText, readInput, type SourcedText, sha256 } from "./text.ts";
+import { readInput, readText, type SourcedText, sha256 } from "./text.ts";
 
 /** What to look for, and where. Everything after `standIn` is for tests. */
 export interface TextRequest {
@@ -18,6 +18,8 @@ export interface TextRequest {
   saved: string; // the original's copy on this machine
   original: RemoteFile & { name: string };
   standIn: PackedText & { name: string };
+  keep_crlf?: boolean; // leave line ends \r\n and \r as they are
+  log?: (line: string) => void; // told where some became \n
   stallMs?: number; // the longest silence of the network, in ms
   pack?: Pack; // how an npm package's archive is fetched
   warn?: (line: string) => void;
@@ -26,8 +28,7 @@ export interface TextRequest {
 /** The text and its source; a UserError, in one line, where none can be had. Writes `saved` only when it is whole. */
 export async function readOrFetch(request: TextRequest): Promise<SourcedText> {
   const { input, saved, original } = request;
-  if (input !== "") return fromFile(input, original);
-  if (existsSync(saved)) return fromFile(saved, original);
+  if (input !== "" || existsSync(saved)) return fromFile(input || saved, request);
   let bytes: Buffer;
   try {
     bytes = await download(original, request.stallMs);
@@ -36,14 +37,15 @@ export async function readOrFetch(request: TextRequest): Promise<SourcedText> {
     return standIn(request, error.message);
   }
   save(bytes, request);
-  return fromBytes(bytes, { name: original.name, url: original.url });
+  return fromBytes(bytes, { name: original.name, url: original.url }, request);
 }
 
 /** A file is called by the original's name only where it is the original, byte for byte. */
-function fromFile(path: string, original: RemoteFile & { name: string }): SourcedText {
+function fromFile(path: string, request: TextRequest): SourcedText {
+  const { original } = request;
   const bytes = readInput(path);
   const name = sha256(bytes) === original.sha256 ? original.name : basename(path);
-  return fromBytes(bytes, { name, path: shownPath(path) });
+  return fromBytes(bytes, { name, path: shownPath(path) }, request);
 }
 
 /** The text is here already, so a folder that can't be written costs no more than another download next time. */
@@ -55,7 +57,8 @@ function save(bytes: Buffer, { saved, warn = console.error }: TextRequest): void
   }
 }
 
-async function standIn({ original, standIn, saved, pack, warn = console.error }: TextRequest, reason: string) {
+async function standIn(request: TextRequest, reason: string) {
+  const { original, standIn, saved, pack, warn = console.error } = request;
   let bytes: Buffer;
   try {
     bytes = await readPackedText(standIn, pack);
@@ -73,9 +76,16 @@ async function standIn({ original, standIn, saved, pack, warn = console.error }:
   warn(`  - bring the file by other means, save it as ${shownPath(saved)} and run this script again, or`);
   warn("  - give your own text with --input=FILE.");
   warn(rule);
-  return fromBytes(bytes, { name: standIn.name, url: `npm:${standIn.package}/${standIn.member}` });
+  return fromBytes(bytes, { name: standIn.name, url: `npm:${standIn.package}/${standIn.member}` }, request);
 }
 
-function fromBytes(bytes: Buffer, from: { name: string; url?: string; path?: string }): SourcedText {
-  return { text: decodeText(bytes, from.path ?? from.name), source: { ...from, sha256: sha256(bytes) } };
+function fromBytes(
+  bytes: Buffer,
+  from: { name: string; url?: string; path?: string },
+  { keep_crlf = false, log = console.log }: TextRequest,
+): SourcedText {
+  return {
+    text: readText(bytes, from.path ?? from.name, { keep_crlf, log }),
+    source: { ...from, sha256: sha256(bytes) },
+  };
 }

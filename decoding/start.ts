@@ -1,6 +1,19 @@
-// What sampling begins with where no prompt was given.
+// What sampling begins with: a prompt from wherever --start says, or what the vocabulary has where none was given.
 
+import { buffer } from "node:stream/consumers";
+
+import { readInput, readText, type TextOptions, unixLineEnds } from "../data/text.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { UserError } from "../engine/errors.ts";
+
+/** The prompt itself, the text of the file after FILE:, or standard input for "-". */
+export async function readStart(start: string, options: TextOptions): Promise<string> {
+  if (start.startsWith("FILE:")) return readText(readInput(start.slice(5)), start.slice(5), options);
+  if (start !== "-") return options.keep_crlf ? start : unixLineEnds(start).text;
+  if (process.stdin.isTTY)
+    throw new UserError("--start=- reads a pipe or a file, and standard input is a terminal; see --interactive");
+  return readText(await buffer(process.stdin), "standard input", options);
+}
 
 /** After these anything may come: ends of lines, then of words. */
 const BREAKS = ["\n", "\r", " ", "\t"];

@@ -143,12 +143,12 @@ test("stop strings, escaped too", async () => {
 });
 
 test("prompts from a file and from standard input", async () => {
-  writeFileSync(join(FOLDER, "prompt.txt"), "abc");
+  writeFileSync(join(FOLDER, "prompt.txt"), Buffer.from("\uFEFFabc\r\n", "utf16le")); // as Windows' programs write it
   const rest = SMALL.slice(1);
   const [flag, file, stdin] = await Promise.all([
-    drawn(SMALL),
+    drawn(["--start=abc\n", ...rest]),
     drawn(["--start=FILE:prompt.txt", ...rest]),
-    drawn(["--start=-", ...rest], "abc"),
+    drawn(["--start=-", ...rest], "\uFEFFabc\r"),
   ]);
   assert.deepEqual([file, stdin], [flag, flag]);
 });
@@ -227,7 +227,7 @@ test("interactive: SIGINT stops the text, and at the prompt the program", async 
 // ---- evaluate ----------------------------------------------------------------------------------------------------
 
 test("evaluate: as text and as JSON; the strides and the twin", async () => {
-  writeFileSync(join(FOLDER, "text.txt"), "abc def\n".repeat(5));
+  writeFileSync(join(FOLDER, "text.txt"), `\uFEFF${"abc def\r\n".repeat(5)}`); // 40 bytes as the model reads it
   const run = (...args: string[]) => drawn(["--evaluate=text.txt", ...args]);
   const [text, json, plain] = await Promise.all([
     run(),
@@ -272,16 +272,21 @@ test("mistakes are one line", async () => {
   saveOneLine();
   mkdirSync(join(FOLDER, "empty"));
   writeFileSync(join(FOLDER, "one.txt"), "a");
+  writeFileSync(join(FOLDER, "latin.txt"), Buffer.from("a\u00e9", "latin1"));
+  writeFileSync(join(FOLDER, "windows.txt"), "a\r\nb");
   writeFileSync(join(FOLDER, "strange.txt"), "a%");
   const cases: [args: string[], message: RegExp][] = [
     [["--start=-"], /--start is empty/],
-    [["--start=FILE:none.txt"], /can't read --start.*ENOENT.*none\.txt/],
+    [["--start=FILE:none.txt"], /no file none\.txt/],
     [["--start=a%"], /no token for the character "%"/],
     [["--out_dir=one-line", "--start=\n"], /no token for the character "\\n"/], // it was asked for
     [["--init_from=empty"], /no checkpoint in empty/],
     [["--stop=a\\x"], /--stop has \\x in "a\\\\x"; it knows \\n/],
-    [["--evaluate=none.txt"], /can't read --evaluate.*ENOENT.*none\.txt/],
+    [["--evaluate=none.txt"], /no file none\.txt/],
     [["--evaluate=one.txt"], /too short/],
+    [["--evaluate=latin.txt"], /latin\.txt is not UTF-8 text: bad byte at offset 1;/],
+    [["--start=FILE:latin.txt"], /latin\.txt is not UTF-8 text: bad byte at offset 1;/],
+    [["--evaluate=windows.txt", "--keep_crlf=true"], /no token for the character "\\r"/],
     [["--evaluate=strange.txt"], /no token for the character "%"/],
     [["--interactive", "--start=a"], /--interactive reads its prompts.*leave --start out/],
   ];

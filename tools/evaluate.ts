@@ -6,13 +6,14 @@
 //
 // Leaves out other measures than loss, perplexity and bits per byte.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { basename, dirname, extname } from "node:path";
 
 import { modelWithContext } from "../config/model_settings.ts";
 import { configure, sourceOf } from "../configurator.ts";
 import { datasetFile, datasetFolder, shownPath } from "../data/dataset.ts";
 import { GPT2_META, type Meta, readMeta } from "../data/meta.ts";
+import { readInput, readText } from "../data/text.ts";
 import { TokenFile } from "../data/token_file.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { describe, evaluate, modelLosses } from "../decoding/evaluate.ts";
@@ -31,6 +32,7 @@ const defaults = {
   dataset: "", // its name or folder; empty for the one that the checkpoint was trained on
   split: "val", // "train" or "val"
   evaluate: "", // a text file instead of a dataset
+  keep_crlf: false, // leave line ends \r\n and \r of the text as they are; else they become \n, as in training
   max_tokens: 0, // only the first so many; 0 for all of them
   context: 0, // tokens that the model sees at most; 0 for block_size, more only where pos isn't learned
   stride: 0, // tokens from one window to the next: each token sees context - stride before it, or more; 1 is exact and slow, 0 is half of it
@@ -114,13 +116,8 @@ await main(async () => {
   console.error(`wrote ${path}`);
 });
 
-function textTask({ evaluate: path, max_tokens }: Settings, tokenizer: Tokenizer): Task {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw explain(error, "can't read --evaluate");
-  }
+function textTask({ evaluate: path, max_tokens, keep_crlf }: Settings, tokenizer: Tokenizer): Task {
+  let text = readText(readInput(path), path, { keep_crlf, log: console.error });
   let ids = tokenizer.encode(text);
   if (max_tokens > 0 && ids.length > max_tokens) {
     ids = ids.slice(0, max_tokens);

@@ -131,8 +131,9 @@ async function attention(config: Config): Promise<[name: string, svg: string][]>
     throw new UserError(`--layer must be an integer from 0 to ${n_layer - 1} (the model in ${folder}), got ${layer}`);
   }
   const tokenizer = await opened.tokenizer();
-  const { defaultStart } = await import("../decoding/start.ts");
-  const start = sourceOf(config, "start") ? config.start : defaultStart(tokenizer);
+  const { defaultStart, readStart } = await import("../decoding/start.ts");
+  const reading = { keep_crlf: false, log: console.error };
+  const start = sourceOf(config, "start") ? await readStart(config.start, reading) : defaultStart(tokenizer);
   const ids = tokenizer.encode(start, { special: true });
   const { MOST_TOKENS, plotAttention } = await import("../monitor/plots.ts");
   const most = Math.min(block_size, MOST_TOKENS);

@@ -18,17 +18,18 @@ const here = dirname(fileURLToPath(import.meta.url));
 const defaults = {
   input: "", // a file of your own, in UTF-8: a source, a tab and a target on each line
   length: 0, // characters of a source or target, with one for its end; longer pairs are left out. 0 for the longest's
+  keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n, as in nanoGPT
   out: "", // the folder to write into; this one if empty
 };
 
 await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Make a dataset of pairs of texts." });
-  const { input, length } = config;
+  const { input, length, keep_crlf } = config;
   if (!Number.isInteger(length) || length < 0 || length === 1) {
     throw new UserError(`length must be 0 or an integer of at least 2, got ${length}`);
   }
   const saved = join(here, "..", "shakespeare_char", "input.txt"); // if that dataset's script was here
-  const text = await readOrFetch({ input, saved, original: TINY_SHAKESPEARE, standIn: MOBY_DICK });
+  const text = await readOrFetch({ input, saved, original: TINY_SHAKESPEARE, standIn: MOBY_DICK, keep_crlf });
   const all = input ? parsePairs(text.text, input) : reversedWords(text.text);
   const { meta, left } = preparePairs(all, text, { directory: config.out || here, length });
   console.log(describe(meta));

@@ -18,6 +18,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 
 const defaults = {
   input: "", // a text file of your own, in UTF-8
+  keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n, as in nanoGPT
   out: "", // the folder to write into; this one if empty
 };
 
@@ -28,6 +29,7 @@ await main(async () => {
     saved: join(here, "input.txt"), // a second run needs no network
     original: TINY_SHAKESPEARE,
     standIn: MOBY_DICK,
+    keep_crlf: config.keep_crlf,
   });
   const meta = prepareCharacters({ text, source, directory: config.out || here });
   console.log(describe(meta)); // tinyshakespeare: vocab_size 65, train 1,003,854, val 111,540

@@ -24,10 +24,11 @@ function prepare(cwd: string, ...flags: string[]) {
 test("prepare.ts makes a dataset of --input in --out, and says what it did", async (t) => {
   const folder = temporaryFolder(t);
   const text = "Once more unto the breach, dear friends, once more;\n".repeat(20);
-  writeFileSync(join(folder, "in.txt"), text);
+  writeFileSync(join(folder, "in.txt"), `\uFEFF${text.replaceAll("\n", "\r\n")}`); // as on Windows
   const { status, stdout, stderr } = prepare(folder, "--input=in.txt", "--out=made");
   assert.equal(stderr, "");
   assert.equal(status, 0);
+  assert.match(stdout, /^in\.txt: 20 line ends \\r\\n or \\r became \\n, .*--keep_crlf=true keeps them$/m);
   assert.match(stdout, /in\.txt, 1,040 characters/);
   assert.match(stdout, /train\.bin: +936 tokens\nval\.bin: +104 tokens/);
   const made = join(folder, "made");
@@ -41,6 +42,10 @@ test("prepare.ts makes a dataset of --input in --out, and says what it did", asy
   assert.deepEqual(encode("Once"), [...tokens.subarray(0, 4)]);
   assert.ok(meta.source && "path" in meta.source);
   assert.equal(meta.source.path, "in.txt");
+
+  const kept = prepare(folder, "--input=in.txt", "--out=kept", "--keep_crlf=true");
+  assert.equal(kept.status, 0);
+  assert.match(kept.stdout, /in\.txt, 1,060 characters\ncharacters: \\n\\u\{d\}/);
 });
 
 test("prepare.ts refuses bad input in one line and writes nothing", (t) => {

@@ -3,11 +3,36 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
-import { decodeText, readInput, sha256 } from "../../data/text.ts";
+import { decodeText, readInput, readText, sha256, unixLineEnds } from "../../data/text.ts";
 import { temporaryFolder, userError } from "./support.ts";
 
-test("a byte order mark goes, line ends and every other character stay", () => {
+test("a byte order mark goes, every other character stays", () => {
   assert.equal(decodeText(Buffer.from("\uFEFFa\r\nb\u{1F642}\uFFFD\uFEFF"), "x"), "a\r\nb\u{1F642}\uFFFD\uFEFF");
+});
+
+test("UTF-16 is read by its byte order mark, and what is no text is refused", () => {
+  const text = "a\r\n\u4e16\u{1F642}";
+  const little = Buffer.from(`\uFEFF${text}`, "utf16le");
+  assert.equal(decodeText(little, "x"), text);
+  assert.equal(decodeText(Buffer.from(little).swap16(), "x"), text);
+  assert.throws(
+    () => decodeText(little.subarray(0, little.length - 2), "x.txt"),
+    userError(/^x\.txt begins as UTF-16/),
+  );
+  assert.throws(() => decodeText(little.subarray(2), "x.txt"), userError(/zero byte at offset 1;|bad byte/));
+  assert.throws(() => decodeText(Buffer.from("\u00e9\0"), "x.txt", 40), userError(/zero byte at offset 42;/));
+});
+
+test("line ends of Windows and of old Macs become those of Unix, are counted, and can be kept", () => {
+  assert.deepEqual(unixLineEnds("a\r\nb\rc\n\r\r\n\n"), { text: "a\nb\nc\n\n\n\n", replaced: 4 });
+  assert.deepEqual(unixLineEnds("a\nb"), { text: "a\nb", replaced: 0 });
+  const bytes = Buffer.from("\uFEFFThe river\r\n");
+  const said: string[] = [];
+  const read = (keep_crlf: boolean) => readText(bytes, "p.txt", { keep_crlf, log: (line) => said.push(line) });
+  assert.equal(read(true), "The river\r\n");
+  assert.deepEqual(said, []);
+  assert.equal(read(false), "The river\n");
+  assert.match(said.join("|"), /^p\.txt: 1 line ends \\r\\n or \\r became \\n, .*--keep_crlf=true keeps them$/);
 });
 
 test("bad bytes are refused with the place where they begin", () => {
