@@ -273,9 +273,9 @@ export class GPT {
   /** How many weights there are, by default without the position embeddings (the token embeddings count: they are the
    * output layer too). */
   numParams(nonEmbedding = true): number {
-    const all = this.parameters.reduce((sum, { data }) => sum + data.length, 0);
+    const all = this.parameters.reduce((sum, { size }) => sum + size, 0);
     if (!nonEmbedding) return all;
-    return [this.encoder, this.stack].reduce((sum, stack) => sum - ((stack && tableOf(stack)?.data.length) ?? 0), all);
+    return [this.encoder, this.stack].reduce((sum, stack) => sum - ((stack && tableOf(stack)?.size) ?? 0), all);
   }
 
   /** Floating point operations of one forward and backward pass over a token, and one of the source where there is one (PaLM,
@@ -286,7 +286,7 @@ export class GPT {
     const blocks = [...(this.encoder?.blocks ?? []), ...this.blocks];
     const idle = blocks.reduce((sum, { mlp }) => sum + (mlp.idle ?? 0), 0);
     const attentions = this.encoder ? 3 * n_layer : n_layer; // of the source, of the text, and from one to the other
-    const silent = (1 - targets) * this.lmHead.data.length;
+    const silent = (1 - targets) * this.lmHead.size;
     return 6 * (this.numParams() - idle - silent) + 12 * attentions * n_embd * block_size;
   }
 

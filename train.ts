@@ -10,6 +10,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+import { checkTraining } from "./config/model_memory.ts";
 import { chooseModel } from "./config/model_settings.ts";
 import type { OptimizerName, ScheduleName } from "./config/rules.ts";
 import { configure } from "./configurator.ts";
@@ -158,6 +159,7 @@ await main(async () => {
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
   if (resumed && !config.eval_only) checkSameOptimizer(config.optimizer, resumed.config, out_dir);
   const { modelArgs, crop } = chooseModel(config, meta, opened, resumed !== undefined, log.line);
+  checkTraining(modelArgs, config);
   const model = new GPT(modelArgs);
   if (opened) opened.read(model);
   else model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));

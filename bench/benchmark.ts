@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 
 import type { BenchSettings } from "../bench.ts";
+import { checkLoading } from "../config/model_memory.ts";
 import { pick } from "../configurator.ts";
 import { datasetFolder } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
@@ -54,7 +55,9 @@ export function randomModel(settings: BenchSettings): GPT {
   const { block_size, n_layer, n_head, n_embd, dropout, bias, ffn, seed, dataset } = settings;
   const vocab_size = dataset ? (readMeta(datasetFolder(dataset))?.vocab_size ?? 50_304) : settings.vocab_size;
   const choices = pick(settings, Object.keys(GPT2_CHOICES) as (keyof typeof GPT2_CHOICES)[]);
-  const model = new GPT({ block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, ...choices });
+  const config = { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, ...choices };
+  checkLoading(config, "this model", "float32");
+  const model = new GPT(config);
   model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
   return model;
 }

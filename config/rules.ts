@@ -17,9 +17,11 @@ export type Settings = Record<string, Value>;
 export type Rule = z.ZodMiniType<Value>;
 
 const flag = z.boolean("true or false");
-const text = z.string("text");
+const anyText = z.string("text"); // of a prompt
+const NO_NUL = z.refine((value) => !String(value).includes("\0"), "text without the character NUL"); // no path has it
+const text = z.string("text").check(NO_NUL);
 const NOT_EMPTY = "text that is not empty";
-const name = z.string(NOT_EMPTY).check(z.minLength(1, NOT_EMPTY));
+const name = z.string(NOT_EMPTY).check(z.minLength(1, NOT_EMPTY), NO_NUL);
 const FROM_ZERO = "a number of at least 0";
 const amount = z.number(FROM_ZERO).check(z.gte(0, FROM_ZERO));
 const ABOVE_ZERO = "a number above 0";
@@ -30,6 +32,21 @@ const fraction = z.number(BELOW_ONE).check(z.gte(0, BELOW_ONE), z.lt(1, BELOW_ON
 function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
   const words = max < Number.MAX_SAFE_INTEGER ? `an integer from ${min} to ${max}` : `an integer of at least ${min}`;
   return z.int(words).check(z.gte(min, words), z.lte(max, words));
+}
+
+// Upper ends: far above what is of use, and low enough that nothing is counted or allocated in vain before
+// config/model_memory.ts says whether a model fits into this machine.
+const WIDTH = 2 ** 20; // channels, heads
+const LENGTH = 2 ** 24; // tokens in a sequence, hidden units
+const LAYERS = 10_000;
+const MANY = 2 ** 16; // experts, buckets
+const ROWS = 2 ** 20; // sequences in a batch
+const THREADS = 1024;
+
+/** An integer whose upper end nobody reaches who means it: a message speaks of it only then. */
+function count(min: number, max: number) {
+  const words = `an integer of at least ${min}`;
+  return z.int(words).check(z.gte(min, words), z.lte(max, `an integer of at most ${max}`));
 }
 
 function oneOf(...choices: string[]) {
@@ -59,7 +76,8 @@ export const SCHEDULES = ["cosine", "linear", "wsd", "constant"] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];
 
 const FACTORS = "a list of numbers above 0";
-const LENGTHS = "a list of integers of at least 0";
+const LENGTHS = `a list of integers from 0 to ${LENGTH}`;
+const MEGABYTES = "a number above 0, up to 100000";
 const UP_TO_ONE = "a number above 0, up to 1";
 const FACTOR = "a number above 0, below 1";
 const ZERO_TO_ONE = "a number from 0 to 1";
@@ -77,7 +95,7 @@ export const rules = {
   eval_only: flag,
   always_save_checkpoint: flag,
   init_from: name,
-  callbacks: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
+  callbacks: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS), NO_NUL), TEXTS),
   stats_interval: integer(0),
   sample_interval: integer(0),
   tensorboard: flag,
@@ -95,39 +113,39 @@ export const rules = {
   dataset: name,
   input: name,
   keep_crlf: flag,
-  workers: integer(0),
+  workers: count(0, 256),
   val_fraction: fraction,
-  gradient_accumulation_steps: integer(1),
-  batch_size: integer(1),
-  micro_batch_size: integer(0),
-  block_size: integer(1),
+  gradient_accumulation_steps: count(1, ROWS),
+  batch_size: count(1, ROWS),
+  micro_batch_size: count(0, ROWS),
+  block_size: count(1, LENGTH),
   mask_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
   // model
   architecture: oneOf("decoder", "encoder", "encoder_decoder"),
-  n_layer: integer(1),
-  n_head: integer(1),
-  n_embd: integer(1),
+  n_layer: count(1, LAYERS),
+  n_head: count(1, WIDTH),
+  n_embd: count(1, WIDTH),
   dropout: fraction,
   bias: flag,
   ffn: oneOf("gelu", "gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu", "geglu_tanh", "moe"),
   pos: oneOf("learned", "sinusoidal", "rotary", "alibi", "relative", "none"),
   rope_theta: positive,
   rope_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
-  relative_buckets: integer(2),
-  relative_max_distance: integer(2),
+  relative_buckets: count(2, MANY),
+  relative_max_distance: count(2, LENGTH),
   attention: z.enum(["auto", "flash", "dense"], ATTENTION),
-  attn_block_size: integer(0),
-  n_kv_head: integer(0),
-  window: integer(0),
-  attn_global: integer(0),
-  attn_stride: integer(0),
+  attn_block_size: count(0, LENGTH),
+  n_kv_head: count(0, WIDTH),
+  window: count(0, LENGTH),
+  attn_global: count(0, LENGTH),
+  attn_stride: count(0, LENGTH),
   attn_stride_from: oneOf("start", "query"),
   attn_softcap: amount,
   qk_norm: flag,
-  n_hidden: integer(0),
-  n_expert: integer(2),
-  n_expert_active: integer(1),
-  n_shared_hidden: integer(0),
+  n_hidden: count(0, LENGTH),
+  n_expert: count(2, MANY),
+  n_expert_active: count(1, MANY),
+  n_shared_hidden: count(0, LENGTH),
   expert_capacity: amount,
   router_aux_coef: amount,
   router_z_coef: amount,
@@ -163,10 +181,10 @@ export const rules = {
   compile: flag,
   grad_checkpoint: flag,
   seed: integer(0, 2 ** 32 - 1),
-  threads: integer(0),
+  threads: count(0, THREADS),
   // sampling
-  start: text,
-  num_samples: integer(1),
+  start: anyText,
+  num_samples: count(1, 1_000_000),
   max_new_tokens: integer(1),
   temperature: amount,
   top_k: integer(0),
@@ -176,8 +194,8 @@ export const rules = {
   stop: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
   interactive: flag,
   evaluate: text,
-  context: integer(0),
-  stride: integer(0),
+  context: count(0, LENGTH),
+  stride: count(0, LENGTH),
   // benchmark
   steps: integer(1),
   warmup: integer(0),
@@ -185,9 +203,9 @@ export const rules = {
   json: flag,
   benchmark: oneOf("", "all", ...BENCHMARKS),
   rounds: integer(0),
-  data_mb: positive,
+  data_mb: z.number(MEGABYTES).check(z.gt(0, MEGABYTES), z.lte(100_000, MEGABYTES)),
   choices: z.array(z.string(TEXTS).check(z.minLength(1, TEXTS)), TEXTS),
-  lengths: z.array(z.int(LENGTHS).check(z.gte(0, LENGTHS)), LENGTHS),
+  lengths: z.array(z.int(LENGTHS).check(z.gte(0, LENGTHS), z.lte(LENGTH, LENGTHS)), LENGTHS),
   factors: z.array(z.number(FACTORS).check(z.gt(0, FACTORS)), FACTORS).check(z.minLength(1, FACTORS)),
   // tools
   to: name,

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { checkModelArgs } from "../config/model_args.ts";
+import { checkLoading } from "../config/model_memory.ts";
 import { didYouMean } from "../config/nearest.ts";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
@@ -30,7 +31,7 @@ export interface OpenedModel {
   metadata: Metadata | undefined;
   /** The weights (or their average), by the names of model.ts; a checkpoint of ours also holds the optimizer's. */
   tensors: Weights;
-  /** Fill the weights of a model that was made with `modelArgs`. */
+  /** Fill the weights of a model that was made with `modelArgs`. @throws UserError where this machine can't hold them */
   read(model: GPT): void;
   /** The same for a compiled decoder, which needs no others: the weights go from the file to where they are used, mapped
    * where it has them just as they are. It must be open meanwhile. @param dtype "float32" or "int8" */
@@ -62,13 +63,17 @@ export async function openModel(
     metadata,
     tensors,
     read(model) {
+      checkLoading(modelArgs, `the model in ${source}`, "float32");
       for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
     },
-    frozen: (dtype) => ({
-      int8: dtype === "int8",
-      place: (name) => tensors.place(name),
-      read: (name, shape, into) => tensors.read(name, shape, into),
-    }),
+    frozen(dtype) {
+      checkLoading(modelArgs, `the model in ${source}`, dtype);
+      return {
+        int8: dtype === "int8",
+        place: (name) => tensors.place(name),
+        read: (name, shape, into) => tensors.read(name, shape, into),
+      };
+    },
     close: () => tensors.close(),
   };
 }

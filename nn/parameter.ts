@@ -11,16 +11,26 @@ export class Parameter {
   readonly name: string;
   readonly shape: readonly number[];
   readonly init: Init;
-  readonly data: Float32Array;
+  /** How many numbers it has. */
+  readonly size: number;
   grad?: Float32Array;
+  #data: Float32Array | undefined;
   #bound: tf.Tensor | undefined;
 
   constructor(name: string, shape: readonly number[], init: Init) {
     this.name = name;
     this.shape = shape;
     this.init = init;
-    this.data = new Float32Array(shape.reduce((product, size) => product * size, 1));
-    if ("constant" in init) this.data.fill(init.constant);
+    this.size = shape.reduce((product, size) => product * size, 1);
+  }
+
+  /** The numbers. Made when they are first asked for: a model whose shapes alone are wanted takes no memory. */
+  get data(): Float32Array {
+    if (!this.#data) {
+      this.#data = new Float32Array(this.size);
+      if ("constant" in this.init) this.#data.fill(this.init.constant);
+    }
+    return this.#data;
   }
 
   /** The tensor that stands for this weight: what an engine bound for the time of a run, else the numbers themselves. */

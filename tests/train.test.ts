@@ -317,12 +317,14 @@ const damaged = (spoil: (out: string, weights: string) => void) => (folder: stri
   cpSync(outDir("whole1"), out, { recursive: true });
   spoil(out, join(out, readdirSync(out).find((name) => name.startsWith("weights"))!));
 };
-const modelArgs = (change: Record<string, unknown>) =>
+const ckpt = (changeOf: (json: Record<string, object>) => Record<string, unknown>) =>
   damaged((out) => {
     const path = join(out, "ckpt.json");
     const json = JSON.parse(readFileSync(path, "utf8"));
-    writeFileSync(path, JSON.stringify({ ...json, model_args: { ...json.model_args, ...change } }));
+    writeFileSync(path, JSON.stringify({ ...json, ...changeOf(json) }));
   });
+const modelArgs = (change: Record<string, unknown>) =>
+  ckpt(({ model_args }) => ({ model_args: { ...model_args, ...change } }));
 const RESUME = ["--init_from=resume"];
 
 // of those that every script refuses (configurator.test.ts) one in a flag and one in a file
@@ -397,6 +399,34 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
     modelArgs({ n_embd: 64 }),
   ],
   ["nonsense in model_args", RESUME, /in out: model_args\.n_head must be an integer/, modelArgs({ n_head: "two" })],
+  [
+    "layers beyond counting",
+    RESUME,
+    /in out: model_args\.n_layer must be an integer of at most 10000, got 1000000000/,
+    modelArgs({ n_layer: 1e9 }),
+  ],
+  [
+    "a callback's state",
+    RESUME,
+    /ckpt\.json: callbacks\.stability is not what/,
+    ckpt(() => ({ callbacks: { stability: 1 } })),
+  ],
+  ["heads beyond counting", ["--n_head=99999999999"], /n_head must be an integer of at most \d+, got 99999999999/],
+  ["hidden units beyond counting", ["--n_hidden=1099511627776"], /n_hidden must be an integer of at most/],
+  ["a batch beyond counting", ["--batch_size=99999999999"], /batch_size must be an integer of at most/],
+  ["a block beyond counting", ["--block_size=99999999999"], /block_size must be an integer of at most/],
+  ["more threads than there are", ["--threads=5000"], /threads must be an integer of at most 1024/],
+  [
+    "a model that no machine holds",
+    ["--n_layer=10000", "--n_embd=1048576"],
+    /training this model takes [\d,]+ GB at least \(weights [\d,]+ GB, .*\), and this \w+ \w+( use)? [\d.,]+ GB/,
+  ],
+  [
+    "a NUL in a path",
+    ["nul.json"],
+    /out_dir must be text without the character NUL, got "a\\u0000b" \(nul\.json\)/,
+    (folder) => writeFileSync(join(folder, "nul.json"), '{"out_dir": "a\\u0000b"}'),
+  ],
   [
     "a model that can't be",
     RESUME,
