@@ -36,7 +36,7 @@ test("prepare", async () => {
 test("train", async () => {
   const stdout = await succeed("train.ts", [...TRAIN, "--max_iters=3"], here);
   assert.match(stdout, /^step 0: train loss 3\.\d+, val loss 3\.\d+\niter 0: loss 3\.\d+, time /m); // about ln 21
-  const { metadata, tensors } = loadCheckpoint(join(FOLDER, "out"));
+  const { metadata, tensors } = await loadCheckpoint(join(FOLDER, "out"));
   tensors.close();
   assert.equal(metadata.iter_num, 3);
   assert.deepEqual(readdirSync(join(FOLDER, "out")).sort(), [
@@ -56,7 +56,7 @@ test("resume", async () => {
     [...stdout.matchAll(/^iter (\d+)/gm)].map(([, step]) => step),
     ["3", "4", "5", "6"],
   );
-  const { metadata, tensors } = loadCheckpoint(join(FOLDER, "out"));
+  const { metadata, tensors } = await loadCheckpoint(join(FOLDER, "out"));
   tensors.close();
   assert.equal(metadata.iter_num, 6);
 });

@@ -99,7 +99,7 @@ await main(async () => {
   const ids = evaluated ? tokenizer.encode(given) : interactive ? [] : encodePrompt(given); // before the weights are read
   const engine = await createEngine(config);
   const weights = config.compile ? opened.frozen(config.dtype) : undefined;
-  if (!weights) opened.read(model);
+  if (!weights) await opened.read(model);
   const written: string[] = []; // to be saved
   const write = (text: string) => {
     if (config.save) written.push(text);

@@ -27,10 +27,11 @@ import { microBatchSize } from "./engine/micro_batch.ts";
 import { checkSameOptimizer, createOptimizer } from "./engine/optimizers/create.ts";
 import { measurePeak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
-import { fillNormal, keyOf } from "./engine/rng.ts";
+import { keyOf } from "./engine/rng.ts";
 import { learningRateAt } from "./engine/schedule.ts";
 import { TrainingState } from "./engine/training_state.ts";
 import { openModel } from "./formats/pretrained.ts";
+import { randomWeights } from "./library/create.ts";
 import { GPT } from "./model.ts";
 import type { EndReason, Metrics, Run } from "./monitor/callback.ts";
 import { Clock } from "./monitor/clock.ts";
@@ -161,8 +162,8 @@ await main(async () => {
   const { modelArgs, crop } = chooseModel(config, meta, opened, resumed !== undefined, log.line);
   checkTraining(modelArgs, config);
   const model = new GPT(modelArgs);
-  if (opened) opened.read(model);
-  else model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
+  if (opened) await opened.read(model);
+  else await randomWeights(model.parameters, seed);
   if (crop) model.cropBlockSize(config.block_size);
   const T = model.config.block_size;
   const rows = microBatchSize(B, T, config.micro_batch_size);
@@ -180,9 +181,9 @@ await main(async () => {
   const ema = config.ema > 0 ? new WeightAverage(model.parameters, config.ema) : undefined;
   const scaler = config.dtype === "float16" ? new LossScaler() : undefined;
   const state = new TrainingState(model.parameters, optimizer, ema, scaler);
-  if (resumed && config.eval_only) state.readAverage(opened!.tensors, resumed);
+  if (resumed && config.eval_only) await state.readAverage(opened!.tensors, resumed);
   else if (resumed) {
-    state.readRest(opened!.tensors, resumed);
+    await state.readRest(opened!.tensors, resumed);
     for (const line of state.differences(resumed)) log.line(line);
   }
   opened?.close();
@@ -241,7 +242,7 @@ await main(async () => {
       tokenizer: meta ?? null,
     };
     try {
-      saveCheckpoint(out_dir, metadata, state.tensors());
+      await saveCheckpoint(out_dir, metadata, state.tensors());
     } catch (error) {
       throw explain(error, `can't write the checkpoint to ${out_dir}`);
     }
@@ -251,10 +252,10 @@ await main(async () => {
   }
 
   /** Go back to where out_dir's checkpoint is. */
-  function rollBack(why: string): void {
-    const { metadata, tensors } = loadCheckpoint(out_dir);
-    state.readWeights(tensors);
-    state.readRest(tensors, metadata);
+  async function rollBack(why: string): Promise<void> {
+    const { metadata, tensors } = await loadCheckpoint(out_dir);
+    await state.readWeights(tensors);
+    await state.readRest(tensors, metadata);
     tensors.close();
     iterNum = metadata.iter_num;
     bestValLoss = metadata.best_val_loss ?? Number.POSITIVE_INFINITY;
@@ -333,10 +334,10 @@ await main(async () => {
         clock.lap("compute");
         lossSum += loss!;
       }
-      scaler?.unscale(model.parameters);
+      await scaler?.unscale(model.parameters);
       const lr = learningRateAt(iterNum, config) * run.learningRateScale;
       const gradNorm = await optimizer.step(lr, 1 / micros);
-      if (Number.isFinite(gradNorm)) ema?.update();
+      if (Number.isFinite(gradNorm)) await ema?.update();
       clock.lap("update");
 
       // tell it
@@ -348,7 +349,7 @@ await main(async () => {
       sound = Number.isFinite(lossSum) && Number.isFinite(metrics.grad_norm ?? 0);
       if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak, targets);
       await watch.onStep({ iter: iterNum++, metrics, histograms: new Map() });
-      if (wish.rollBack) rollBack(wish.rollBack);
+      if (wish.rollBack) await rollBack(wish.rollBack);
       delete wish.rollBack;
       if (iterNum > config.max_iters || wish.stop) break;
     }

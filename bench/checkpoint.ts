@@ -4,12 +4,13 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 
+import { breathe } from "../engine/breathe.ts";
 import { loadCheckpoint, saveCheckpoint } from "../engine/checkpoint.ts";
 import { createOptimizer } from "../engine/optimizers/create.ts";
 import { createEngine } from "../engine/program.ts";
 import { whole } from "../monitor/format.ts";
 import { type Benchmark, describeModel, exact, MB, randomModel, rate } from "./benchmark.ts";
-import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
+import { withTemporaryFolder } from "./temporary_folder.ts";
 
 export const checkpoint: Benchmark = (settings, progress) =>
   withTemporaryFolder(async (folder) => {
@@ -25,7 +26,7 @@ export const checkpoint: Benchmark = (settings, progress) =>
       // 1) save: other weights each time, as in a run, so that the file has another name than the one it replaces
       model.parameters[0]!.data[0] = sample;
       const saveStart = performance.now();
-      saveCheckpoint(
+      await saveCheckpoint(
         folder,
         {
           model_args: { ...model.config },
@@ -43,7 +44,7 @@ export const checkpoint: Benchmark = (settings, progress) =>
 
       // 2) load, into the same arrays
       const loadStart = performance.now();
-      const { metadata, tensors: file } = loadCheckpoint(folder);
+      const { metadata, tensors: file } = await loadCheckpoint(folder);
       for (const { name, shape, data } of tensors) file.read(name, shape, data);
       file.close();
       const loadMs = performance.now() - loadStart;

@@ -44,8 +44,8 @@ await main(async () => {
     return async () => {
       const start = performance.now();
       const [loss] = await backward.run(inputs, { lossScale: scaler?.scale });
-      scaler?.unscale(model.parameters);
-      const grad_norm = optimizer.step(1e-3);
+      await scaler?.unscale(model.parameters);
+      const grad_norm = await optimizer.step(1e-3);
       scaler?.update({ loss: loss!, grad_norm });
       return performance.now() - start;
     };

@@ -53,7 +53,7 @@ await main(async () => {
       const start = performance.now();
       await program.run(inputs, { dropout: [1] });
       const middle = performance.now();
-      optimizer.step(1e-6); // next to nothing: the routing stays as even as it is
+      await optimizer.step(1e-6); // next to nothing: the routing stays as even as it is
       return [middle - start, performance.now() - middle] as const;
     };
     return { name, params: model.numParams(), step, loss: [] as number[], update: [] as number[] };

@@ -220,7 +220,7 @@ async function train(model: GPT, batches: Batches, learningRates: number[], conf
       const [loss] = await backward.run(part, { accumulate: micro > 0 });
       sum += loss!;
     }
-    optimizer.step(learningRate, 1 / micros);
+    await optimizer.step(learningRate, 1 / micros);
     losses.push(sum / micros);
   }
   await backward.dispose();

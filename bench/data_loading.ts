@@ -5,10 +5,11 @@ import { join } from "node:path";
 
 import { prepareCharacters } from "../data/characters.ts";
 import { sampleBatch, TokenFile, writeTokens } from "../data/token_file.ts";
+import { breathe } from "../engine/breathe.ts";
 import { keyOf, uniform } from "../engine/rng.ts";
 import { whole } from "../monitor/format.ts";
 import { type Benchmark, MB, metric, rate } from "./benchmark.ts";
-import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
+import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const ENOUGH = 20; // ms that a sample takes at least
 const CHARACTERS = 2 ** 20; // of the text that is encoded

@@ -48,7 +48,7 @@ export function versions(): Record<"package" | "commit" | "node" | "onnxruntime"
     package: String(version),
     commit: commitOf(ROOT),
     node: process.versions.node,
-    onnxruntime: runtimeVersion,
+    onnxruntime: runtimeVersion(),
     tfjs: String(dependencies["@tensorflow/tfjs"]),
   };
 }

@@ -20,8 +20,3 @@ export async function withTemporaryFolder<T>(body: (folder: string) => Promise<T
     remove();
   }
 }
-
-/** Let signals be heard between two pieces of work that don't wait for anything. */
-export function breathe(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}

@@ -73,7 +73,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
       const dropout = [seed, step, micro];
       [loss = 0] = await backward.run(batch, { dropout, accumulate: micro > 0, lossScale: scaler?.scale });
     }
-    scaler?.unscale(model.parameters);
+    await scaler?.unscale(model.parameters);
     const grad_norm = await optimizer.step(settings.learning_rate, 1 / micros);
     scaler?.update({ loss, grad_norm });
     if (step >= warmup) times.push(performance.now() - start);

@@ -3,6 +3,7 @@
 
 import type { BenchSettings } from "../bench.ts";
 import { createObjective } from "../data/objective.ts";
+import { breathe } from "../engine/breathe.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { createOptimizer } from "../engine/optimizers/create.ts";
 import { createEngine } from "../engine/program.ts";
@@ -17,7 +18,7 @@ import { stability } from "../monitor/stability.ts";
 import { tensorboard } from "../monitor/tensorboard.ts";
 import { Watch, watchRun } from "../monitor/watch.ts";
 import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
-import { breathe, withTemporaryFolder } from "./temporary_folder.ts";
+import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const BLOCK = 50; // steps of a turn
 const STATS_INTERVAL = 50; // each block has one look into the layers, at any number of rounds

@@ -1,6 +1,7 @@
 // Files that are either whole or not there: written under another name, flushed to the disk, then renamed.
 
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /** Write `chunks` one after the other as the file `path`, whole or not at all, even if the power fails meanwhile. */
@@ -13,6 +14,29 @@ export function writeFileAtomic(path: string, ...chunks: (string | Uint8Array)[]
       fsyncSync(file);
     } finally {
       closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+  flushDirectory(dirname(path));
+}
+
+/** The same for many bytes: they are written off the event loop, which goes on meanwhile. */
+export async function writeLargeFileAtomic(path: string, chunks: readonly Uint8Array[]): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    const file = await open(temporary, "w");
+    try {
+      for (const chunk of chunks) {
+        for (let done = 0; done < chunk.length; ) {
+          done += (await file.write(chunk, done, Math.min(chunk.length - done, 1 << 30))).bytesWritten;
+        }
+      }
+      await file.sync();
+    } finally {
+      await file.close();
     }
     renameSync(temporary, path);
   } catch (error) {

@@ -8,7 +8,8 @@ import { join } from "node:path";
 
 import * as z from "zod/mini";
 
-import { writeFileAtomic } from "./atomic.ts";
+import { writeFileAtomic, writeLargeFileAtomic } from "./atomic.ts";
+import { inPieces } from "./breathe.ts";
 import { UserError } from "./errors.ts";
 import { parseJson, readText } from "./read_file.ts";
 import { encodeSafetensors, type NamedTensor, SafetensorsFile } from "./safetensors.ts";
@@ -39,20 +40,23 @@ const Metadata = z.object({
 });
 export type Metadata = z.infer<typeof Metadata>;
 
-/** Write a checkpoint into a folder, which is made if need be, in place of the one that is there. */
-export function saveCheckpoint(
+/** Write a checkpoint into a folder, which is made if need be, in place of the one that is there; the tensors must stay as
+ * they are until it is written. */
+export async function saveCheckpoint(
   directory: string,
   metadata: Omit<Metadata, "format_version" | "weights">,
   tensors: readonly NamedTensor[],
-): void {
+): Promise<void> {
   mkdirSync(directory, { recursive: true });
   removeStrays(directory); // before the new weights need the room
   const parts = encodeSafetensors(tensors, { format: "pt" });
   const hash = createHash("sha256");
-  for (const part of parts) hash.update(part);
+  for (const part of parts) {
+    await inPieces(part.length, (from, to) => hash.update(part.subarray(from, to)));
+  }
   const sha256 = hash.digest("hex");
   const file = `weights-${sha256.slice(0, 12)}.safetensors`;
-  writeFileAtomic(join(directory, file), ...parts);
+  await writeLargeFileAtomic(join(directory, file), parts);
   const bytes = parts.reduce((sum, part) => sum + part.length, 0);
   const whole: Metadata = { format_version: FORMAT_VERSION, ...metadata, weights: { file, bytes, sha256 } };
   try {
@@ -81,14 +85,14 @@ function removeStrays(directory: string): void {
  * Open the checkpoint of a folder; the caller closes `tensors`.
  * @throws UserError where there is none, or it is damaged
  */
-export function loadCheckpoint(directory: string): { metadata: Metadata; tensors: SafetensorsFile } {
+export async function loadCheckpoint(directory: string): Promise<{ metadata: Metadata; tensors: SafetensorsFile }> {
   for (let attempt = 0; ; attempt++) {
     const metadata = readMetadata(directory);
     const { file, bytes, sha256 } = metadata.weights;
     const path = join(directory, file);
     try {
       const tensors = new SafetensorsFile(path);
-      if (tensors.size === bytes && tensors.checksum() === sha256) return { metadata, tensors };
+      if (tensors.size === bytes && (await tensors.checksum()) === sha256) return { metadata, tensors };
       tensors.close();
     } catch (error) {
       if (!(error instanceof UserError)) throw error;

@@ -1,10 +1,14 @@
 // What machine this is: how many threads pay, and which tfjs backend runs the plain, uncompiled model.
 
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
 
 import * as tf from "@tensorflow/tfjs";
+
+import { hasCode } from "./errors.ts";
 
 tf.enableProdMode(); // else tfjs greets on stdout, and checks every kernel's numbers
 
@@ -37,15 +41,34 @@ export function physicalCores(): number | undefined {
  * CPU backend. Gives a line that says which and why.
  */
 export async function useEagerBackend(): Promise<string> {
+  let why = "no tfjs-node installed";
   for (const name of ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"]) {
+    const state = addonOf(name);
+    if (state === "not built") why = `${name} is not built; build it with ${buildCommand(name)}`;
+    if (state !== "built") continue;
     try {
       await import(name);
       if (await tf.setBackend("tensorflow")) return `eager (${name})`;
     } catch (error) {
-      if (!isMissing(error, name)) return await plainBackend(`${name} does not load: ${firstLine(error)}`);
+      return await plainBackend(`${name} does not load: ${firstLine(error)}`);
     }
   }
-  return await plainBackend("no tfjs-node installed");
+  return await plainBackend(why);
+}
+
+/** What fetches libtensorflow and builds the package's addon: .npmrc keeps npm from doing so unasked. */
+const buildCommand = (name: string) => `npm rebuild ${name} --ignore-scripts=false`;
+
+/** Whether a package of tfjs-node is here with its addon. To import it without takes 3 s, and then it fails. */
+function addonOf(name: string): "missing" | "not built" | "built" {
+  try {
+    const library = join(dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)), "lib");
+    const builds = existsSync(library) ? readdirSync(library) : [];
+    return builds.some((build) => existsSync(join(library, build, "tfjs_binding.node"))) ? "built" : "not built";
+  } catch (error) {
+    if (hasCode(error, "MODULE_NOT_FOUND") || hasCode(error, "ERR_PACKAGE_PATH_NOT_EXPORTED")) return "missing";
+    throw error;
+  }
 }
 
 async function plainBackend(reason: string): Promise<string> {
@@ -53,6 +76,4 @@ async function plainBackend(reason: string): Promise<string> {
   return `eager (tfjs' plain CPU backend: ${reason})`;
 }
 
-const isMissing = (error: unknown, name: string) =>
-  error instanceof Error && /Cannot find (package|module)/.test(error.message) && error.message.includes(name);
 const firstLine = (error: unknown) => String(error instanceof Error ? error.message : error).split("\n")[0];

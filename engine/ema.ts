@@ -1,6 +1,7 @@
 // An average of the weights over the steps of a run (Polyak and Juditsky 1992), exponential: it follows the weights with
 // less noise, and often predicts better than any of them. The run itself goes on from the weights and never sees it.
 
+import { breathe, inPieces } from "./breathe.ts";
 import type { StateTensor } from "./optimizer.ts";
 import type { Variable } from "./program.ts";
 
@@ -29,24 +30,29 @@ export class WeightAverage {
    * average <- d average + (1 - d) weight. Early on d is (1 + steps) / (10 + steps), as in TensorFlow's
    * ExponentialMovingAverage: else the random weights of the start would weigh for some 1 / (1 - decay) steps.
    */
-  update(): void {
+  async update(): Promise<void> {
     const decay = Math.min(this.#decay, (1 + this.steps) / (10 + this.steps));
     this.steps++;
-    for (const { variable, average } of this.#states) moveTo(average, variable.data, 1 - decay);
+    for (const { variable, average } of this.#states) {
+      await inPieces(average.length, (from, to) =>
+        moveTo(average.subarray(from, to), variable.data.subarray(from, to), 1 - decay),
+      );
+    }
   }
 
   /** Run `body` with the weights being their average; they are themselves again when it ends, to the bit. */
   async during<T>(body: () => Promise<T>): Promise<T> {
-    this.#swap();
+    await this.#swap();
     try {
       return await body();
     } finally {
-      this.#swap();
+      await this.#swap();
     }
   }
 
-  #swap(): void {
+  async #swap(): Promise<void> {
     for (const { variable, average } of this.#states) {
+      await breathe();
       const weights = variable.data.slice();
       variable.data.set(average);
       average.set(weights);

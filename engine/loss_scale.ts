@@ -2,6 +2,7 @@
 // much larger, so that fewer of them vanish between the numbers of float16. What number is found as training goes, with the
 // constants of torch.amp.GradScaler.
 
+import { inPieces } from "./breathe.ts";
 import type { Variable } from "./program.ts";
 
 const START = 65_536;
@@ -26,9 +27,13 @@ export class LossScaler {
   skipped = 0;
 
   /** Divide every gradient by the scale, in float32. One that isn't finite stays so. */
-  unscale(variables: readonly Variable[]): void {
+  async unscale(variables: readonly Variable[]): Promise<void> {
     const factor = 1 / this.scale;
-    for (const { grad } of variables) for (let i = 0; i < grad!.length; i++) grad![i]! *= factor;
+    for (const { grad } of variables) {
+      await inPieces(grad!.length, (from, to) => {
+        for (let i = from; i < to; i++) grad![i]! *= factor;
+      });
+    }
   }
 
   /**

@@ -15,7 +15,7 @@ export interface LowerOptions {
   weights?: ReadonlyMap<string, StoredWeight>; // inputs that are constants of the model, and where their numbers stand
   constants?: ReadonlyMap<string, TypedArray>; // inputs that are constants inside of the model
   half?: boolean; // matrix products in float16 (autocast.ts)
-  standard?: boolean; // for other programs: ONNX's own operators only, and no output that only our session wants
+  standard?: boolean; // for other programs: ONNX's own operators only
 }
 
 /** The graph as the bytes of an ONNX model, its inputs and outputs under the graph's names. */
@@ -55,14 +55,9 @@ export function lower(
   for (const [name, value] of graph.outputs) {
     const from = names.get(value)!;
     g.output(name, from, value.shape, value.dtype, results.delete(from));
-    for (const [other, known] of names) if (known === from) names.set(other, results.has(from) ? from : name);
   }
-  if (!standard) g.sequenceOutput(NOT_A_TENSOR);
   return g.serialize();
 }
-
-/** The name of an output that every model has first. */
-export const NOT_A_TENSOR = "not a tensor";
 
 /** A fused call whose result is written into the value that it is to be added to. */
 interface Addition {

@@ -48,6 +48,7 @@ export class OnnxBuilder implements OpWriter {
   readonly #expressions: Expressions;
   readonly #dimensions = new Map<string, [input: string, axis: number]>(); // where an open size can be seen
   readonly #sizes = new Map<string, string>(); // int64: a size, a sum or product of some, a vector of such, by its parts
+  readonly #renamed = new Map<string, string>(); // values that are outputs of the graph, to the outputs' names
   #count = 0;
 
   readonly standard: boolean;
@@ -99,18 +100,7 @@ export class OnnxBuilder implements OpWriter {
       this.#nodes.push({ opType: "Identity", domain: "", input: [value], output: [name], attribute: [] });
       return;
     }
-    const renamed = (names: string[]) => names.map((old) => (old === value ? name : old));
-    for (const node of this.#nodes) {
-      node.input = renamed(node.input);
-      node.output = renamed(node.output);
-    }
-  }
-
-  /** Make an empty sequence the graph's first output: something that is not a tensor (session.ts says what for). */
-  sequenceOutput(name: string): void {
-    this.#nodes.push({ opType: "SequenceEmpty", domain: "", input: [], output: [name], attribute: [] });
-    const elemType = { tensorType: { elemType: ELEMENT.float32 } };
-    this.#outputs.unshift({ name, type: { sequenceType: { elemType } } });
+    this.#renamed.set(value, name);
   }
 
   /** A constant tensor. A large one with the same number everywhere takes no room in the model. */
@@ -208,7 +198,9 @@ export class OnnxBuilder implements OpWriter {
 
   /** The model as the bytes of an .onnx file. */
   serialize(): Uint8Array {
-    const node = inReach(this.#nodes).map((n, i) => ({ ...n, name: `${n.opType}_${i}` }));
+    const renamed = (names: string[]) => names.map((name) => this.#renamed.get(name) ?? name);
+    const named = this.#nodes.map((n) => ({ ...n, input: renamed(n.input), output: renamed(n.output) }));
+    const node = inReach(named).map((n, i) => ({ ...n, name: `${n.opType}_${i}` }));
     return encodeModel({
       irVersion: IR_VERSION,
       producerName: "nanogpt-ts",
@@ -301,8 +293,7 @@ const MESSAGES: Messages = {
   },
   Entry: { key: [1, "string"], value: [2, "string"] },
   ValueInfo: { name: [1, "string"], type: [2, "Type"] },
-  Type: { tensorType: [1, "TensorType"], sequenceType: [4, "SequenceType"] },
-  SequenceType: { elemType: [1, "Type"] },
+  Type: { tensorType: [1, "TensorType"] },
   TensorType: { elemType: [1, "int32"], shape: [2, "TensorShape"] },
   TensorShape: { dim: [1, "Dimension", "repeated"] },
   Dimension: { dimValue: [1, "int64"], dimParam: [2, "string"] },

@@ -2,6 +2,7 @@
 // weights. As a chain of graph operations it was slower: every operation would stream all weights once more.
 // The others are in optimizers/, a file each; docs/optimizers.md compares them.
 
+import { inPieces } from "./breathe.ts";
 import { measureGradient } from "./optimizers/gradient.ts";
 import type { Variable } from "./program.ts";
 import { type AdamWFactors, adamw } from "./simd.ts";
@@ -21,7 +22,7 @@ export interface Optimizer {
    * that isn't finite would spoil every weight: then nothing is changed.
    * @returns the norm of the whole gradient before clipping
    */
-  step(learningRate: number, gradScale?: number): number | Promise<number>;
+  step(learningRate: number, gradScale?: number): Promise<number>;
   /** The state, under the names that a checkpoint keeps it by; to restore one, fill the arrays and set `steps`. */
   tensors(): StateTensor[];
 }
@@ -61,15 +62,15 @@ export class AdamW implements Optimizer {
     ];
   }
 
-  step(learningRate: number, gradScale = 1): number {
+  async step(learningRate: number, gradScale = 1): Promise<number> {
     const variables = this.#states.map(({ variable }) => variable);
-    const { norm, scale } = measureGradient(variables, gradScale, this.#options.grad_clip);
-    if (Number.isFinite(norm)) this.update(learningRate, scale);
+    const { norm, scale } = await measureGradient(variables, gradScale, this.#options.grad_clip);
+    if (Number.isFinite(norm)) await this.update(learningRate, scale);
     return norm;
   }
 
   /** Update every variable from its `grad` times `scale`, which is finite. */
-  update(learningRate: number, scale: number): void {
+  async update(learningRate: number, scale: number): Promise<void> {
     const { beta1, beta2, epsilon } = this.#options;
     this.steps++;
     const rate = learningRate / (1 - beta1 ** this.steps);
@@ -77,7 +78,11 @@ export class AdamW implements Optimizer {
     for (const { variable, weightDecay, average, square } of this.#states) {
       const shrink = 1 - learningRate * weightDecay;
       const factors = { scale, beta1, beta2, shrink, rate, correction, epsilon };
-      adamw(variable.data, variable.grad!, average, square, factors);
+      const { data, grad } = variable;
+      await inPieces(data.length, (from, to) => {
+        const [weight, gradient] = [data.subarray(from, to), grad!.subarray(from, to)];
+        adamw(weight, gradient, average.subarray(from, to), square.subarray(from, to), factors);
+      });
     }
   }
 

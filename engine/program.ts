@@ -7,6 +7,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import { breathe, inPieces } from "./breathe.ts";
 import { defaultThreads, useEagerBackend } from "./device.ts";
 import { type FrozenBody, type FrozenOptions, FrozenProgram } from "./frozen.ts";
 import type { DType, Graph, Shape } from "./graph.ts";
@@ -47,12 +48,13 @@ export interface ProgramOptions<Name extends string> {
 export interface RunOptions {
   dropout?: readonly (number | string)[]; // which random masks: the same list gives the same masks
   accumulate?: boolean; // add to the gradients that are there, else replace them
+  signal?: AbortSignal | undefined; // ends the run early; what it has computed by then is of no use
   lossScale?: number | undefined; // of a program with `half`: the gradients are those of the value times this; 1 if not given
 }
 
 export interface Program<Name extends string> {
   /** Compute the body's value. With gradients, they are then in `variable.grad`. The array is reused by the next run.
-   * @throws EngineError where an input has another length than the program was made for */
+   * @throws EngineError where an input has another length than the program was made for, Cancelled where the signal says so */
   run(inputs: Record<Name, Int32Array | Float32Array>, options?: RunOptions): Promise<Float32Array>;
   readonly graph?: Graph;
   dispose(): Promise<void>;
@@ -79,7 +81,7 @@ const FOLD_UP_TO = 2 ** 16;
 export async function createEngine(options: { compile: boolean; threads?: number }): Promise<Engine> {
   const threads = options.threads || defaultThreads();
   if (options.compile) {
-    const description = `cpu, compiled (onnxruntime ${runtimeVersion}, ${threads} thread${threads > 1 ? "s" : ""})`;
+    const description = `cpu, compiled (onnxruntime ${runtimeVersion()}, ${threads} thread${threads > 1 ? "s" : ""})`;
     return {
       description,
       threads,
@@ -182,7 +184,10 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       buffers[name] = { data: weights.get(name) ?? arrayOf(shape, dtype), shape, dtype };
     }
     if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
-    const session = await Session.create(lower(graph, { half }), { threads, profile, foldUpTo: FOLD_UP_TO });
+    await breathe();
+    const model = lower(graph, { half });
+    await breathe();
+    const session = await Session.create(model, { threads, profile, foldUpTo: FOLD_UP_TO });
     const choices = fills.map((fill, i) => ({ data: buffers[`dropout.${i}`]!.data as Data, fill }));
     return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, choices, Boolean(profile));
   }
@@ -202,24 +207,23 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       checkLength(name, shape, inputs[name].length);
       data.set(inputs[name]);
     }
-    this.#choices.forEach(({ data, fill }, i) => {
+    for (const [i, { data, fill }] of this.#choices.entries()) {
       fill(data, keyOf("dropout", ...(options.dropout ?? []), i));
-    });
+      await breathe();
+    }
     this.#inputs[LOSS_SCALE]?.data.set([options.lossScale ?? 1]);
-    if (options.accumulate) await this.#runAndAdd();
-    else await this.#session.run(this.#feeds, this.#outputs);
+    if (options.accumulate) await this.#runAndAdd(options.signal);
+    else await this.#session.run(this.#feeds, this.#outputs, options.signal);
     return this.#value;
   }
 
-  async #runAndAdd(): Promise<void> {
+  async #runAndAdd(signal: AbortSignal | undefined): Promise<void> {
     if (!this.#added) {
       const grads = this.#variables.map(({ data }) => new Float32Array(data.length));
       this.#added = { grads, outputs: this.#bind(grads) };
     }
-    await this.#session.run(this.#feeds, this.#added.outputs);
-    this.#variables.forEach((variable, i) => {
-      addInto(variable.grad!, this.#added!.grads[i]!);
-    });
+    await this.#session.run(this.#feeds, this.#added.outputs, signal);
+    for (const [i, { grad }] of this.#variables.entries()) await addInto(grad!, this.#added.grads[i]!);
   }
 
   async dispose(): Promise<void> {
@@ -276,18 +280,20 @@ class EagerProgram<Name extends string> implements Program<Name> {
     const results = tf.tidy(() => (half ? withHalfProducts(compute) : compute()));
     const [value, ...grads] = await Promise.all(results.map((tensor) => tensor.data() as Promise<Float32Array>));
     tf.dispose(results);
-    grads.forEach((grad, i) => {
+    for (const [i, grad] of grads.entries()) {
       const variable = variables[i]!;
       variable.grad ??= new Float32Array(grad.length);
-      if (options.accumulate) addInto(variable.grad, grad);
+      if (options.accumulate) await addInto(variable.grad, grad);
       else variable.grad.set(grad);
-    });
+    }
     return value!;
   }
 
   async dispose(): Promise<void> {}
 }
 
-function addInto(sum: Float32Array, more: Float32Array): void {
-  for (let i = 0; i < sum.length; i++) sum[i]! += more[i]!;
+function addInto(sum: Float32Array, more: Float32Array): Promise<void> {
+  return inPieces(sum.length, (from, to) => {
+    for (let i = from; i < to; i++) sum[i]! += more[i]!;
+  });
 }

@@ -45,12 +45,12 @@ export function uniform([k0, k1]: Key, index: number): number {
 }
 
 /** Fill `out` with normally distributed numbers of mean 0 and the given deviation (Box and Muller 1958), from 32 random
- * bits each: none is further out than 6.8 deviations. */
-export function fillNormal(out: Float32Array, [k0, k1]: Key, deviation: number): void {
+ * bits each: none is further out than 6.8 deviations. @param first which number of the stream `out` begins with, an even one */
+export function fillNormal(out: Float32Array, [k0, k1]: Key, deviation: number, first = 0): void {
   for (let i = 0; i < out.length; i += 2) {
-    const inUnit = ((mix(i, k0, k1) >>> 0) + 0.5) / 2 ** 32; // in (0, 1)
+    const inUnit = ((mix(first + i, k0, k1) >>> 0) + 0.5) / 2 ** 32; // in (0, 1)
     const radius = deviation * Math.sqrt(-2 * Math.log(inUnit));
-    const angle = ((2 * Math.PI) / 2 ** 32) * mix(i + 1, k0, k1);
+    const angle = ((2 * Math.PI) / 2 ** 32) * mix(first + i + 1, k0, k1);
     out[i] = radius * Math.cos(angle);
     if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle);
   }

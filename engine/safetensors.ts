@@ -9,6 +9,7 @@ import { join } from "node:path";
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "./atomic.ts";
+import { breathe } from "./breathe.ts";
 import { UserError } from "./errors.ts";
 import { printable } from "./printable.ts";
 import { openFile, readBytes } from "./read_file.ts";
@@ -213,11 +214,12 @@ export class SafetensorsFile implements Tensors {
   }
 
   /** SHA-256 of the whole file, in hexadecimal digits. */
-  checksum(): string {
+  async checksum(): Promise<string> {
     const hash = createHash("sha256");
     const chunk = Buffer.alloc(Math.min(this.size, PIECE));
     for (let at = 0; at < this.size; at += chunk.length) {
       const part = chunk.subarray(0, Math.min(chunk.length, this.size - at));
+      await breathe();
       this.#read(part, at);
       hash.update(part);
     }

@@ -1,9 +1,7 @@
-// Runs an ONNX model. The only file that knows ONNX Runtime.
-
-import * as ort from "onnxruntime-node";
+// Runs an ONNX model with ONNX Runtime, off the event loop: timers, signals and pages go on meanwhile.
 
 import type { DType, Shape, TypedArray } from "./graph.ts";
-import { NOT_A_TENSOR } from "./lower.ts";
+import { cStrings, type OrtApi, ort, type Pointer, type Pointers, pointers } from "./runtime/c_api.ts";
 
 /** An array of this process and what the model shall take it for. The model reads and writes it in place. */
 export interface Buffer {
@@ -19,72 +17,149 @@ export interface SessionOptions {
   foldUpTo?: number; // bytes of a result of constants that is computed once and kept; no limit without it
 }
 
+/** An array that ONNX Runtime knows: an OrtValue, which is released with it. */
+interface HostTensor {
+  readonly data: TypedArray;
+  readonly value: Pointer;
+}
+
 /** Arrays that are bound to a model's inputs or outputs by name. */
-export type Bound = Record<string, ort.Tensor>;
+export type Bound = Record<string, HostTensor>;
+
+/** A run that was ended on purpose. Its outputs hold nothing of use. */
+export class Cancelled extends Error {
+  override name = "Cancelled";
+
+  constructor() {
+    super("the run was cancelled");
+  }
+}
+
+/** End the runs that are going on. */
+const cancels = new Set<() => void>();
+
+// A process that ends waits for its threads, and a run may take seconds.
+process.on("exit", () => {
+  for (const cancel of cancels) cancel();
+});
+
+const ALL_OPTIMIZATIONS = 99; // GraphOptimizationLevel
+const ELEMENT = { float32: 1, int32: 6, bool: 9 } as const; // ONNXTensorElementDataType
 
 /** A model whose inputs and outputs are arrays of this process: a run allocates and copies nothing. */
 export class Session {
-  readonly #session: ort.InferenceSession;
+  readonly #handle: Pointer;
+  readonly #names = new Map<string, Pointers>(); // C strings, by the names that they hold
+  readonly #running = new Set<object>(); // what runs work on, which must live as long
 
-  private constructor(session: ort.InferenceSession) {
-    this.#session = session;
+  private constructor(handle: Pointer) {
+    this.#handle = handle;
   }
 
-  static async create(model: Uint8Array, options: SessionOptions): Promise<Session> {
-    const { threads, profile, folder, foldUpTo } = options;
-    const session = await ort.InferenceSession.create(model, {
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      graphOptimizationLevel: "all",
+  static async create(model: Uint8Array, { threads, profile, folder, foldUpTo }: SessionOptions): Promise<Session> {
+    const api = ort();
+    const options = api.get(api.CreateSessionOptions);
+    try {
+      api.SetIntraOpNumThreads(options, threads);
+      api.SetInterOpNumThreads(options, 1);
+      api.SetSessionGraphOptimizationLevel(options, ALL_OPTIMIZATIONS);
       // One block for a whole run's memory is 20 to 30 % larger than what is needed at any time.
-      enableMemPattern: false,
-      // Merging equal expressions keeps what the backward pass recomputes on purpose alive from the forward pass on.
-      extra: {
-        optimization: {
-          disable_specified_optimizers: "CommonSubexpressionElimination",
-          ...(foldUpTo === undefined ? {} : { constant_folding_max_output_size_in_bytes: String(foldUpTo) }),
-        },
-        ...(folder === undefined ? {} : { session: { model_external_initializers_file_folder_path: folder } }),
-      },
-      logSeverityLevel: 3, // errors only: warnings tell of optimizations it passed over
-      ...(profile ? { enableProfiling: true, profileFilePrefix: profile } : {}),
-    });
-    return new Session(session);
+      api.DisableMemPattern(options);
+      const entries = {
+        // Merging equal expressions keeps what the backward pass recomputes on purpose alive from the forward pass on.
+        "optimization.disable_specified_optimizers": "CommonSubexpressionElimination",
+        "optimization.constant_folding_max_output_size_in_bytes": foldUpTo,
+        "session.model_external_initializers_file_folder_path": folder,
+      };
+      for (const [key, value] of Object.entries(entries)) {
+        if (value !== undefined) api.AddSessionConfigEntry(options, key, String(value));
+      }
+      if (profile) api.EnableProfiling(options, profile);
+      const { env } = api;
+      return new Session(
+        await api.getLater(api.CreateSessionFromArray, env, api.address(model), model.byteLength, options),
+      );
+    } finally {
+      api.ReleaseSessionOptions(options);
+      void model.length; // it lives until here
+    }
   }
 
   /**
-   * Compute `outputs` from what the arrays of `inputs` hold now (both made with `bind`). Blocks the event loop meanwhile.
-   *
-   * The results are then where they belong, but the binding (1.30) goes on to copy each of them into a new array for
-   * its answer: 80 MB took 70 ms and another 80 MB. It does so in the order of the model's outputs, and gives up at one
-   * that is not a tensor. So every model has such an output, first, and the complaint is what we wait for. Should a later
-   * version learn to answer, the results are the same and nothing is lost but time.
+   * Compute `outputs` from what the arrays of `inputs` hold now (both made with `bind`).
+   * @param signal ends the run between two of its operators
+   * @throws Cancelled where it did, OrtError where the model can't take the inputs
    */
-  async run(inputs: Bound, outputs: Bound): Promise<void> {
+  async run(inputs: Bound, outputs: Bound, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) throw new Cancelled();
+    const api = ort();
+    const options = api.get(api.CreateRunOptions);
+    const cancel = () => api.RunOptionsSetTerminate(options);
+    signal?.addEventListener("abort", cancel);
+    cancels.add(cancel);
+    const [given, wanted] = [this.#list(inputs), this.#list(outputs)];
+    const [feeds, results] = [valuesOf(inputs), valuesOf(outputs)];
+    const held = { inputs, outputs, feeds, results };
+    this.#running.add(held);
     try {
-      await this.#session.run(inputs, { [NOT_A_TENSOR]: null, ...outputs });
+      const counts = [Object.keys(inputs).length, Object.keys(outputs).length];
+      await api.Run.later(this.#handle, options, given, feeds, counts[0], wanted, counts[1], results);
     } catch (error) {
-      if (!(error instanceof Error && /non.tensor type/i.test(error.message))) throw error;
+      throw signal?.aborted ? new Cancelled() : error;
+    } finally {
+      this.#running.delete(held);
+      signal?.removeEventListener("abort", cancel);
+      cancels.delete(cancel);
+      api.ReleaseRunOptions(options);
     }
+  }
+
+  #list(bound: Bound): BigUint64Array {
+    const names = Object.keys(bound);
+    const key = names.join("\0");
+    const strings = this.#names.get(key) ?? cStrings(names);
+    this.#names.set(key, strings);
+    return strings.array;
   }
 
   /** Write the profile, if one was asked for. */
   endProfiling(): void {
-    this.#session.endProfiling();
+    const api = ort();
+    const allocator = api.get(api.GetAllocatorWithDefaultOptions);
+    api.AllocatorFree(allocator, api.get(api.SessionEndProfiling, this.#handle, allocator)); // the file's name
   }
 
+  /** @throws Error while a run is going on, as it would go on with memory that is gone */
   async dispose(): Promise<void> {
-    await this.#session.release();
+    if (this.#running.size > 0) throw new Error("internal: a session was disposed during a run");
+    ort().ReleaseSession(this.#handle);
   }
 }
+
+const valuesOf = (bound: Bound) => pointers(Object.values(bound).map(({ value }) => value));
+
+const released = new FinalizationRegistry<Pointer>((value) => ort().ReleaseValue(value));
 
 /** Make arrays known to ONNX Runtime, without copying them. */
 export function bind(buffers: Record<string, Buffer>): Bound {
-  const entries = Object.entries(buffers);
+  const api = ort();
   return Object.fromEntries(
-    entries.map(([name, { data, shape, dtype }]) => [name, new ort.Tensor(dtype, data, shape)]),
+    Object.entries(buffers).map(([name, buffer]) => {
+      const tensor = { data: buffer.data, value: hostValue(api, buffer) };
+      released.register(tensor, tensor.value);
+      return [name, tensor];
+    }),
   );
 }
 
+function hostValue(api: OrtApi, { data, shape, dtype }: Buffer): Pointer {
+  const size = shape.reduce((product, length) => product * length, 1);
+  if (size !== data.length) throw new Error(`internal: [${shape}] of an array of ${data.length}`);
+  const dims = new BigInt64Array(new ArrayBuffer(8 * Math.max(1, shape.length)));
+  dims.set(shape.map(BigInt));
+  const { CreateTensorWithDataAsOrtValue: create, hostMemory, address } = api;
+  return api.get(create, hostMemory, address(data), data.byteLength, dims, shape.length, ELEMENT[dtype]);
+}
+
 /** The version of ONNX Runtime. */
-export const runtimeVersion = ort.env.versions.node ?? ort.env.versions.common;
+export const runtimeVersion = () => ort().version;

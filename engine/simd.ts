@@ -88,10 +88,9 @@ export function lion(
   }
 }
 
-/** The sum of the squares of all numbers of x. */
-export function sumOfSquares(x: Float32Array): number {
+/** The sum of the squares of all numbers of x, and of `sum`, that of what comes before. */
+export function sumOfSquares(x: Float32Array, sum = 0): number {
   const area = new Float32Array(kernels.memory.buffer, 0, 4 * BLOCK);
-  let sum = 0;
   for (let from = 0; from < x.length; from += area.length) {
     const part = x.subarray(from, from + area.length);
     area.set(part);

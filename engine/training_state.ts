@@ -1,6 +1,7 @@
 // All that a training run changes, as one thing to save and to go back to: weights, optimizer, their average (ema) and the
 // loss scale (float16). Leaves out where in the run it is, which train.ts counts.
 
+import { breathe } from "./breathe.ts";
 import type { Metadata } from "./checkpoint.ts";
 import type { WeightAverage } from "./ema.ts";
 import type { LossScaler } from "./loss_scale.ts";
@@ -45,24 +46,24 @@ export class TrainingState {
   }
 
   /** Take the weights of a checkpoint. */
-  readWeights(from: Reader): void {
-    readAll(from, this.#weights);
+  async readWeights(from: Reader): Promise<void> {
+    await readAll(from, this.#weights);
   }
 
   /** Take all but the weights. */
-  readRest(from: Reader, metadata: Metadata): void {
+  async readRest(from: Reader, metadata: Metadata): Promise<void> {
     this.#scaler?.restore(metadata.loss_scale);
-    readAll(from, this.#optimizer.tensors());
+    await readAll(from, this.#optimizer.tensors());
     this.#optimizer.steps = metadata.optimizer_steps;
-    this.readAverage(from, metadata);
+    await this.readAverage(from, metadata);
   }
 
   /** Take the average of the weights; where a checkpoint has none, it starts at the weights of now. */
-  readAverage(from: Reader, metadata: Metadata): void {
+  async readAverage(from: Reader, metadata: Metadata): Promise<void> {
     if (!this.#ema) return;
     if (metadata.ema_steps === undefined) this.#ema.restart();
     else {
-      readAll(from, this.#ema.tensors());
+      await readAll(from, this.#ema.tensors());
       this.#ema.steps = metadata.ema_steps;
     }
   }
@@ -84,6 +85,9 @@ export class TrainingState {
   }
 }
 
-function readAll(from: Reader, tensors: Iterable<StateTensor>): void {
-  for (const { name, shape, data } of tensors) from.read(name, shape, data);
+async function readAll(from: Reader, tensors: Iterable<StateTensor>): Promise<void> {
+  for (const { name, shape, data } of tensors) {
+    await breathe();
+    from.read(name, shape, data);
+  }
 }

@@ -33,7 +33,7 @@ for (let step = 0; step < STEPS; step++) {
   const rows = Array.from({ length: B }, (_, row) => Math.floor(uniform(keyOf(step), row) * (tokens.length - T)));
   const cut = (shift: number) => Int32Array.from(rows.flatMap((at) => tokens.slice(at + shift, at + shift + T)));
   const [loss] = await program.run({ x: cut(0), y: cut(1) });
-  optimizer.step(1e-2);
+  await optimizer.step(1e-2);
   if (step % 50 === 0 || step === STEPS - 1) console.log(`step ${step}: loss ${loss!.toFixed(3)}`);
 }
 

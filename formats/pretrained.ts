@@ -9,6 +9,7 @@ import { checkLoading } from "../config/model_memory.ts";
 import { didYouMean } from "../config/nearest.ts";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { breathe } from "../engine/breathe.ts";
 import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
 import { EMA_PREFIX } from "../engine/ema.ts";
 import { UserError } from "../engine/errors.ts";
@@ -32,7 +33,7 @@ export interface OpenedModel {
   /** The weights (or their average), by the names of model.ts; a checkpoint of ours also holds the optimizer's. */
   tensors: Weights;
   /** Fill the weights of a model that was made with `modelArgs`. @throws UserError where this machine can't hold them */
-  read(model: GPT): void;
+  read(model: GPT): Promise<void>;
   /** The same for a compiled decoder, which needs no others: the weights go from the file to where they are used, mapped
    * where it has them just as they are. It must be open meanwhile. @param dtype "float32" or "int8" */
   frozen(dtype: string): Pick<FrozenOptions, "int8" | "place" | "read">;
@@ -62,9 +63,12 @@ export async function openModel(
     },
     metadata,
     tensors,
-    read(model) {
+    async read(model) {
       checkLoading(modelArgs, `the model in ${source}`, "float32");
-      for (const { name, shape, data } of model.parameters) tensors.read(name, shape, data);
+      for (const { name, shape, data } of model.parameters) {
+        await breathe();
+        tensors.read(name, shape, data);
+      }
     },
     frozen(dtype) {
       checkLoading(modelArgs, `the model in ${source}`, dtype);
@@ -102,7 +106,7 @@ async function open(
     return openHuggingFace(config, weights, log);
   }
   if (initFrom === "resume" || has("ckpt.json")) {
-    const opened = openCheckpoint(source);
+    const opened = await openCheckpoint(source);
     if (!average || opened.metadata.ema_steps === undefined) return opened;
     log(`the weights in ${source} are taken as averaged over its steps (ema ${opened.metadata.config.ema})`);
     return { ...opened, tensors: averageOf(opened.tensors) };
@@ -136,8 +140,8 @@ function averageOf(tensors: Weights): Weights {
 }
 
 /** A checkpoint of ours. */
-function openCheckpoint(directory: string): Foreign & { metadata: Metadata } {
-  const { metadata, tensors } = loadCheckpoint(directory);
+async function openCheckpoint(directory: string): Promise<Foreign & { metadata: Metadata }> {
+  const { metadata, tensors } = await loadCheckpoint(directory);
   try {
     const where = `the checkpoint in ${directory}`;
     const modelArgs = checkModelArgs(metadata.model_args, where);

@@ -4,6 +4,7 @@
 //   const model = createTransformerModel(config, { seed: 1 });
 
 import { checkModelArgs } from "../config/model_args.ts";
+import { inPieces } from "../engine/breathe.ts";
 import { fillNormal, keyOf } from "../engine/rng.ts";
 import { type FullConfig, GPT, GPT2_CHOICES, type GPTConfig, SelfAttention } from "../model.ts";
 import { type FeedForward, feedForwards } from "../nn/feed_forward.ts";
@@ -33,6 +34,15 @@ export function createTransformerModel(options: TransformerOptions, { seed = 133
   const model = new GPT(createTransformerConfig(options));
   model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
   return model;
+}
+
+/** The same random weights for parameters of a model that was made; the event loop has its turns meanwhile. */
+export async function randomWeights(parameters: readonly Parameter[], seed: number): Promise<void> {
+  for (const { name, init, data } of parameters) {
+    if (!("normal" in init)) continue;
+    const key = keyOf(seed, "init", name);
+    await inPieces(data.length, (from, to) => fillNormal(data.subarray(from, to), key, init.normal, from));
+  }
 }
 
 /** One layer, with the weights that it and its positions have. */

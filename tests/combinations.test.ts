@@ -7,7 +7,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { InferenceSession, Tensor } from "onnxruntime-node";
+import type { Tensor as OrtTensor } from "onnxruntime-node";
 
 import { findConflict, OPTIMIZERS, type OptimizerName, SCHEDULES, type ScheduleName } from "../config/rules.ts";
 import { createObjective } from "../data/objective.ts";
@@ -153,9 +153,9 @@ async function train(model: GPT, { optimizer: name, schedule, ema: decay, dtype,
         dropout: [iter],
         lossScale: scaler?.scale,
       });
-      scaler?.unscale(model.parameters);
+      await scaler?.unscale(model.parameters);
       const grad_norm = await optimizer.step(learningRateAt(iter, { ...RATES, schedule }));
-      if (Number.isFinite(grad_norm)) ema?.update();
+      if (Number.isFinite(grad_norm)) await ema?.update();
       scaler?.update({ loss: loss!, grad_norm });
       assert.ok(Number.isFinite(loss));
       if (!scaler) assert.ok(grad_norm > 0 && Number.isFinite(grad_norm));
@@ -167,15 +167,15 @@ async function train(model: GPT, { optimizer: name, schedule, ema: decay, dtype,
 async function trainAndResume(model: GPT, training: Training, folder: string): Promise<GPT> {
   const whole = await train(model, training);
   await whole.step(0);
-  save(folder, model, whole.state, 1);
+  await save(folder, model, whole.state, 1);
   await whole.step(1);
 
   const opened = await openModel("resume", folder, { log: () => {}, average: false });
   const resumed = new GPT(opened.modelArgs);
   assert.deepEqual(resumed.config, model.config);
-  opened.read(resumed);
+  await opened.read(resumed);
   const parts = await train(resumed, training);
-  parts.state.readRest(opened.tensors, opened.metadata!);
+  await parts.state.readRest(opened.tensors, opened.metadata!);
   opened.close();
   await parts.step(1);
 
@@ -186,18 +186,18 @@ async function trainAndResume(model: GPT, training: Training, folder: string): P
     expected.map(({ name }) => name),
   );
   for (const [i, { name, data }] of actual.entries()) assertSameBits(data, expected[i]!.data, name);
-  save(folder, model, whole.state, 2);
+  await save(folder, model, whole.state, 2);
   await Promise.all([whole.dispose(), parts.dispose()]);
   return resumed;
 }
 
-function save(folder: string, model: GPT, state: TrainingState, iter: number): void {
+async function save(folder: string, model: GPT, state: TrainingState, iter: number): Promise<void> {
   const metadata = {
     ...{ config: {}, iter_num: iter, best_val_loss: null, rng: { seed: 1, iteration: iter }, tokenizer: null },
     ...state.metadata(),
     model_args: { ...model.config },
   };
-  saveCheckpoint(folder, metadata, state.tensors());
+  await saveCheckpoint(folder, metadata, state.tensors());
 }
 
 // ---- the tests ---------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ for (const { layers: given, count, isFolder } of KINDS) {
       await trainAndResume(model, training, folder);
       const opened = await openModel(folder, "", { log: () => {} });
       const trained = new GPT(opened.modelArgs); // or the average of its steps
-      opened.read(trained);
+      await opened.read(trained);
       opened.close();
 
       if (trained.config.architecture === "encoder") await guess(trained);
@@ -274,6 +274,8 @@ async function exportOnnx(model: GPT, folder: string): Promise<void> {
   }
   mkdirSync(folder);
   await writeOnnx(model, undefined, folder, 2 ** 30);
+  process.env.ORT_DISABLE_TELEMETRY = "1"; // before it is loaded
+  const { InferenceSession, Tensor } = await import("onnxruntime-node"); // as another program would read the file
   const session = await InferenceSession.create(join(folder, "model.onnx"));
   const ids = (values: number[]) => new Tensor("int32", Int32Array.from(values), [1, values.length]);
   if (architecture === "encoder") {
@@ -283,14 +285,14 @@ async function exportOnnx(model: GPT, folder: string): Promise<void> {
   }
   const empty = () => new Tensor("float32", new Float32Array(), [1, n_kv_head || n_head, 0, n_embd / n_head]);
   const past = Array.from({ length: n_layer }, (_, i) => [`past.${i}.key`, `past.${i}.value`]).flat();
-  let memory: Record<string, Tensor> = Object.fromEntries(past.map((name) => [name, empty()]));
+  let memory: Record<string, OrtTensor> = Object.fromEntries(past.map((name) => [name, empty()]));
   const known: number[] = [];
   for (const piece of [IDS, [7]]) {
     const { logits, ...present } = await session.run({ input_ids: ids(piece), ...memory });
     known.push(...piece);
     const last = (logits!.data as Float32Array).slice(-V);
     compare(last, await createPlainDecoder(model).start(known, 1), `exported, ${known.length} tokens`);
-    memory = Object.fromEntries(past.map((name) => [name, present[name.replace("past", "present")] as Tensor]));
+    memory = Object.fromEntries(past.map((name) => [name, present[name.replace("past", "present")] as OrtTensor]));
   }
   await session.release();
 }

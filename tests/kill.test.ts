@@ -25,13 +25,13 @@ const { outDir, args, train, stateOf } = tinyRuns({
 });
 
 /** What is left of a checkpoint whose parts are there; weights and ckpt.json with their temporary names apart. */
-function inspect(out: string): { iterNum: number; weights: number; temporary: number } {
+async function inspect(out: string): Promise<{ iterNum: number; weights: number; temporary: number }> {
   const directory = outDir(out);
   const names = existsSync(directory) ? readdirSync(directory) : [];
   const weights = names.filter((name) => name.startsWith("weights-")).length;
   const temporary = names.filter((name) => name.startsWith("ckpt.json.")).length;
   if (!names.includes("ckpt.json")) return { iterNum: 0, weights, temporary };
-  const { metadata, tensors } = loadCheckpoint(directory); // compares the checksum
+  const { metadata, tensors } = await loadCheckpoint(directory); // compares the checksum
   tensors.close();
   return { iterNum: metadata.iter_num, weights, temporary };
 }
@@ -40,7 +40,7 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
   let previous = 0; // the checkpoint's step after the last kill
   const found = { strays: 0, progress: 0 };
   for (let kill = 0; kill < KILLS; kill++) {
-    const resume = previous > 0 || inspect("killed").iterNum > 0;
+    const resume = previous > 0 || (await inspect("killed")).iterNum > 0;
     const { child, ended, until } = launch(
       "train.ts",
       args("killed", { max_iters: 1e6, eval_interval: 1 + (kill % 2), init_from: resume ? "resume" : "scratch" }),
@@ -55,7 +55,7 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
 
     // 2) step N's checkpoint is complete once iter N is printed
     const announced = [...stdout.matchAll(/^saving checkpoint to .*\niter (\d+):/gm)].map(([, n]) => Number(n));
-    const { iterNum, weights, temporary } = inspect("killed");
+    const { iterNum, weights, temporary } = await inspect("killed");
     assert.ok(iterNum >= (announced.at(-1) ?? previous), `kill ${kill}: ${iterNum} after ${announced.at(-1)}`);
     assert.ok(iterNum >= previous);
     assert.ok(weights <= 2 && temporary <= 1, `kill ${kill} left ${readdirSync(outDir("killed"))}`);
@@ -75,11 +75,14 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
   ]);
   const steps = Array.from({ length: last + 1 }, (_, i) => i);
   for (const out of ["killed", "calm"]) {
-    const { metadata } = stateOf(out);
+    const { metadata } = await stateOf(out);
     assert.equal(metadata.iter_num, last);
     assert.equal(metadata.optimizer_steps, last);
     assert.deepEqual(readdirSync(outDir(out)).sort(), ["ckpt.json", "logs", "metrics.jsonl", metadata.weights.file]);
     assert.deepEqual(readHistory(outDir(out)).series.get("loss")!.iters, steps);
   }
-  assert.ok(stateOf("killed").weights.equals(stateOf("calm").weights), "other weights than without the kills");
+  assert.ok(
+    (await stateOf("killed")).weights.equals((await stateOf("calm")).weights),
+    "other weights than without the kills",
+  );
 });

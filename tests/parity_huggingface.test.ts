@@ -28,7 +28,7 @@ const LOSS = { atol: 1e-5 };
 async function load(name: string): Promise<{ model: GPT; expected: Expected }> {
   const opened = await openModel(fixture(name), "nowhere", { log: assert.fail });
   const model = new GPT(opened.modelArgs);
-  opened.read(model);
+  await opened.read(model);
   opened.close();
   return { model, expected: JSON.parse(readFileSync(join(fixture(name), "expected.json"), "utf8")) };
 }

@@ -79,7 +79,7 @@ async function train(engine: Engine, { recording, model, batch }: ReturnType<typ
       sum += (await program.run(batch(step * accumulation + micro), { accumulate: micro > 0 }))[0]!;
     }
     losses.push(sum / accumulation);
-    norms.push(optimizer.step(settings.learning_rate[step]!, 1 / accumulation));
+    norms.push(await optimizer.step(settings.learning_rate[step]!, 1 / accumulation));
   }
   await program.dispose();
   return { losses, norms };

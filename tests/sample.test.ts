@@ -27,18 +27,18 @@ const META: CharacterMeta = {
 };
 const tokenizer = await createTokenizer(META);
 const about = { config: {}, iter_num: 1, best_val_loss: null, optimizer_steps: 1, rng: { seed: 1, iteration: 1 } };
-saveCheckpoint(
+await saveCheckpoint(
   join(FOLDER, "out"),
   { ...about, model_args: { ...model.config }, tokenizer: META },
   model.parameters.map(({ name, shape, data }) => ({ name, shape, data })),
 );
 
 /** A model whose vocabulary has no line break. */
-function saveOneLine(): void {
+async function saveOneLine(): Promise<void> {
   const itos = ["j", ...LETTERS.slice(1)];
   const stoi = Object.fromEntries(itos.map((letter, i) => [letter, i]));
   const metadata = { ...about, model_args: { ...model.config }, tokenizer: { ...META, itos, stoi } };
-  saveCheckpoint(join(FOLDER, "one-line"), metadata, model.parameters);
+  await saveCheckpoint(join(FOLDER, "one-line"), metadata, model.parameters);
 }
 
 /** Run sample.ts with `input` for standard input. */
@@ -154,7 +154,7 @@ test("prompts from a file and from standard input", async () => {
 });
 
 test("without a prompt and a line break in the vocabulary it begins with a character that is there, and says so", async () => {
-  saveOneLine();
+  await saveOneLine();
   const { code, stdout, stderr } = await sample(["--out_dir=one-line", "--max_new_tokens=3", "--num_samples=1"]);
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^ [ a-j]{3}\n-+\n$/);
@@ -269,7 +269,7 @@ test("--save keeps what was printed, in a file named after the time", async () =
 // ---- mistakes ----------------------------------------------------------------------------------------------------
 
 test("mistakes are one line", async () => {
-  saveOneLine();
+  await saveOneLine();
   mkdirSync(join(FOLDER, "empty"));
   writeFileSync(join(FOLDER, "one.txt"), "a");
   writeFileSync(join(FOLDER, "latin.txt"), Buffer.from("a\u00e9", "latin1"));

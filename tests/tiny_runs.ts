@@ -34,22 +34,22 @@ export function tinyRuns<T extends Changes>(changes: T) {
   const train = (name: string, more: Changes = {}) => succeed("train.ts", args(name, more), { cwd: folder });
 
   /** All that a checkpoint says about the state of a run: not its settings, of which a resumed run has others. */
-  function stateOf(name: string) {
-    const { metadata, tensors } = loadCheckpoint(outDir(name));
+  async function stateOf(name: string) {
+    const { metadata, tensors } = await loadCheckpoint(outDir(name));
     const weights = readFileSync(tensors.path);
     tensors.close();
     const { config: _, ...rest } = metadata;
     return { weights, metadata: rest, names: [...tensors.entries.keys()] };
   }
 
-  function assertSameState(a: string, b: string): void {
-    const [one, other] = [stateOf(a), stateOf(b)];
+  async function assertSameState(a: string, b: string): Promise<void> {
+    const [one, other] = [await stateOf(a), await stateOf(b)];
     assert.deepEqual(one.metadata, other.metadata);
     assert.ok(one.weights.equals(other.weights), `${a} and ${b} have other weights`);
   }
 
-  function tensorOf(name: string, tensor: string): Float32Array {
-    const { tensors } = loadCheckpoint(outDir(name));
+  async function tensorOf(name: string, tensor: string): Promise<Float32Array> {
+    const { tensors } = await loadCheckpoint(outDir(name));
     const { shape } = tensors.entries.get(tensor)!;
     const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
     tensors.read(tensor, shape, data);

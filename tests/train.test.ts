@@ -67,7 +67,7 @@ test("20 steps are 10 steps, resumed, and 10 more: every bit, with 1 and with 2 
     [1, 2].map(async (threads) => {
       const whole = threads === 1 ? whole1 : await train(`whole${threads}`, { threads });
       const first = await train(`parts${threads}`, { threads, max_iters: 10 });
-      assert.equal(stateOf(`parts${threads}`).metadata.iter_num, 10);
+      assert.equal((await stateOf(`parts${threads}`)).metadata.iter_num, 10);
       const second = await train(`parts${threads}`, { threads, init_from: "resume" });
       assert.match(second, /^Resuming training from .*parts/m);
       assert.doesNotMatch(second, /^iter 9:/m);
@@ -76,18 +76,18 @@ test("20 steps are 10 steps, resumed, and 10 more: every bit, with 1 and with 2 
         for (const [step, loss] of lossesOf(part)) assert.equal(loss, lossesOf(whole).get(step), step);
       }
       assert.equal(lossesOf(first).size + lossesOf(second).size, lossesOf(whole).size + 2); // step 10 and iter 10 twice
-      assertSameState(`whole${threads}`, `parts${threads}`);
+      await assertSameState(`whole${threads}`, `parts${threads}`);
     }),
   );
-  assertSameState("whole1", "whole2");
-  assert.deepEqual(stateOf("whole1").metadata.rng, { seed: 1337, iteration: 20 });
+  await assertSameState("whole1", "whole2");
+  assert.deepEqual((await stateOf("whole1")).metadata.rng, { seed: 1337, iteration: 20 });
 });
 
 test("another seed, and no dropout, are other runs", async () => {
   await Promise.all([train("seed", { seed: 1338 }), train("dry", { dropout: 0 })]);
-  const whole = stateOf("whole1").weights;
-  assert.ok(!stateOf("seed").weights.equals(whole));
-  assert.ok(!stateOf("dry").weights.equals(whole));
+  const whole = (await stateOf("whole1")).weights;
+  assert.ok(!(await stateOf("seed")).weights.equals(whole));
+  assert.ok(!(await stateOf("dry")).weights.equals(whole));
 });
 
 test("init_from another run takes its weights, crops the block, and starts the optimizer anew", async () => {
@@ -96,17 +96,17 @@ test("init_from another run takes its weights, crops the block, and starts the o
   assert.match(stdout, /^Initializing with the weights of .*whole1$/m);
   assert.match(stdout, /^n_layer is 2, as in the checkpoint \(3 by --n_layer\)$/m);
 
-  const { metadata } = stateOf("finetuned");
+  const { metadata } = await stateOf("finetuned");
   assert.equal(metadata.iter_num, 1);
   assert.equal(metadata.optimizer_steps, 1);
   assert.equal(metadata.model_args.block_size, 8);
-  const before = loadCheckpoint(outDir("whole1"));
+  const before = await loadCheckpoint(outDir("whole1"));
   before.tensors.close();
   for (const [name, { shape }] of before.tensors.entries) {
     if (name.startsWith("optimizer.")) continue;
-    const expected = tensorOf("whole1", name);
+    const expected = await tensorOf("whole1", name);
     const rows = name === "transformer.wpe.weight" ? expected.subarray(0, 8 * shape[1]!) : expected;
-    assert.deepEqual(tensorOf("finetuned", name), rows, name);
+    assert.deepEqual(await tensorOf("finetuned", name), rows, name);
   }
 });
 
@@ -115,7 +115,7 @@ test("init_from another run may have longer contexts, where positions have no we
   await train("near", { ...steps, pos: "alibi" });
   const stdout = await train("far", { ...steps, init_from: outDir("near"), block_size: 24 });
   assert.doesNotMatch(stdout, /^block_size is/m);
-  assert.equal(stateOf("far").metadata.model_args.block_size, 24);
+  assert.equal((await stateOf("far")).metadata.model_args.block_size, 24);
   const learned = await train("learned", { ...steps, init_from: outDir("whole1"), block_size: 24 });
   assert.match(learned, /^block_size is 16, as in the checkpoint \(24 by --block_size\)$/m);
 });
@@ -128,7 +128,7 @@ test("init_from the folder of another program's model: its loss, finetuned on th
     const stdout = await train(`from_${name}`, { ...steps, init_from: foreign(name), n_head: 4 });
     assert.match(stdout, new RegExp(`^Initializing with the weights of .*${name}$`, "m"));
     assert.match(stdout, /^n_head is 2, as in the checkpoint \(4 by --n_head\)$/m);
-    const { metadata } = stateOf(`from_${name}`);
+    const { metadata } = await stateOf(`from_${name}`);
     const { vocab_size, dropout, ffn } = metadata.model_args;
     assert.deepEqual([vocab_size, dropout, ffn], [61, 0.2, name === "nanogpt" ? "gelu" : "gelu_tanh"]);
     assert.equal(metadata.tokenizer?.vocab_size, 21);
@@ -138,7 +138,7 @@ test("init_from the folder of another program's model: its loss, finetuned on th
   }
   const cropped = await train("cropped", { ...steps, init_from: foreign("hf_gelu_new"), block_size: 8 });
   assert.doesNotMatch(cropped, /^block_size is/m);
-  assert.equal(stateOf("cropped").metadata.model_args.block_size, 8);
+  assert.equal((await stateOf("cropped")).metadata.model_args.block_size, 8);
 });
 
 test("the checkpoint's shape counts when a run is resumed, and the flags that differ are named", async () => {
@@ -146,7 +146,7 @@ test("the checkpoint's shape counts when a run is resumed, and the flags that di
   const stdout = await train("reshaped", { init_from: "resume", n_embd: 64, block_size: 8, max_iters: 21 });
   assert.match(stdout, /^n_embd is 32, as in the checkpoint \(64 by --n_embd\)$/m);
   assert.match(stdout, /^block_size is 16, as in the checkpoint \(8 by --block_size\)$/m);
-  assert.deepEqual(stateOf("reshaped").metadata.model_args, stateOf("whole1").metadata.model_args);
+  assert.deepEqual((await stateOf("reshaped")).metadata.model_args, (await stateOf("whole1")).metadata.model_args);
 });
 
 test("attention is computed as the flags say, in a run that goes on too", async () => {
@@ -154,29 +154,33 @@ test("attention is computed as the flags say, in a run that goes on too", async 
   const stdout = await train("flash", { init_from: "resume", attention: "flash", attn_block_size: 5, max_iters: 21 });
   assert.doesNotMatch(stdout, /as in the checkpoint/);
   const ways = { attention: "flash", attn_block_size: 5 };
-  assert.deepEqual(stateOf("flash").metadata.model_args, { ...stateOf("whole1").metadata.model_args, ...ways });
+  assert.deepEqual((await stateOf("flash")).metadata.model_args, {
+    ...(await stateOf("whole1")).metadata.model_args,
+    ...ways,
+  });
 
   await train("flash", { init_from: "resume", max_iters: 22 }); // as in the checkpoint
-  assert.equal(stateOf("flash").metadata.model_args.attention, "flash");
+  assert.equal((await stateOf("flash")).metadata.model_args.attention, "flash");
 });
 
 test("the learning rate: linear warmup, a cosine down to min_lr, then min_lr", async () => {
   // With gradients clipped to nothing, a step only shrinks the weights: by 1 - rate * weight_decay.
   const settings = { warmup_iters: 4, lr_decay_iters: 12, learning_rate: 0.1, min_lr: 0.01, weight_decay: 1 };
   const still = { ...settings, grad_clip: 1e-30, eval_interval: 1, eval_iters: 1, log_interval: 100 };
-  const length = () => Math.hypot(...tensorOf("rates", "transformer.wte.weight"));
+  const length = async () => Math.hypot(...(await tensorOf("rates", "transformer.wte.weight")));
   const cosine = (part: number) => 0.01 + 0.5 * (1 + Math.cos(Math.PI * part)) * 0.09;
   const rates = [0.02, 0.04, 0.06, 0.08, ...[0, 1, 2, 3, 4, 5, 6, 7, 8].map((i) => cosine(i / 8)), 0.01, 0.01];
 
   await train("rates", { ...still, decay_lr: false, learning_rate: 0, max_iters: 1 });
-  let before = length();
+  let before = await length();
   let from = 0;
   for (const to of [1, 4, 7, 12, 15]) {
     await train("rates", { ...still, max_iters: to, init_from: from === 0 ? "scratch" : "resume" });
     const expected = rates.slice(from, to).reduce((product, rate) => product * (1 - rate), 1);
-    const shrunk = length() / before;
+    const now = await length();
+    const shrunk = now / before;
     assert.ok(Math.abs(shrunk - expected) < 1e-5, `steps ${from} to ${to} shrink by ${shrunk}, not ${expected}`);
-    [before, from] = [length(), to];
+    [before, from] = [now, to];
   }
 });
 
@@ -194,7 +198,7 @@ test("Ctrl-C finishes the step, saves, and says how to go on; that command ends 
   assert.equal(code, 130, stderr);
   const [, step, command] = /^stopped before step (\d+); go on with: npx tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];
   assert.ok(command, stdout);
-  assert.equal(stateOf(name).metadata.iter_num, Number(step));
+  assert.equal((await stateOf(name)).metadata.iter_num, Number(step));
   assert.ok(Number(step) > 12 && Number(step) < 400, step);
   assert.match(stdout, new RegExp(`^iter ${Number(step) - 1}:`, "m"));
   assert.doesNotMatch(stdout, new RegExp(`^iter ${step}:`, "m"));
@@ -204,7 +208,7 @@ test("Ctrl-C finishes the step, saves, and says how to go on; that command ends 
   assert.equal(resumed.code, 0, resumed.stderr);
   assert.match(resumed.stdout, new RegExp(`^iter ${step}:`, "m"));
   await uninterrupted;
-  assertSameState(name, "uninterrupted");
+  await assertSameState(name, "uninterrupted");
 });
 
 test("SIGTERM saves, too, in the middle of an evaluation", async () => {
@@ -217,7 +221,7 @@ test("SIGTERM saves, too, in the middle of an evaluation", async () => {
   assert.equal(code, 143);
   assert.match(stdout, /^stopped before step 3; go on with: /m);
   assert.doesNotMatch(stdout, /^step 3:/m); // a part of an evaluation is none
-  assert.equal(stateOf("terminated").metadata.iter_num, 3);
+  assert.equal((await stateOf("terminated")).metadata.iter_num, 3);
 });
 
 test("a signal before the first step is done leaves the folder's older checkpoint alone", async () => {

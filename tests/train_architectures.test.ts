@@ -23,7 +23,7 @@ for (const architecture of ["encoder", "encoder_decoder"]) {
     await train(`${architecture}-whole`, settings);
     await train(`${architecture}-parts`, { ...settings, max_iters: 5 });
     await train(`${architecture}-parts`, { ...settings, init_from: "resume" });
-    assertSameState(`${architecture}-parts`, `${architecture}-whole`);
+    await assertSameState(`${architecture}-parts`, `${architecture}-whole`);
   });
 }
 

@@ -21,5 +21,5 @@ test("a run that recomputes is the run that doesn't, also resumed by one and by 
   await train("parts", { grad_checkpoint: true, init_from: "resume" });
   await train("mixed", { max_iters: 5 });
   await train("mixed", { grad_checkpoint: true, init_from: "resume" });
-  for (const name of ["again", "parts", "mixed"]) assertSameState(name, "plain");
+  for (const name of ["again", "parts", "mixed"]) await assertSameState(name, "plain");
 });

@@ -41,8 +41,8 @@ const tiny = (name: string, changes: Changes = {}) => flags({ ...TINY, out_dir: 
 const train = (name: string, changes: Changes = {}) => succeed("train.ts", tiny(name, changes), { cwd: FOLDER });
 
 /** What a checkpoint says, and the bytes of its weights, optimizer and average. */
-function stateOf(name: string) {
-  const { metadata, tensors } = loadCheckpoint(outDir(name));
+async function stateOf(name: string) {
+  const { metadata, tensors } = await loadCheckpoint(outDir(name));
   tensors.close();
   const { config: _, ...rest } = metadata;
   return { ...rest, bytes: readFileSync(tensors.path) };
@@ -51,8 +51,13 @@ function stateOf(name: string) {
 const lossesOf = (name: string) => readHistory(outDir(name)).series.get("loss")!.values;
 
 /** The checkpoint of one folder in another one, with a loss scale and perhaps weights of the caller's. */
-function alter(from: string, to: string, loss_scale: LossScale, change?: (name: string, data: Float32Array) => void) {
-  const { metadata, tensors } = loadCheckpoint(outDir(from));
+async function alter(
+  from: string,
+  to: string,
+  loss_scale: LossScale,
+  change?: (name: string, data: Float32Array) => void,
+) {
+  const { metadata, tensors } = await loadCheckpoint(outDir(from));
   const all = [...tensors.entries].map(([name, { shape }]) => {
     const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
     tensors.read(name, shape, data);
@@ -60,7 +65,7 @@ function alter(from: string, to: string, loss_scale: LossScale, change?: (name: 
     return { name, shape, data };
   });
   tensors.close();
-  saveCheckpoint(outDir(to), { ...metadata, loss_scale }, all);
+  await saveCheckpoint(outDir(to), { ...metadata, loss_scale }, all);
 }
 
 before(async () => {
@@ -81,8 +86,8 @@ test("twenty steps stay near those in float32, compiled and eager", async () => 
   assert.ok(half.at(-1)! < half[0]! - 0.5, "it doesn't learn");
   for (const [i, loss] of eager.entries())
     assert.ok(Math.abs(half[i]! - loss) < 1e-2, `eager ${i}: ${half[i]}, ${loss}`);
-  assert.equal(stateOf("exact").loss_scale, undefined);
-  assert.deepEqual(stateOf("whole").loss_scale, { scale: 65_536, good_steps: 20, skipped_steps: 0 });
+  assert.equal((await stateOf("exact")).loss_scale, undefined);
+  assert.deepEqual((await stateOf("whole")).loss_scale, { scale: 65_536, good_steps: 20, skipped_steps: 0 });
 });
 
 test("a run that recomputes, one that is resumed and one that was killed are the run that wasn't: every bit", async () => {
@@ -94,18 +99,18 @@ test("a run that recomputes, one that is resumed and one that was killed are the
   await train("again", { grad_checkpoint: true });
   await train("parts", { max_iters: 10 });
   await train("parts", { init_from: "resume" });
-  const { callbacks: _, ...whole } = stateOf("whole");
+  const { callbacks: _, ...whole } = await stateOf("whole");
   for (const name of ["killed", "again", "parts"]) {
-    const { callbacks: _, ...state } = stateOf(name);
+    const { callbacks: _, ...state } = await stateOf(name);
     assert.deepEqual(state, whole, name);
   }
 });
 
 test("overflows are skipped, reported and counted, nothing else changes, and the run goes on", async () => {
-  alter("start", "skips", { scale: 2 ** 40, good_steps: 7, skipped_steps: 3 });
-  const before = stateOf("skips");
+  await alter("start", "skips", { scale: 2 ** 40, good_steps: 7, skipped_steps: 3 });
+  const before = await stateOf("skips");
   const said = await train("skips", { init_from: "resume", max_iters: 14, eval_interval: 7, spike_threshold: 5 });
-  const after = stateOf("skips");
+  const after = await stateOf("skips");
   assert.ok(after.bytes.equals(before.bytes), "a skipped step changed weights, optimizer or average");
   assert.deepEqual([after.optimizer_steps, after.ema_steps], [before.optimizer_steps, before.ema_steps]);
   assert.deepEqual(after.loss_scale, { scale: 2 ** 36, good_steps: 0, skipped_steps: 7 });
@@ -119,38 +124,38 @@ test("overflows are skipped, reported and counted, nothing else changes, and the
   assert.deepEqual([loss_scale, skipped_steps, grad_norm], [2 ** 38, 5, undefined]);
 
   // from where one more halving is enough: the steps after it are made
-  alter("start", "mends", { scale: 2 ** 24, good_steps: 0, skipped_steps: 0 });
+  await alter("start", "mends", { scale: 2 ** 24, good_steps: 0, skipped_steps: 0 });
   await train("mends", { init_from: "resume", max_iters: 30, eval_interval: 30 });
-  const { scale, good_steps, skipped_steps: skipped } = stateOf("mends").loss_scale!;
+  const { scale, good_steps, skipped_steps: skipped } = (await stateOf("mends")).loss_scale!;
   assert.ok(skipped > 0 && skipped < 12, `${skipped} steps skipped`);
   // the checkpoint is of the steps before 30; how many since the last one that was skipped
   const { iters, values } = readHistory(outDir("mends")).series.get("skipped_steps")!;
   const last = iters[values.lastIndexOf(skipped - 1) + 1]!;
   assert.deepEqual([scale, good_steps], [2 ** (24 - skipped), 29 - last]);
-  assert.equal(stateOf("mends").optimizer_steps, 30 - skipped);
+  assert.equal((await stateOf("mends")).optimizer_steps, 30 - skipped);
 });
 
 test("skipped steps before and after a resumption: the same run", async () => {
   const scale = { scale: 2 ** 24, good_steps: 0, skipped_steps: 0 };
-  for (const name of ["one", "two"]) alter("start", name, scale);
+  for (const name of ["one", "two"]) await alter("start", name, scale);
   await train("one", { init_from: "resume", max_iters: 18, eval_interval: 6 });
   await train("two", { init_from: "resume", max_iters: 12, eval_interval: 6 });
   await train("two", { init_from: "resume", max_iters: 18, eval_interval: 6 });
-  assert.ok(stateOf("one").loss_scale!.skipped_steps > 2);
-  const [one, two] = ["one", "two"].map((name) => ({ ...stateOf(name), callbacks: undefined }));
-  assert.deepEqual(two, one);
+  assert.ok((await stateOf("one")).loss_scale!.skipped_steps > 2);
+  const [one, two] = await Promise.all(["one", "two"].map(stateOf));
+  assert.deepEqual({ ...two, callbacks: undefined }, { ...one, callbacks: undefined });
 });
 
 test("a forward pass that overflows, and a gradient that does at scale 1, end the run", async () => {
   const fine = { scale: 65_536, good_steps: 0, skipped_steps: 0 };
-  alter("start", "forward", fine, (name, data) => {
+  await alter("start", "forward", fine, (name, data) => {
     if (name === "transformer.h.0.mlp.c_fc.weight") data.fill(1e6); // infinity in float16
   });
   const forward = await run("train.ts", tiny("forward", { init_from: "resume", eval_interval: 100 }), { cwd: FOLDER });
   assert.match(forward.stderr, /^error: [^\n]*the loss is no number; [^\n]+\n$/);
   assert.equal(forward.code, 1);
 
-  alter("start", "hopeless", { ...fine, scale: 1 }, (name, data) => {
+  await alter("start", "hopeless", { ...fine, scale: 1 }, (name, data) => {
     // the hidden units are 0, so this layer's weights matter to the gradient alone
     if (name === "transformer.h.0.mlp.c_fc.weight") data.fill(0);
     if (name === "transformer.h.0.mlp.c_proj.weight") data.set(data.map((number) => Math.sign(number) * 65_504));
@@ -173,11 +178,11 @@ test("a float32 checkpoint goes on in float16 and back, with a line that says so
   await train("turn", { dtype: "float32", max_iters: 2, eval_interval: 2 });
   const there = await train("turn", { init_from: "resume", max_iters: 4, eval_interval: 2 });
   assert.match(there, /^float16 from here on, the loss scale starts at 65536 \(dtype\)$/m);
-  assert.deepEqual(stateOf("turn").loss_scale, { scale: 65_536, good_steps: 2, skipped_steps: 0 });
+  assert.deepEqual((await stateOf("turn")).loss_scale, { scale: 65_536, good_steps: 2, skipped_steps: 0 });
   const back = await train("turn", { dtype: "float32", init_from: "resume", max_iters: 6, eval_interval: 2 });
   assert.match(back, /^float32 from here on; the checkpoint is of a run in float16 \(dtype\)$/m);
-  assert.equal(stateOf("turn").loss_scale, undefined);
-  assert.equal(stateOf("turn").optimizer_steps, 6);
+  assert.equal((await stateOf("turn")).loss_scale, undefined);
+  assert.equal((await stateOf("turn")).optimizer_steps, 6);
 });
 
 test("every optimizer takes the unscaled gradients: as large a norm as in float32", async () => {

@@ -40,9 +40,9 @@ for (const [name, changes] of Object.entries(RUNS)) {
       train(`${name}_whole`, changes),
       train(`${name}_parts`, { ...changes, max_iters: 6 }),
     ]);
-    assert.equal(stateOf(`${name}_parts`).metadata.iter_num, 6);
+    assert.equal((await stateOf(`${name}_parts`)).metadata.iter_num, 6);
     await train(`${name}_parts`, { ...changes, init_from: "resume" });
-    assertSameState(`${name}_whole`, `${name}_parts`);
+    await assertSameState(`${name}_whole`, `${name}_parts`);
     const losses = [...whole.matchAll(/^step \d+: .*val loss (\d+\.\d+)/gm)].map(([, loss]) => Number(loss));
     assert.equal(losses.length, 3);
     assert.ok(losses[2]! < losses[0]! - 0.1, `${name} goes from ${losses[0]} to ${losses[2]}`);
@@ -64,7 +64,7 @@ test("the average is evaluated, decides what is best, and is what other scripts 
   const [, own, averaged] = /^step 12: train loss .*, val loss (\d\.\d+), averaged (\d\.\d+)$/m.exec(stdout) ?? [];
   assert.ok(own && averaged && own !== averaged, stdout);
 
-  const { metadata, names } = stateOf("lion_whole");
+  const { metadata, names } = await stateOf("lion_whole");
   assert.equal(metadata.ema_steps, 12);
   const averages = readHistory(outDir("lion_whole")).series.get("val/ema_loss")!.values;
   // the metrics have seven digits
@@ -72,13 +72,13 @@ test("the average is evaluated, decides what is best, and is what other scripts 
   const weight = "transformer.wte.weight";
   assert.ok(names.includes(weight) && names.includes(`ema.${weight}`));
 
-  const { tensors } = loadCheckpoint(outDir("lion_whole"));
+  const { tensors } = await loadCheckpoint(outDir("lion_whole"));
   for (const average of [true, false]) {
     const lines: string[] = [];
     const log = (line: string) => void lines.push(line);
     const opened = await openModel("resume", outDir("lion_whole"), { average, log });
     const model = new GPT(opened.modelArgs);
-    opened.read(model);
+    await opened.read(model);
     for (const { name, shape, data } of model.parameters) {
       const expected = new Float32Array(data.length);
       tensors.read(average ? `ema.${name}` : name, shape, expected);
@@ -106,13 +106,13 @@ test("a resumed run can begin an average, and end it", async () => {
   cpSync(outDir("adafactor_whole"), outDir("later"), { recursive: true });
   const begun = await train("later", { ...changes, ema: 0.9, max_iters: 18 });
   assert.match(begun, /^the checkpoint has no average of the weights: it starts at these \(ema\)$/m);
-  assert.equal(stateOf("later").metadata.ema_steps, 6);
+  assert.equal((await stateOf("later")).metadata.ema_steps, 6);
   const ended = await train("later", { ...changes, max_iters: 24 });
   assert.match(ended, /^the checkpoint's average of the weights ends here/m);
-  assert.equal(stateOf("later").metadata.ema_steps, undefined);
+  assert.equal((await stateOf("later")).metadata.ema_steps, undefined);
   await train("adafactor_whole", { ...changes, max_iters: 24 });
   const weights = (name: string) => tensorOf(name, "transformer.wpe.weight");
-  assert.deepEqual(weights("later"), weights("adafactor_whole")); // the run itself never sees an average
+  assert.deepEqual(await weights("later"), await weights("adafactor_whole")); // the run itself never sees an average
 });
 
 test("settings that contradict each other are refused", async () => {

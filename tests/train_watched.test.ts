@@ -20,8 +20,9 @@ function callbackFile(name: string, text: string): string {
   return path;
 }
 
-const iterOf = (name: string) => stateOf(name).metadata.iter_num;
-const scaleOf = (name: string) => (stateOf(name).metadata.callbacks!.stability as { scale: number }).scale;
+const iterOf = async (name: string) => (await stateOf(name)).metadata.iter_num;
+const scaleOf = async (name: string) =>
+  ((await stateOf(name)).metadata.callbacks!.stability as { scale: number }).scale;
 
 before(() => train("plain"));
 
@@ -36,7 +37,7 @@ test("everything that watches, all at once, changes no bit of the weights, and w
   const all = { tensorboard: true, histogram_interval: 7, stats_interval: 4, sample_interval: 2, callbacks: mine };
   const react = { early_stop_patience: 100, lr_patience: 100, spike_threshold: 1000, rollback: true };
   const stdout = await train("watched", { ...all, ...react });
-  assert.ok(stateOf("watched").weights.equals(stateOf("plain").weights));
+  assert.ok((await stateOf("watched")).weights.equals((await stateOf("plain")).weights));
 
   const history = readHistory(outDir("watched"));
   const steps = Array.from({ length: 21 }, (_, i) => i);
@@ -98,13 +99,13 @@ test("a callback that throws ends the run with a line that names it; the checkpo
   );
   const ended = await run("train.ts", tiny("throws", { callbacks: file }), { cwd: FOLDER });
   assertRefused(ended, /callback throws\.ts failed in onStep at step 7: seven is enough/);
-  assert.equal(iterOf("throws"), 8);
+  assert.equal(await iterOf("throws"), 8);
   assert.deepEqual(
     { reason: "failed", iter: 8 },
     (({ reason, iter }) => ({ reason, iter }))(readHistory(outDir("throws")).end!),
   );
   await train("throws", { init_from: "resume" });
-  assert.ok(stateOf("throws").weights.equals(stateOf("plain").weights));
+  assert.ok((await stateOf("throws")).weights.equals((await stateOf("plain")).weights));
 
   const patient = callbackFile(
     "patient.ts",
@@ -112,7 +113,7 @@ test("a callback that throws ends the run with a line that names it; the checkpo
   );
   const stdout = await train("patient", { callbacks: patient });
   assert.equal(stdout.match(/patient\.ts failed in onStep at step 0: always; training goes on without it/g)!.length, 1);
-  assert.ok(stateOf("patient").weights.equals(stateOf("plain").weights));
+  assert.ok((await stateOf("patient")).weights.equals((await stateOf("plain")).weights));
 });
 
 test("a disk that is full for the metrics is one line, and training goes on", {
@@ -125,7 +126,7 @@ test("a disk that is full for the metrics is one line, and training goes on", {
     stdout.match(/^callback metrics failed in onTrainStart .*ENOSPC.*training goes on without it$/gm)?.length,
     1,
   );
-  assert.ok(stateOf("full").weights.equals(stateOf("plain").weights));
+  assert.ok((await stateOf("full")).weights.equals((await stateOf("plain")).weights));
 });
 
 test("early_stop_patience ends a run that gets no better, with its last checkpoint, and exit code 0", async () => {
@@ -138,7 +139,7 @@ test("early_stop_patience ends a run that gets no better, with its last checkpoi
 test("lr_patience lowers the learning rate, and a resumed run keeps it low", async () => {
   const settings = { learning_rate: 0, min_lr: 0, lr_patience: 1, eval_iters: 1, always_save_checkpoint: true };
   await train("plateau", settings);
-  const scale = scaleOf("plateau");
+  const scale = await scaleOf("plateau");
   assert.ok(scale < 1);
   await train("plateau", { ...settings, lr_patience: 0, learning_rate: 1, init_from: "resume", max_iters: 21 });
   const history = readHistory(outDir("plateau"));
@@ -162,12 +163,12 @@ test("a loss that is no number: one line, exit code 1, and the weights of the ch
   );
   const ended = await run("train.ts", tiny("nan", { callbacks: spoil }), { cwd: FOLDER });
   assertRefused(ended, /callback stability failed in onStep at step 13: the loss is no number; lower --learning_rate/);
-  assert.equal(iterOf("nan"), 10);
+  assert.equal(await iterOf("nan"), 10);
 
   // with rollback it goes back to step 10, and on from there at half the rate
   const stdout = await train("back", { callbacks: spoil, rollback: true });
   assert.match(stdout, /^step 13: the loss is no number: back to the checkpoint of step 10$/m);
-  assert.deepEqual([iterOf("back"), scaleOf("back")], [20, 0.5]);
+  assert.deepEqual([await iterOf("back"), await scaleOf("back")], [20, 0.5]);
   const history = readHistory(outDir("back"));
   const rates = history.series.get("lr")!;
   assert.deepEqual(

@@ -80,7 +80,7 @@ await main(async () => {
   // 2) its loss
   const engine = await createEngine(config);
   const weights = config.compile ? opened.frozen(config.dtype) : undefined;
-  if (!weights) opened.read(model);
+  if (!weights) await opened.read(model);
   const bar = startProgress(ids.length - 1, 0, console.error);
   const progress = (done: number) => bar.update(done, "tokens");
   const start = performance.now();

@@ -37,7 +37,7 @@ await main(async () => {
   const opened = await openModel(config.init_from, config.out_dir);
   checkArchitecture(opened, "an export", "decoder", "encoder");
   const model = new GPT(opened.modelArgs);
-  opened.read(model);
+  await opened.read(model);
   opened.close();
   const { source, tokenizerMeta: meta } = opened;
   let files: string[];

@@ -145,7 +145,7 @@ async function attention(config: Config): Promise<[name: string, svg: string][]>
   const { useEagerBackend } = await import("../engine/device.ts");
   const { attentionMaps } = await import("../decoding/attention_maps.ts");
   const model = new GPT(opened.modelArgs);
-  opened.read(model);
+  await opened.read(model);
   opened.close();
   await useEagerBackend();
   const weights = attentionMaps(model, ids)[layer]!;

@@ -46,7 +46,7 @@ await main(async () => {
     const size = `${(weights / 2 ** 30).toFixed(1)} GiB`;
     throw new UserError(`${source} has ${size} of weights and a browser takes less than 4; sample.ts runs it`);
   }
-  opened.read(model);
+  await opened.read(model);
   opened.close();
   try {
     await writeOnnx(model, opened.tokenizerMeta, folder, 0); // the weights beside it: the browser then holds them once less

@@ -2,10 +2,10 @@
 // row and a column are kept, so the state is next to nothing. Steps are relative to the size of what they change.
 // Left out, as in PyTorch: the paper's optional first moment.
 
+import { breathe } from "../breathe.ts";
 import type { Groups, Optimizer, StateTensor } from "../optimizer.ts";
 import type { Variable } from "../program.ts";
-import { sumOfSquares } from "../simd.ts";
-import { measureGradient } from "./gradient.ts";
+import { measureGradient, squaresOf } from "./gradient.ts";
 
 export interface AdafactorOptions {
   weight_decay: number; // for the variables of the group `decay` only
@@ -15,6 +15,7 @@ export interface AdafactorOptions {
 const BETA2_DECAY = -0.8; // the averages take t^-0.8 of what is new at step t (algorithm 6)
 const EPSILON1 = 2 ** -23; // smallest root of an average: float32's epsilon
 const EPSILON2 = 1e-3; // smallest size of weights that a step is relative to: those that are 0 have to start, too
+const ROWS = 256; // of a matrix, after which the event loop may have a turn
 const LARGEST = 1; // root mean square of an update, before the learning rate (d, section 6)
 
 type State = { variable: Variable; weightDecay: number } & (
@@ -40,21 +41,21 @@ export class Adafactor implements Optimizer {
     });
   }
 
-  step(learningRate: number, gradScale = 1): number {
+  async step(learningRate: number, gradScale = 1): Promise<number> {
     const { grad_clip } = this.#options;
     const variables = this.#states.map(({ variable }) => variable);
-    const { norm, scale } = measureGradient(variables, gradScale, grad_clip);
+    const { norm, scale } = await measureGradient(variables, gradScale, grad_clip);
     if (!Number.isFinite(norm)) return norm;
     this.steps++;
     const fresh = this.steps ** BETA2_DECAY;
     const relative = Math.min(learningRate, 1 / Math.sqrt(this.steps)); // algorithm 6: rho
     for (const state of this.#states) {
       const { data, grad } = state.variable;
-      const size = Math.sqrt(sumOfSquares(data) / data.length);
+      const size = Math.sqrt((await squaresOf(data)) / data.length);
       const rate = Math.max(EPSILON2, size) * relative;
       const factors = { scale, fresh, rate, shrink: 1 - learningRate * state.weightDecay };
       if ("squares" in state) vectorStep(data, grad!, state.squares, factors);
-      else matrixStep(data, grad!, state, factors);
+      else await matrixStep(data, grad!, state, factors);
     }
     return norm;
   }
@@ -96,12 +97,12 @@ function vectorStep(
 }
 
 /** The same with v_ij = r_i c_j / mean(r) from the averages of the squares of row i and of column j (algorithm 4). */
-function matrixStep(
+async function matrixStep(
   weight: Float32Array,
   grad: Float32Array,
   { rows, columns, count }: { rows: Float32Array; columns: Float32Array; count: number },
   { scale, fresh, rate, shrink }: Factors,
-): void {
+): Promise<void> {
   const [R, C] = [rows.length / count, columns.length / count];
   const rowRoots = new Float64Array(rows.length); // 1 / sqrt(r_i / mean(r))
   const columnRoots = new Float64Array(columns.length); // 1 / sqrt(c_j)
@@ -112,6 +113,7 @@ function matrixStep(
     columnSums.fill(0);
     let mean = 0;
     for (let r = n * R; r < (n + 1) * R; r++) {
+      if (r % ROWS === 0) await breathe();
       let rowSum = 0;
       for (let c = 0; c < C; c++) {
         const g = grad[r * C + c]! * scale;
@@ -126,6 +128,7 @@ function matrixStep(
     for (let r = n * R; r < (n + 1) * R; r++) rowRoots[r] = Math.sqrt(Math.max(mean, EPSILON1) / rows[r]!);
     for (let c = n * C; c < (n + 1) * C; c++) columnRoots[c] = 1 / Math.sqrt(columns[c]!);
     for (let r = n * R; r < (n + 1) * R; r++) {
+      if (r % ROWS === 0) await breathe();
       for (let c = 0; c < C; c++) {
         const u = grad[r * C + c]! * scale * Math.min(rowRoots[r]! * columnRoots[n * C + c]!, 1 / EPSILON1);
         sum += u * u;
@@ -136,6 +139,7 @@ function matrixStep(
   const move = (scale * rate) / Math.max(1, Math.sqrt(sum / weight.length) / LARGEST);
   for (let n = 0; n < count; n++) {
     for (let r = n * R; r < (n + 1) * R; r++) {
+      if (r % ROWS === 0) await breathe();
       for (let c = 0; c < C; c++) {
         const i = r * C + c;
         const root = Math.min(rowRoots[r]! * columnRoots[n * C + c]!, 1 / EPSILON1);

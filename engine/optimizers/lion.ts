@@ -1,6 +1,7 @@
 // Lion (Chen et al. 2023, "Symbolic discovery of optimization algorithms", algorithm 2): every weight moves by the
 // learning rate, up or down. One average a weight, half of AdamW's memory.
 
+import { inPieces } from "../breathe.ts";
 import type { Groups, Optimizer, StateTensor } from "../optimizer.ts";
 import type { Variable } from "../program.ts";
 import { type LionFactors, lion } from "../simd.ts";
@@ -27,15 +28,18 @@ export class Lion implements Optimizer {
     }));
   }
 
-  step(learningRate: number, gradScale = 1): number {
+  async step(learningRate: number, gradScale = 1): Promise<number> {
     const { beta1, beta2, grad_clip } = this.#options;
     const variables = this.#states.map(({ variable }) => variable);
-    const { norm, scale } = measureGradient(variables, gradScale, grad_clip);
+    const { norm, scale } = await measureGradient(variables, gradScale, grad_clip);
     if (!Number.isFinite(norm)) return norm;
     this.steps++;
     for (const { variable, weightDecay, average } of this.#states) {
       const factors = { scale, beta1, beta2, shrink: 1 - learningRate * weightDecay, rate: learningRate };
-      lion(variable.data, variable.grad!, average, factors);
+      const { data, grad } = variable;
+      await inPieces(data.length, (from, to) => {
+        lion(data.subarray(from, to), grad!.subarray(from, to), average.subarray(from, to), factors);
+      });
     }
     return norm;
   }

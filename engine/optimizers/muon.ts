@@ -71,9 +71,9 @@ export class Muon implements Optimizer {
   }
 
   async step(learningRate: number, gradScale = 1): Promise<number> {
-    const { norm, scale } = measureGradient(this.#variables, gradScale, this.#options.grad_clip);
+    const { norm, scale } = await measureGradient(this.#variables, gradScale, this.#options.grad_clip);
     if (!Number.isFinite(norm)) return norm;
-    this.#adamw.update(learningRate, scale);
+    await this.#adamw.update(learningRate, scale);
     for (const { variable, weightDecay, average, parts, program } of this.#states) {
       const momentum = this.#scratch.subarray(0, average.length);
       nesterov(momentum, variable.grad!, average, scale, this.#options.momentum);

@@ -2,6 +2,7 @@
 // the same moves a weight by rate / (1 - momentum) of it at every step. Weight decay is apart from the gradient, as AdamW
 // has it (Loshchilov and Hutter 2019, algorithm 1); PyTorch's SGD adds it to the gradient instead. Left out: Nesterov.
 
+import { inPieces } from "../breathe.ts";
 import type { Groups, Optimizer, StateTensor } from "../optimizer.ts";
 import type { Variable } from "../program.ts";
 import { measureGradient } from "./gradient.ts";
@@ -26,14 +27,19 @@ export class SGD implements Optimizer {
     }));
   }
 
-  step(learningRate: number, gradScale = 1): number {
+  async step(learningRate: number, gradScale = 1): Promise<number> {
     const { momentum, grad_clip } = this.#options;
     const variables = this.#states.map(({ variable }) => variable);
-    const { norm, scale } = measureGradient(variables, gradScale, grad_clip);
+    const { norm, scale } = await measureGradient(variables, gradScale, grad_clip);
     if (!Number.isFinite(norm)) return norm;
     this.steps++;
     for (const { variable, weightDecay, velocity } of this.#states) {
-      sgd(variable.data, variable.grad!, velocity, scale, momentum, 1 - learningRate * weightDecay, learningRate);
+      const { data, grad } = variable;
+      const shrink = 1 - learningRate * weightDecay;
+      await inPieces(data.length, (from, to) => {
+        const [weight, gradient] = [data.subarray(from, to), grad!.subarray(from, to)];
+        sgd(weight, gradient, velocity.subarray(from, to), scale, momentum, shrink, learningRate);
+      });
     }
     return norm;
   }

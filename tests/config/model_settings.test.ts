@@ -21,13 +21,13 @@ for (const pos of registry.pos) {
     const trained = shaken({ block_size: SEEN, pos, n_embd: 32 });
     const state = { config: {}, iter_num: 1, best_val_loss: null, optimizer_steps: 1, rng: { seed: 1, iteration: 1 } };
     const about = { model_args: { ...trained.config }, tokenizer: null };
-    saveCheckpoint(folder, { ...state, ...about }, trained.parameters);
+    await saveCheckpoint(folder, { ...state, ...about }, trained.parameters);
     const opened = await openModel(folder, "", { log: () => {} });
 
     const longest = pos === "learned" ? SEEN : 70; // beyond the cache's first room, too
     for (const context of [4, longest]) {
       const model = modelWithContext(opened, context);
-      opened.read(model);
+      await opened.read(model);
       const decoder = await createCachedDecoder(compiled, model, opened.frozen("float32"));
       const plain = createPlainDecoder(model);
       const ids = [...randomInts(`ids ${pos}`, [context - 1], 0, 11)];

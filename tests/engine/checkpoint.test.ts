@@ -49,8 +49,8 @@ function stateAt(
 }
 
 /** Load a checkpoint and see that it is the one of `stateAt(step)`; without a `step`, of the one that it says it is. */
-function assertWhole(directory: string, step?: number): number {
-  const { metadata, tensors } = loadCheckpoint(directory);
+async function assertWhole(directory: string, step?: number): Promise<number> {
+  const { metadata, tensors } = await loadCheckpoint(directory);
   const { format_version, weights, ...saved } = metadata;
   const [expected, [wte]] = stateAt(step ?? metadata.iter_num);
   assert.deepEqual(saved, expected);
@@ -73,15 +73,15 @@ function scriptOf(body: string): string {
 
 const weightsIn = (directory: string) => readdirSync(directory).filter((name) => name.startsWith("weights-"));
 
-test("what is saved is loaded again, from a folder that was not there", () => {
+test("what is saved is loaded again, from a folder that was not there", async () => {
   const directory = join(newFolder(), "deep", "out");
-  saveCheckpoint(directory, ...stateAt(0));
-  assertWhole(directory, 0);
+  await saveCheckpoint(directory, ...stateAt(0));
+  await assertWhole(directory, 0);
 });
 
-test("ckpt.json is for people: indented, with a checksum that sha256sum gives, too", () => {
+test("ckpt.json is for people: indented, with a checksum that sha256sum gives, too", async () => {
   const directory = newFolder();
-  saveCheckpoint(directory, ...stateAt(3));
+  await saveCheckpoint(directory, ...stateAt(3));
   const text = readFileSync(join(directory, "ckpt.json"), "utf8");
   assert.match(text, /^\{\n {2}"format_version": 1,\n {2}"model_args": \{\n/);
   const { weights } = JSON.parse(text);
@@ -89,18 +89,18 @@ test("ckpt.json is for people: indented, with a checksum that sha256sum gives, t
   assert.equal(checksums[join(directory, weights.file)], weights.sha256);
 });
 
-test("a second checkpoint replaces the first, and one generation is left", () => {
+test("a second checkpoint replaces the first, and one generation is left", async () => {
   const directory = newFolder();
   for (const step of [1, 2, 2, 3]) {
-    saveCheckpoint(directory, ...stateAt(step));
-    assertWhole(directory, step);
+    await saveCheckpoint(directory, ...stateAt(step));
+    await assertWhole(directory, step);
     assert.equal(readdirSync(directory).length, 2, String(readdirSync(directory)));
   }
 });
 
-test("a save removes what killed processes left, and nothing of the user's", () => {
+test("a save removes what killed processes left, and nothing of the user's", async () => {
   const directory = newFolder();
-  saveCheckpoint(directory, ...stateAt(1));
+  await saveCheckpoint(directory, ...stateAt(1));
   const strays = [
     "weights-0123456789ab.safetensors",
     "weights-0123456789ab.safetensors.4711.tmp",
@@ -109,11 +109,11 @@ test("a save removes what killed processes left, and nothing of the user's", () 
   ];
   const kept = ["weights-best.safetensors", "weights-0123456789ab.safetensors.bak", "ckpt.json.bak", "notes.tmp"];
   for (const name of [...strays, ...kept]) writeFileSync(join(directory, name), "x");
-  saveCheckpoint(directory, ...stateAt(2));
+  await saveCheckpoint(directory, ...stateAt(2));
   const left = readdirSync(directory);
   for (const name of strays) assert.ok(!left.includes(name), `${name} is still there`);
   for (const name of kept) assert.ok(left.includes(name), `${name} was removed`);
-  assertWhole(directory, 2);
+  await assertWhole(directory, 2);
 });
 
 /** Save the state of step 2 into `directory` where the system refuses files of more than `kilobytes`. */
@@ -122,7 +122,7 @@ async function saveLimited(directory: string, kilobytes: number, configBytes = 0
     const [metadata, tensors] = stateAt(2);
     metadata.config.text = "x".repeat(${configBytes});
     try {
-      saveCheckpoint(process.argv[2], metadata, tensors);
+      await saveCheckpoint(process.argv[2], metadata, tensors);
     } catch (error) {
       console.log(error.code);
     }`);
@@ -134,27 +134,27 @@ const LIMITS = { skip: process.platform === "win32" && "Windows has no ulimit" }
 
 test("a save that can't write its weights leaves the old checkpoint and nothing else", LIMITS, async () => {
   const directory = newFolder();
-  saveCheckpoint(directory, ...stateAt(1));
+  await saveCheckpoint(directory, ...stateAt(1));
   const before = contentsOf(directory);
   writeFileSync(join(directory, "weights-0123456789ab.safetensors.4711.tmp"), "left by a killed process");
   assert.equal((await saveLimited(directory, 8)).stdout, "EFBIG\n");
   assert.deepEqual(contentsOf(directory), before); // room for the next save was made, too
-  assertWhole(directory, 1);
+  await assertWhole(directory, 1);
 });
 
 test("a save that can't write ckpt.json leaves the old checkpoint and nothing else", LIMITS, async () => {
   const directory = newFolder();
-  saveCheckpoint(directory, ...stateAt(1));
+  await saveCheckpoint(directory, ...stateAt(1));
   const before = contentsOf(directory);
   assert.equal((await saveLimited(directory, 64, 100_000)).stdout, "EFBIG\n");
   assert.deepEqual(contentsOf(directory), before);
-  assertWhole(directory, 1);
+  await assertWhole(directory, 1);
 });
 
-test("a save that can't put ckpt.json in its place says so and leaves no temporary files", () => {
+test("a save that can't put ckpt.json in its place says so and leaves no temporary files", async () => {
   const directory = newFolder();
   mkdirSync(join(directory, "ckpt.json", "full"), { recursive: true });
-  assert.throws(
+  await assert.rejects(
     () => saveCheckpoint(directory, ...stateAt(1)),
     (error) => hasCode(error, "EISDIR"),
   );
@@ -229,39 +229,39 @@ function flip(path: string, at: number): void {
 }
 
 for (const [what, spoil, message] of DAMAGE) {
-  test(`${what} is one line, and nothing is changed`, () => {
+  test(`${what} is one line, and nothing is changed`, async () => {
     const directory = newFolder();
-    saveCheckpoint(directory, ...stateAt(5));
+    await saveCheckpoint(directory, ...stateAt(5));
     spoil(directory, join(directory, weightsIn(directory)[0]!));
     const before = existsSync(directory) && contentsOf(directory);
-    assert.throws(() => loadCheckpoint(directory), userError(message));
+    await assert.rejects(() => loadCheckpoint(directory), userError(message));
     assert.deepEqual(existsSync(directory) && contentsOf(directory), before);
   });
 }
 
-test("a checkpoint that was copied elsewhere loads there", () => {
+test("a checkpoint that was copied elsewhere loads there", async () => {
   const [from, to] = [newFolder(), newFolder()];
-  saveCheckpoint(from, ...stateAt(4));
+  await saveCheckpoint(from, ...stateAt(4));
   for (const name of readdirSync(from)) copyFileSync(join(from, name), join(to, name));
   rmSync(from, { recursive: true });
-  assertWhole(to, 4);
+  await assertWhole(to, 4);
 });
 
 test("a reader that races with a writer always gets a whole checkpoint", async () => {
   const directory = newFolder();
   const writer = scriptOf(`
     for (let step = 1; ; step++) {
-      saveCheckpoint(process.argv[2], ...stateAt(step));
+      await saveCheckpoint(process.argv[2], ...stateAt(step));
       if (step === 1) console.log("first");
     }`);
   const { child, ended, until } = launchCommand(process.execPath, [...TSX, writer, directory]);
   try {
     await until(/first/);
     const steps = new Set<number>();
-    for (let load = 0; load < 200 || steps.size < 30; load++) steps.add(assertWhole(directory));
+    for (let load = 0; load < 200 || steps.size < 30; load++) steps.add(await assertWhole(directory));
   } finally {
     child.kill("SIGKILL");
     await ended;
   }
-  assertWhole(directory);
+  await assertWhole(directory);
 });

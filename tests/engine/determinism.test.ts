@@ -156,7 +156,7 @@ test("a GPT's training step with dropout: loss, gradients, and the weights after
     for (let i = 0; i < 3; i++) {
       await program.run(batch, { dropout: [3, i] });
       await program.run(batch, { dropout: [4, i], accumulate: true });
-      optimizer.step(1e-2, 0.5);
+      await optimizer.step(1e-2, 0.5);
     }
     await program.dispose();
     return {

@@ -6,14 +6,14 @@ import test from "node:test";
 import { WeightAverage } from "../../engine/ema.ts";
 import { assertClose, assertSameBits, randomFloats, randomVariable } from "../support.ts";
 
-test("the average follows by 1 - decay of the difference, faster in the first steps", () => {
+test("the average follows by 1 - decay of the difference, faster in the first steps", async () => {
   const w = randomVariable("w", [50]);
   const ema = new WeightAverage([w], 0.7);
   const expected = Float64Array.from(w.data);
   assert.deepEqual(ema.tensors()[0]!.data, w.data);
   for (let step = 0; step < 40; step++) {
     w.data.set(randomFloats(`w ${step}`, [50]));
-    ema.update();
+    await ema.update();
     const decay = Math.min(0.7, (1 + step) / (10 + step)); // 0.7 from step 20 on
     for (const [i, weight] of w.data.entries()) expected[i] = decay * expected[i]! + (1 - decay) * weight;
     // stored in single precision: a rounding of numbers up to 2 at each step, of which earlier ones fade
@@ -30,7 +30,7 @@ test("during an evaluation the weights are the average, and then themselves, als
   const variables = [randomVariable("a", [7]), randomVariable("b", [2, 3])];
   const ema = new WeightAverage(variables, 0.9);
   for (const { data, name } of variables) data.set(randomFloats(`${name} moved`, [data.length]));
-  ema.update();
+  await ema.update();
   const weights = variables.map(({ data }) => data.slice());
   const averages = ema.tensors().map(({ data }) => data.slice());
   const assertUntouched = () => {

@@ -16,11 +16,11 @@ function variable(name: string, weights: number[], grads: number[]): Variable {
   return made;
 }
 
-test("the first step by hand: each weight moves by the learning rate, against its gradient's sign", () => {
+test("the first step by hand: each weight moves by the learning rate, against its gradient's sign", async () => {
   const decayed = variable("w", [1, -2], [0.5, -4]);
   const plain = variable("b", [3], [1e-3]);
   const optimizer = new AdamW({ decay: [decayed], noDecay: [plain] }, OPTIONS);
-  const norm = optimizer.step(0.01);
+  const norm = await optimizer.step(0.01);
   // m / (1 - beta1) = g and v / (1 - beta2) = g^2, so the update is g / (|g| + epsilon); the decay is 0.01 * 0.1 of w
   assertClose(decayed.data, [1 * 0.999 - 0.01, -2 * 0.999 + 0.01], { atol: 1e-6, label: "decayed" });
   assertClose(plain.data, [3 - 0.01], { atol: 1e-6, label: "not decayed" });
@@ -78,7 +78,7 @@ class SlowAdamW {
 
 for (const grad_clip of [0, 0.5, 100]) {
   for (const accumulated of [1, 4]) {
-    test(`30 steps equal the slow version: clip ${grad_clip}, ${accumulated} gradients added up`, () => {
+    test(`30 steps equal the slow version: clip ${grad_clip}, ${accumulated} gradients added up`, async () => {
       const decay = [randomVariable("w", [4, 5]), randomVariable("e", [3, 2])];
       const noDecay = [randomVariable("b", [7])];
       const variables = [...decay, ...noDecay];
@@ -95,7 +95,7 @@ for (const grad_clip of [0, 0.5, 100]) {
           );
         }
         const rate = 0.01 / (1 + step);
-        const norms = [fast.step(rate, 1 / accumulated), slow.step(grads, rate)] as const;
+        const norms = [await fast.step(rate, 1 / accumulated), slow.step(grads, rate)] as const;
         assertClose([norms[0]], [norms[1]], { atol: 0, rtol: 1e-6, label: `norm of step ${step}` });
       }
       // weights and averages are stored in single precision: half a unit in the last place of 2, at each of 30 steps
@@ -107,59 +107,59 @@ for (const grad_clip of [0, 0.5, 100]) {
   }
 }
 
-test("clipping: the averages see a gradient of the allowed length, and a short one is left alone", () => {
+test("clipping: the averages see a gradient of the allowed length, and a short one is left alone", async () => {
   const long = variable("long", [0, 0], [30, 40]);
   const clipped = new AdamW({ decay: [], noDecay: [long] }, { ...OPTIONS, grad_clip: 1 });
-  assert.equal(clipped.step(0.1), 50, "the norm is the one before clipping");
+  assert.equal(await clipped.step(0.1), 50, "the norm is the one before clipping");
   assertClose(clipped.tensors()[0]!.data, [0.06, 0.08], { atol: 1e-7, label: "average of the clipped gradient" });
   const short = variable("short", [0, 0], [0.3, 0.4]);
   const free = new AdamW({ decay: [], noDecay: [short] }, { ...OPTIONS, grad_clip: 1 });
-  free.step(0.1);
+  await free.step(0.1);
   assertClose(free.tensors()[0]!.data, [0.03, 0.04], { atol: 1e-8, label: "average" });
 });
 
-test("the norm is of the scaled gradient, so it is this that is clipped", () => {
+test("the norm is of the scaled gradient, so it is this that is clipped", async () => {
   const summed = variable("summed", [0, 0], [30, 40]);
   const optimizer = new AdamW({ decay: [], noDecay: [summed] }, { ...OPTIONS, grad_clip: 1 });
-  assertClose([optimizer.step(0.1, 1 / 100)], [0.5], { atol: 1e-7, label: "norm" });
+  assertClose([await optimizer.step(0.1, 1 / 100)], [0.5], { atol: 1e-7, label: "norm" });
   assertClose(optimizer.tensors()[0]!.data, [0.03, 0.04], { atol: 1e-8, label: "average" });
 });
 
-test("epsilon is added to the corrected root: a gradient of its size moves half as far", () => {
+test("epsilon is added to the corrected root: a gradient of its size moves half as far", async () => {
   const tiny = variable("tiny", [0], [1e-8]);
-  new AdamW({ decay: [], noDecay: [tiny] }, OPTIONS).step(0.01);
+  await new AdamW({ decay: [], noDecay: [tiny] }, OPTIONS).step(0.01);
   assertClose(tiny.data, [-0.005], { atol: 1e-8, label: "epsilon 1e-8" });
   const damped = variable("damped", [0], [1]);
-  new AdamW({ decay: [], noDecay: [damped] }, { ...OPTIONS, epsilon: 3 }).step(0.01);
+  await new AdamW({ decay: [], noDecay: [damped] }, { ...OPTIONS, epsilon: 3 }).step(0.01);
   assertClose(damped.data, [-0.0025], { atol: 1e-8, label: "epsilon 3" });
 });
 
-test("a step with gradient 0 decays only what shall decay", () => {
+test("a step with gradient 0 decays only what shall decay", async () => {
   const [w, b] = [variable("w", [2], [0]), variable("b", [2], [0])];
-  new AdamW({ decay: [w], noDecay: [b] }, OPTIONS).step(0.5);
+  await new AdamW({ decay: [w], noDecay: [b] }, OPTIONS).step(0.5);
   assertClose(w.data, [2 * (1 - 0.05)], { atol: 1e-7, label: "w" });
   assert.equal(b.data[0], 2);
 });
 
-test("restored averages and step count go on as if nothing had happened", () => {
+test("restored averages and step count go on as if nothing had happened", async () => {
   const make = () => {
     const w = randomVariable("w", [6]);
     return { w, optimizer: new AdamW({ decay: [w], noDecay: [] }, OPTIONS) };
   };
-  const step = ({ w, optimizer }: ReturnType<typeof make>, i: number) => {
+  const step = async ({ w, optimizer }: ReturnType<typeof make>, i: number) => {
     w.grad = randomFloats(`g${i}`, [6]);
-    optimizer.step(0.01);
+    await optimizer.step(0.01);
   };
   const whole = make();
-  for (let i = 0; i < 6; i++) step(whole, i);
+  for (let i = 0; i < 6; i++) await step(whole, i);
   const first = make();
-  for (let i = 0; i < 3; i++) step(first, i);
+  for (let i = 0; i < 3; i++) await step(first, i);
   const second = make();
   second.w.data.set(first.w.data);
   second.optimizer.tensors().forEach(({ data }, i) => {
     data.set(first.optimizer.tensors()[i]!.data);
   });
   second.optimizer.steps = first.optimizer.steps;
-  for (let i = 3; i < 6; i++) step(second, i);
+  for (let i = 3; i < 6; i++) await step(second, i);
   assert.deepEqual(second.w.data, whole.w.data);
 });

@@ -15,7 +15,7 @@ import { GPT } from "../../model.ts";
 import { serve, userError } from "../data/support.ts";
 import { assertSameModel, fixture, newFolder, placedNames, shakenGPT } from "./support.ts";
 
-function checkpoint(model: GPT, tokenizer: Record<string, unknown> | null = null): string {
+async function checkpoint(model: GPT, tokenizer: Record<string, unknown> | null = null): Promise<string> {
   const folder = newFolder();
   const state = {
     model_args: { ...model.config },
@@ -26,20 +26,20 @@ function checkpoint(model: GPT, tokenizer: Record<string, unknown> | null = null
     optimizer_steps: 7,
     tokenizer,
   };
-  saveCheckpoint(folder, state, model.parameters);
+  await saveCheckpoint(folder, state, model.parameters);
   return folder;
 }
 
-function readModel(opened: OpenedModel): GPT {
+async function readModel(opened: OpenedModel): Promise<GPT> {
   const model = new GPT(opened.modelArgs);
-  opened.read(model);
+  await opened.read(model);
   opened.close();
   return model;
 }
 
 test("resume is the checkpoint of out_dir, another folder that folder's; both with the state of the run", async () => {
   const model = shakenGPT({ bias: false });
-  const folder = checkpoint(model);
+  const folder = await checkpoint(model);
   for (const [initFrom, outDir] of [
     ["resume", folder],
     [folder, "elsewhere"],
@@ -49,12 +49,12 @@ test("resume is the checkpoint of out_dir, another folder that folder's; both wi
     assert.equal(opened.metadata?.iter_num, 7);
     assert.deepEqual(opened.tokenizerMeta, GPT2_META);
     assert.equal(placedNames(opened).length, model.parameters.length);
-    assertSameModel(readModel(opened), model);
+    assertSameModel(await readModel(opened), model);
   }
 });
 
 test("its tokenizer, or one line where no file says what the tokens mean", async () => {
-  const gpt2 = await openModel("resume", checkpoint(shakenGPT({ vocab_size: 50_304 })));
+  const gpt2 = await openModel("resume", await checkpoint(shakenGPT({ vocab_size: 50_304 })));
   assert.deepEqual((await gpt2.tokenizer()).encode("Hello"), [15496]);
   gpt2.close();
   const other = await openModel(fixture("hf_gelu_new"), "");
@@ -64,7 +64,7 @@ test("its tokenizer, or one line where no file says what the tokens mean", async
 
 test("a decoder needs no weights but the file's, in 32 bits and in 8", async () => {
   const model = shakenGPT({ bias: true });
-  const folder = checkpoint(model);
+  const folder = await checkpoint(model);
   const expected = (await createPlainDecoder(model).start([3, 1, 4], 1)).slice();
   const engine = await createEngine({ compile: true, threads: 1 });
   const differenceWith = async (dtype: string) => {
@@ -88,13 +88,13 @@ test("a folder's files decide whose model it is; ckpt.json before the others", a
     assert.equal(opened.metadata, undefined);
     assert.equal(opened.tokenizerMeta, undefined);
     assert.equal(opened.source, fixture(name));
-    const model = readModel(opened);
+    const model = await readModel(opened);
     assert.equal(model.config.ffn, ffn);
     assert.ok(model.parameters.every(({ data }) => data.some((number) => number !== 0)));
   }
-  const folder = checkpoint(shakenGPT());
+  const folder = await checkpoint(shakenGPT());
   cpSync(fixture("hf_gelu_new"), folder, { recursive: true });
-  assertSameModel(readModel(await openModel(folder, "elsewhere")), shakenGPT());
+  assertSameModel(await readModel(await openModel(folder, "elsewhere")), shakenGPT());
 });
 
 /** The environment in which the hub's files can only come from `endpoint`. */
@@ -124,13 +124,13 @@ for (const name of GPT2_NAMES) {
       HF_HUB_OFFLINE: undefined,
       HF_ENDPOINT: endpoint,
     });
-    const first = readModel(await openModel(name, "elsewhere"));
+    const first = await readModel(await openModel(name, "elsewhere"));
     const count = asked.length;
     assert.ok(
       asked.every((url) => url.startsWith(`/openai-community/${name}/resolve/main/`)),
       asked.join(" "),
     );
-    assertSameModel(readModel(await openModel(name, "elsewhere")), first);
+    assertSameModel(await readModel(await openModel(name, "elsewhere")), first);
     assert.equal(asked.length, count);
   });
 }
@@ -165,9 +165,12 @@ for (const [what, initFrom, outDir, message] of [
 }
 
 test("a checkpoint with a broken tokenizer or impossible settings is one line", async () => {
-  const broken = checkpoint(shakenGPT(), { kind: "words" });
+  const broken = await checkpoint(shakenGPT(), { kind: "words" });
   await assert.rejects(openModel("resume", broken), userError(/the checkpoint in .* has a wrong field, kind/));
   const impossible = shakenGPT();
   impossible.config.n_head = 3;
-  await assert.rejects(openModel("resume", checkpoint(impossible)), userError(/n_embd 8 does not divide by n_head 3/));
+  await assert.rejects(
+    openModel("resume", await checkpoint(impossible)),
+    userError(/n_embd 8 does not divide by n_head 3/),
+  );
 });

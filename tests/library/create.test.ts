@@ -12,8 +12,9 @@ import {
   createFeedForward,
   createTransformerConfig,
   createTransformerModel,
+  randomWeights,
 } from "../../library/create.ts";
-import { GPT2_CHOICES } from "../../model.ts";
+import { GPT, GPT2_CHOICES } from "../../model.ts";
 import { assertRefused, flags, run, succeed, temporaryFolder, tinyDataset } from "../scripts.ts";
 
 const SHAPE = { n_layer: 2, n_head: 2, n_embd: 16, block_size: 8, vocab_size: 11 };
@@ -33,10 +34,16 @@ test("a config is whole, and a mistake in it one line", () => {
   refused({ window: 0, attn_stride: 3 }, /widen a window/);
 });
 
-test("a model's weights are a function of the seed; layers alone are those of the model", () => {
+test("a model's weights are a function of the seed; layers alone are those of the model", async () => {
   const weights = (seed?: number) =>
     createTransformerModel(SHAPE, seed === undefined ? {} : { seed }).parameters.map(({ data }) => data);
   assert.deepEqual(weights(), weights(1337));
+  const { parameters } = new GPT(createTransformerConfig(SHAPE));
+  await randomWeights(parameters, 1337);
+  assert.deepEqual(
+    parameters.map(({ data }) => data),
+    weights(),
+  );
   assert.notDeepEqual(weights(), weights(1));
 
   const model = createTransformerModel(SHAPE);

@@ -22,11 +22,11 @@ const turning = shaken({ block_size: 16, vocab_size: META.vocab_size, pos: "rota
 const evaluateIn = (...args: string[]) => run("tools/evaluate.ts", ["--threads=1", ...args], { cwd: FOLDER });
 const results = (outDir: string) => readdirSync(join(FOLDER, outDir, "evaluation"));
 
-before(() => {
+before(async () => {
   const state = { iter_num: 7, best_val_loss: null, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
   for (const [name, { config, parameters }] of Object.entries({ run: model, turning })) {
     const about = { model_args: { ...config }, config: { dataset: WORDS }, tokenizer: META };
-    saveCheckpoint(join(FOLDER, name), { ...state, ...about }, parameters);
+    await saveCheckpoint(join(FOLDER, name), { ...state, ...about }, parameters);
   }
 });
 

@@ -21,16 +21,16 @@ const exported = (...flags: string[]) => run("tools/export.ts", flags, { cwd: FO
 const runHere = oneProcess();
 const refused = (...flags: string[]) => runHere("tools/export.ts", flags, FOLDER);
 
-before(() => {
+before(async () => {
   const state = { model_args: { ...trained.config }, config: {}, rng: { seed: 1, iteration: 7 } };
   const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7 };
-  saveCheckpoint(place("out"), { ...state, ...numbers, tokenizer: META }, trained.parameters);
+  await saveCheckpoint(place("out"), { ...state, ...numbers, tokenizer: META }, trained.parameters);
 });
 
 async function readModel(folder: string): Promise<GPT> {
   const opened = await openModel(folder, "nowhere");
   const model = new GPT(opened.modelArgs);
-  opened.read(model);
+  await opened.read(model);
   opened.close();
   assert.deepEqual(opened.tokenizerMeta, META);
   return model;

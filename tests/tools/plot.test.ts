@@ -22,7 +22,7 @@ function makeRun(name: string, lines: object[]): void {
   writeFileSync(join(FOLDER, name, "metrics.jsonl"), text);
 }
 
-before(() => {
+before(async () => {
   for (const [name, shift] of [
     ["out-a", 0],
     ["out-b", 0.5],
@@ -37,7 +37,7 @@ before(() => {
   const model = shakenGPT();
   const state = { model_args: { ...model.config }, config: {}, rng: { seed: 1, iteration: 7 } };
   const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7 };
-  saveCheckpoint(join(FOLDER, "out-a"), { ...state, ...numbers, tokenizer: META }, model.parameters);
+  await saveCheckpoint(join(FOLDER, "out-a"), { ...state, ...numbers, tokenizer: META }, model.parameters);
 });
 
 const pictures = (folder: string) => readdirSync(join(FOLDER, folder, "visualizations")).sort();

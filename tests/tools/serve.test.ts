@@ -46,10 +46,10 @@ let url = "";
 let browser: Browser | undefined;
 const complaints: string[] = []; // console errors, and requests to others
 
-function save(trained: GPT, name: string, meta: Record<string, unknown> | null): void {
+async function save(trained: GPT, name: string, meta: Record<string, unknown> | null): Promise<void> {
   const state = { model_args: { ...trained.config }, config: {}, rng: { seed: 1, iteration: 7 } };
   const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7 };
-  saveCheckpoint(join(FOLDER, name), { ...state, ...numbers, tokenizer: meta }, trained.parameters);
+  await saveCheckpoint(join(FOLDER, name), { ...state, ...numbers, tokenizer: meta }, trained.parameters);
 }
 
 async function serve(...flags: string[]): Promise<[Running, string]> {
@@ -64,8 +64,8 @@ async function serve(...flags: string[]): Promise<[Running, string]> {
 
 before(async () => {
   mkdirSync(TEMPORARY);
-  save(model, "out", META);
-  save(gpt2, "gpt2-like", null);
+  await save(model, "out", META);
+  await save(gpt2, "gpt2-like", null);
   [server, url] = await serve();
   if (!BROWSER) return;
   // WebGPU on the processor; a page takes it only when it is told to

@@ -90,7 +90,7 @@ async function engineFacts(): Promise<Facts["engine"]> {
     const { measurePeak } = await import("../../engine/peak.ts");
     const { runtimeVersion } = await import("../../engine/session.ts");
     const gflops = (await measurePeak(await createEngine({ compile: true }))) / 1e9;
-    return { version: runtimeVersion, gflops };
+    return { version: runtimeVersion(), gflops };
   } catch (error) {
     return { error: firstLine(error) };
   }
