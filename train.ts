@@ -25,7 +25,7 @@ import { lock } from "./engine/lock.ts";
 import { LossScaler } from "./engine/loss_scale.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
 import { checkSameOptimizer, createOptimizer } from "./engine/optimizers/create.ts";
-import { measurePeak } from "./engine/peak.ts";
+import { Peak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf } from "./engine/rng.ts";
 import { learningRateAt } from "./engine/schedule.ts";
@@ -197,10 +197,8 @@ await main(async () => {
     ({ x, y, ...source }, mask) => withRecompute(config.grad_checkpoint, () => model.loss(x, y, mask, source)),
     { ...spec, gradients: true },
   );
-  const peak = await measurePeak(engine);
-  log.line(
-    `peak: ${Number((peak / 1e9).toPrecision(3))} GFLOP/s in a matrix product on this device; mfu is measured against it`,
-  );
+  const peak = await Peak.of(engine);
+  log.line(`peak: ${peak} in a matrix product on this device; mfu is measured against it`);
 
   const startIter = resumed?.iter_num ?? 0;
   let iterNum = startIter;
@@ -317,6 +315,7 @@ await main(async () => {
         const metrics: Metrics = { "train/loss": losses.train, "val/loss": losses.val };
         if (averaged) metrics["val/ema_loss"] = averaged.val;
         await watch.onEvaluate({ iter: iterNum, metrics, best, texts: new Map() });
+        if (await peak.lookAgain()) progress.log(`peak: ${peak}, now that the machine was less busy`);
         if (config.eval_only) break;
         if ((best || config.always_save_checkpoint) && iterNum > 0) await save();
         if (wish.stop) break;
@@ -347,7 +346,7 @@ await main(async () => {
       const skipped = scaler?.update(metrics);
       if (skipped) progress.log(`step ${iterNum}: ${skipped}`);
       sound = Number.isFinite(lossSum) && Number.isFinite(metrics.grad_norm ?? 0);
-      if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak, targets);
+      if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak.flops, targets);
       await watch.onStep({ iter: iterNum++, metrics, histograms: new Map() });
       if (wish.rollBack) await rollBack(wish.rollBack);
       delete wish.rollBack;

@@ -67,7 +67,12 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   ];
   first.push(samples({ interval: 1 }));
   const everything = { first, writers: [tensorboard({ histogramInterval: 0 })] };
-  const watch = watchRun(everything, { log_interval: 1, eval_only: false }, bar, clock);
+  const watch = watchRun(
+    everything,
+    { ...settings, log_interval: 1, eval_only: false, max_iters: 1, eval_interval: 1 },
+    bar,
+    clock,
+  );
   const run: Run = {
     ...{
       name: "bench",

@@ -1,31 +1,109 @@
-// What the machine can do at best, for judging what a step does: the rate of a square matrix product on the same
-// engine, so it is the peak of this engine on this machine and not of a data sheet.
+// What the machine can do at best, for judging what a step does: the rate of square matrix products on the same engine and
+// threads, so it is the peak of this engine on this machine and not of a data sheet. A peak is the fastest of many: on a
+// shared machine most products are cut off by somebody else's work, the long ones nearly always, and one clean run tells
+// the truth. So there are products of several sizes, and a training run looks again now and then.
 
 import * as tf from "@tensorflow/tfjs";
 
 import type { Engine } from "./program.ts";
 
-const SIZE = 1024; // large enough for the full rate on a CPU
-const ENOUGH = 10; // ms: a smaller product that takes this long is measured instead (a plain tfjs backend)
+/** A square matrix product, ready to run. */
+export interface Product {
+  run(): Promise<unknown>;
+  dispose(): Promise<void>;
+}
+export type MakeProduct = (n: number) => Promise<Product>;
 
-/** Peak rate in FLOP/s: the fastest of a few products. Takes some 0.1 s. */
-export async function measurePeak(engine: Engine): Promise<number> {
-  for (let n = 128; ; n *= 2) {
-    const shape = [n, n];
-    const inputs = { a: { shape, dtype: "float32" }, b: { shape, dtype: "float32" } } as const;
-    const product = await engine.program(({ a, b }) => tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D), {
-      variables: [],
-      inputs,
-    });
-    const data = new Float32Array(n * n).fill(0.5);
-    const times: number[] = [];
-    for (let i = 0; i < 6; i++) {
-      const start = performance.now();
-      await product.run({ a: data, b: data });
-      times.push(performance.now() - start);
+const SIZES = [128, 256, 512, 1024, 2048]; // small ones fit between two interruptions, large ones have the full rate
+const RUNS = { least: 4, most: 100 }; // of a size
+const ENOUGH = 25; // ms for a size
+const LONG = 4; // ms: a size whose fastest product takes longer is the last, the next takes eight times as long
+const PAUSE = 30_000; // ms between two looks
+
+/** Peak rate in FLOP/s. Takes some 0.1 s. */
+export async function measurePeak(
+  engine: Engine,
+  make: MakeProduct = (n) => productOf(engine, n),
+  now = () => performance.now(),
+): Promise<number> {
+  let peak = 0;
+  for (const n of SIZES) {
+    const product = await make(n);
+    let best = Number.POSITIVE_INFINITY; // ms
+    const begin = now();
+    for (let i = 0; i < RUNS.most && (i < RUNS.least || now() - begin < ENOUGH); i++) {
+      const start = now();
+      await product.run();
+      best = Math.min(best, now() - start);
     }
     await product.dispose();
-    const best = Math.min(...times);
-    if (n === SIZE || best > ENOUGH) return (2 * n ** 3) / (best / 1000);
+    peak = Math.max(peak, (2 * n ** 3) / (best / 1000));
+    if (best > LONG) break;
   }
+  return peak;
+}
+
+/** The highest rate seen so far. */
+export class Peak {
+  readonly #measure: () => Promise<number>;
+  readonly #now: () => number;
+  #flops = 0;
+  #looked = 0;
+
+  private constructor(measure: () => Promise<number>, now: () => number) {
+    this.#measure = measure;
+    this.#now = now;
+  }
+
+  /** Measure it a first time. */
+  static async of(
+    engine: Engine,
+    measure = () => measurePeak(engine),
+    now: () => number = () => performance.now(),
+  ): Promise<Peak> {
+    const peak = new Peak(measure, now);
+    await peak.#look();
+    return peak;
+  }
+
+  /** In FLOP/s. */
+  get flops(): number {
+    return this.#flops;
+  }
+
+  /** Look again, unless that was just done. @returns whether the peak is higher than was known, by 2 % or more */
+  async lookAgain(): Promise<boolean> {
+    if (this.#now() - this.#looked < PAUSE) return false;
+    const before = this.#flops;
+    await this.#look();
+    return this.#flops > 1.02 * before;
+  }
+
+  async #look(): Promise<void> {
+    this.#flops = Math.max(this.#flops, await this.#measure());
+    this.#looked = this.#now();
+  }
+
+  /** "221 GFLOP/s" */
+  toString(): string {
+    return `${Number((this.#flops / 1e9).toPrecision(3))} GFLOP/s`;
+  }
+}
+
+/** The product of two matrices that stand where the engine reads them: nothing is copied. */
+async function productOf(engine: Engine, n: number): Promise<Product> {
+  const shape = [n, n];
+  const value = tf.scalar(0); // stands for them until the engine has its own
+  const [a, b] = ["a", "b"].map((name) => ({
+    name,
+    shape,
+    data: new Float32Array(n * n).fill(0.5),
+    value: value as tf.Tensor,
+  }));
+  const product = await engine.program(() => tf.matMul(a!.value as tf.Tensor2D, b!.value as tf.Tensor2D), {
+    variables: [a!, b!],
+    inputs: {},
+  });
+  value.dispose();
+  return { run: () => product.run({}), dispose: () => product.dispose() };
 }

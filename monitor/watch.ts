@@ -16,6 +16,7 @@ import { metricsFile } from "./metrics_file.ts";
 import type { Progress } from "./progress.ts";
 import { resources } from "./resources.ts";
 import { type StabilityOptions, stability } from "./stability.ts";
+import { type Uncompiled, uncompiled } from "./uncompiled.ts";
 
 const HOOKS = ["onTrainStart", "onStep", "onEvaluate", "onCheckpoint", "onTrainEnd"] as const;
 type Hook = (typeof HOOKS)[number];
@@ -76,11 +77,13 @@ export async function chosenCallbacks(config: WatchConfig): Promise<{ first: Cal
 /** Put them in their order: what measures and decides, what a person reads, what is written down. */
 export function watchRun(
   { first, writers }: { first: Callback[]; writers: Callback[] },
-  { log_interval: logInterval, eval_only }: { log_interval: number; eval_only: boolean },
+  config: { log_interval: number; eval_only: boolean } & Uncompiled,
   progress: Progress,
   clock: Clock,
 ): Watch {
+  const { log_interval: logInterval, eval_only, compile } = config;
   const shown = [consoleLines(progress.log, { logInterval }), progressBar(progress)];
+  if (!compile) shown.push(uncompiled(progress.log, config));
   const written = eval_only ? [] : [metricsFile(), ...writers];
   return new Watch([resources(clock), ...first, ...shown, ...written], progress.log);
 }

@@ -1,0 +1,52 @@
+// Tells whoever trains without compiling what that costs. nanoGPT's own command for a laptop has --compile=False, which
+// there saves a minute and here runs every operation by itself: people wait for hours and don't know why.
+
+import type { Callback } from "./callback.ts";
+import { duration, whole } from "./format.ts";
+
+export interface Uncompiled {
+  compile: boolean;
+  max_iters: number;
+  eval_interval: number;
+}
+
+/** A line before the run, and one after its first step with the time that it will take, as measured by then. */
+export function uncompiled(
+  log: (line: string) => void,
+  { max_iters, eval_interval }: Uncompiled,
+  now: () => number = () => performance.now(),
+): Callback {
+  let begin = 0; // ms
+  let evaluation: number | undefined; // ms
+  let told = false;
+  return {
+    name: "uncompiled",
+    onTrainStart() {
+      begin = now();
+      log(
+        "compile is false: every operation runs by itself, far slower than compiled, which is for looking into a step; " +
+          "to train, leave --compile=false out. How long this run takes is told after its first step",
+      );
+    },
+    onEvaluate() {
+      evaluation ??= now() - begin; // the first one stands at the start of a run, but for one that goes on between two
+    },
+    onStep({ iter, metrics }) {
+      if (told) return;
+      told = true;
+      const steps = max_iters - iter; // step max_iters is made, too
+      if (steps <= 0) return;
+      const evaluations = Math.floor(max_iters / eval_interval) - Math.floor(iter / eval_interval);
+      const seconds = (steps * metrics.step_ms! + evaluations * (evaluation ?? 0)) / 1000;
+      const known = evaluation !== undefined && evaluations > 0;
+      const and = known ? ` and ${whole(evaluations)} evaluation${evaluations === 1 ? "" : "s"}` : "";
+      const each = known ? `, an evaluation ${took(evaluation!)}` : "";
+      log(
+        `a step took ${took(metrics.step_ms!)} uncompiled${each}: the other ${whole(steps)} steps${and} will take some ` +
+          `${duration(seconds)}; without --compile=false they are compiled and far faster`,
+      );
+    },
+  };
+}
+
+const took = (ms: number) => (ms < 9950 ? `${(ms / 1000).toPrecision(2)} s` : duration(ms / 1000));
