@@ -127,8 +127,23 @@ async function importDefault(path: string): Promise<unknown> {
 
 async function parseDocument(path: string): Promise<unknown> {
   const yaml = await import("yaml"); // JSON too: JSON.parse lets the last of two equal keys win in silence
-  const document = yaml.parseDocument(readText(path, { most: MAX_BYTES }) ?? "");
+  const lines = new yaml.LineCounter();
+  const text = readText(path, { most: MAX_BYTES }) ?? "";
+  const document = yaml.parseDocument(text, { lineCounter: lines, uniqueKeys: false }); // it would compare each key with each
   const [error] = document.errors;
   if (error) throw new Error(error.message.split(":\n")[0]); // what follows draws the place in three more lines
+  yaml.visit(document, {
+    Map(_, { items }) {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!yaml.isScalar(key)) continue;
+        if (seen.has(key.value) && key.value !== "<<") {
+          const { line, col } = lines.linePos(key.range?.[0] ?? 0);
+          throw new Error(`Map keys must be unique at line ${line}, column ${col}`);
+        }
+        seen.add(key.value);
+      }
+    },
+  });
   return document.toJS();
 }

@@ -8,6 +8,7 @@ import { dirname, join, resolve } from "node:path";
 import * as z from "zod/mini";
 
 import { explain, hasCode, UserError } from "./errors.ts";
+import { parseJson, readText } from "./read_file.ts";
 
 const LOCK_FILE = "lock.json";
 
@@ -82,11 +83,13 @@ function removeIf(path: string, dead: Holder): void {
 
 /** Undefined where the file is gone or only half written: by a process that is doing so, or was killed just then. */
 function readHolder(path: string): Holder | undefined {
+  const text = readText(path, { most: 1 << 16 });
+  if (text === undefined) return undefined;
   try {
-    return Holder.parse(JSON.parse(readFileSync(path, "utf8")));
+    return parseJson(text, Holder, (why) => new UserError(why));
   } catch (error) {
-    if (hasCode(error, "ENOENT") || error instanceof SyntaxError || error instanceof z.core.$ZodError) return undefined;
-    throw explain(error, `can't read ${path}`);
+    if (error instanceof UserError) return undefined;
+    throw error;
   }
 }
 

@@ -70,11 +70,13 @@ export function marksOf(paths: Record<string, string>): Files {
   return Object.fromEntries(Object.entries(paths).map(([name, path]) => [name, markOf(path)]));
 }
 
-function markOf(path: string): z.infer<typeof Mark> | null {
+/** @param expected where it has another size, that says enough: nothing is read */
+function markOf(path: string, expected?: number): z.infer<typeof Mark> | null {
   const opened = openFile(path);
   if (!opened) return null;
-  const { file } = opened;
+  const { file, stat } = opened;
   try {
+    if (expected !== undefined && stat.size !== expected) return { bytes: stat.size, sha256: "" };
     const hash = createHash("sha256");
     const part = new Uint8Array(1 << 20);
     let bytes = 0;
@@ -99,7 +101,9 @@ export function whyRun(record: StageRecord | undefined, inputs: Inputs, outDir: 
   if (record.state === "running") return "it was killed";
   if (record.state === "stopped") return "it was stopped";
   if (record.state === "failed") return "it failed";
-  const outputs = marksOf(Object.fromEntries(Object.keys(record.outputs).map((name) => [name, join(outDir, name)])));
+  const outputs = Object.fromEntries(
+    Object.entries(record.outputs).map(([name, mark]) => [name, markOf(join(outDir, name), mark?.bytes)]),
+  );
   return whyOther(record.inputs, inputs) ?? firstChange(record.outputs, outputs);
 }
 

@@ -1,0 +1,84 @@
+// Runs cases one after the other in a process that is watched: one that takes too long or ends its process is a finding as
+// well, and the next case gets a new process.
+
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { ROOT, TSX } from "../../config/scripts.ts";
+import { type Case, makeCase, type Outcome } from "./case.ts";
+
+const RENEW = 400; // cases for a process: readers leave sessions and modules behind
+const HEAP = 1500; // MB of JavaScript objects, beyond which a process ends
+
+export interface Watcher {
+  run(about: Case): Promise<Outcome>;
+  /** Where the whole samples are. */
+  wholes: string;
+  stop(): void;
+}
+
+/** @param hang seconds after which a case counts as hanging */
+export function watcher(hang: number, child = join(ROOT, "tools", "fuzz", "child.ts")): Watcher {
+  const folder = mkdtempSync(join(tmpdir(), "nanogpt-fuzz-"));
+  const wholes = join(folder, "whole");
+  let running: ChildProcess | undefined;
+  let printed = "";
+  let count = 0;
+
+  function start(): ChildProcess {
+    const execArgv = [...TSX, `--max-old-space-size=${HEAP}`];
+    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(NANOGPT_|DEBUG$)/.test(key)));
+    const started = fork(child, [folder], { execArgv, env, cwd: folder, stdio: ["ignore", "ignore", "pipe", "ipc"] });
+    started.stderr!.setEncoding("utf8").on("data", (part: string) => {
+      printed = (printed + part).slice(-4000);
+    });
+    printed = "";
+    count = 0;
+    return started;
+  }
+
+  async function kill(): Promise<void> {
+    if (!running) return;
+    const ended = running.exitCode === null && running.signalCode === null ? once(running, "exit") : undefined;
+    running.kill("SIGKILL");
+    await ended;
+    running = undefined;
+  }
+
+  return {
+    wholes,
+    async run(about) {
+      if (count++ >= RENEW) await kill();
+      running ??= start();
+      const over = new AbortController();
+      const { signal } = over;
+      const answer = once(running, "message", { signal }).then(([outcome]) => outcome as Outcome);
+      const end = once(running, "exit", { signal }).then(
+        ([code, killed]) => `ended its process with ${killed ?? code}`,
+      );
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<string>((resolve) => {
+        timer = setTimeout(() => resolve(`hangs: nothing after ${hang} s`), 1000 * hang);
+      });
+      running.send(about);
+      const first = await Promise.race([answer, end, late]);
+      clearTimeout(timer);
+      for (const waits of [answer, end]) waits.catch(() => {}); // given up
+      over.abort();
+      if (typeof first !== "string") {
+        if (first.fault) await kill(); // it may have left something behind that is a fault of the next one too
+        return first;
+      }
+      await kill();
+      const made = await makeCase(about, wholes, join(folder, "case"));
+      return { ...about, damage: made.damage, fault: first, printed };
+    },
+    stop() {
+      running?.kill("SIGKILL");
+      rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}

@@ -1,0 +1,27 @@
+// Random choices that are the same for the same seed.
+
+import { type Key, keyOf, uniform } from "../../engine/rng.ts";
+
+export class Chance {
+  readonly #key: Key;
+  #count = 0;
+
+  /** @param parts who asks, such as the seed and the case's number */
+  constructor(...parts: (number | string)[]) {
+    this.#key = keyOf("fuzz", ...parts);
+  }
+
+  /** An integer from 0 to below `n`. */
+  below(n: number): number {
+    return Math.floor(uniform(this.#key, this.#count++) * n);
+  }
+
+  /** True in a share of the calls. */
+  is(share: number): boolean {
+    return uniform(this.#key, this.#count++) < share;
+  }
+
+  pick<T>(items: readonly T[]): T {
+    return items[this.below(items.length)]!;
+  }
+}

@@ -1,0 +1,311 @@
+// The files that this project reads, kind by kind: a whole sample, what in it can be damaged, and who reads it. Readers are
+// the scripts themselves where they end by themselves soon, and else the functions that they call.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { checkTraining } from "../../config/model_memory.ts";
+import { scriptDefaults } from "../../config/script_defaults.ts";
+import { type Ended, ROOT } from "../../config/scripts.ts";
+import { configure } from "../../configurator.ts";
+import { listFiles, piecesOf, readPiece } from "../../data/documents.ts";
+import { openDataset } from "../../data/open_dataset.ts";
+import { PartialDataset } from "../../data/partial_dataset.ts";
+import { sampleBatch } from "../../data/token_file.ts";
+import { createTokenizer } from "../../data/tokenizer.ts";
+import { main } from "../../engine/errors.ts";
+import { lock } from "../../engine/lock.ts";
+import { ExperimentConfig } from "../../experiments/experiment_config.ts";
+import { checkFolder, planRuns } from "../../experiments/run_folder.ts";
+import { openModel } from "../../formats/pretrained.ts";
+import { GPT, type GPTConfig } from "../../model.ts";
+import { RunSet } from "../../monitor/run_set.ts";
+import { drawRuns } from "../../monitor/terminal_view.ts";
+import type { TrainConfig } from "../../train.ts";
+import type { Chance } from "./chance.ts";
+import { anyValue, type Format } from "./mutate.ts";
+import { captured, runHere } from "./run_here.ts";
+import * as samples from "./samples.ts";
+
+export interface Kind {
+  /** Write a whole sample into an empty folder. */
+  make(folder: string): void | Promise<void>;
+  /** Its files that are damaged, one in a case, and what they are. */
+  files: Record<string, Format>;
+  /** Read it as the scripts do. */
+  read(folder: string, chance: Chance): Promise<Ended>;
+}
+
+/** What a script does with a body. */
+const body = (run: () => void | Promise<void>) => captured(() => main(async () => run()));
+
+/** One of these command lines, in the sample's folder. */
+const scripts =
+  (...lines: [script: string, ...args: string[]][]) =>
+  (folder: string, chance: Chance) => {
+    const [script, ...args] = chance.pick(lines);
+    return runHere(script, args, folder);
+  };
+
+async function readModel(folder: string): Promise<void> {
+  const opened = await openModel(folder, "", { log: console.error });
+  try {
+    const model = new GPT(opened.modelArgs);
+    opened.read(model);
+    if (!opened.tokenizerMeta) return;
+    const tokenizer = await opened.tokenizer();
+    tokenizer.decode([0, 1, 70_000]);
+  } finally {
+    opened.close();
+  }
+}
+
+export const kinds: Record<string, Kind> = {
+  checkpoint: {
+    make: samples.checkpoint,
+    files: { "out/ckpt.json": "json", "data/meta.json": "json" },
+    read: scripts(
+      ["sample.ts", "--max_new_tokens=2", "--num_samples=1", "--threads=1", "--device=cpu", "--start=a"],
+      ["sample.ts", "--max_new_tokens=2", "--num_samples=1", "--compile=false", "--start=b"],
+      ["train.ts", "--init_from=resume", "--dataset=./data", "--eval_only=true", "--eval_iters=1", "--threads=1"],
+      ["tools/evaluate.ts", "--dataset=./data", "--threads=1", "--max_tokens=20"],
+      ["tools/export.ts", "--to=exported", "--format=hf"],
+      ["tools/plot.ts", "--kind=attention", "--start=ab", "--formats=svg"],
+    ),
+  },
+
+  // a changed file of weights gets the checksum that belongs to it: what is behind the checksum is reached
+  weights: {
+    make: samples.checkpoint,
+    files: { "out/weights.safetensors": "bytes" },
+    read: (folder) =>
+      body(() => {
+        samples.refreshChecksum(join(folder, "out"));
+        return readModel(join(folder, "out"));
+      }),
+  },
+
+  callbacks: {
+    make: samples.checkpoint,
+    files: { "out/callbacks.json": "json" },
+    async read(folder) {
+      const { stability } = await import("../../monitor/stability.ts");
+      const { earlyStop } = await import("../../monitor/early_stop.ts");
+      const { samples: sampled } = await import("../../monitor/samples.ts");
+      const { Watch } = await import("../../monitor/watch.ts");
+      const { readMetadata } = await import("../../engine/checkpoint.ts");
+      return body(() => {
+        samples.putCallbacks(join(folder, "out"));
+        const stable = stability({ lr_patience: 1, lr_factor: 0.5, spike_threshold: 3, rollback: true });
+        const watch = new Watch([stable, earlyStop({ patience: 2 }), sampled({ interval: 1 })], console.error);
+        watch.restore(readMetadata(join(folder, "out")).callbacks ?? {});
+      });
+    },
+  },
+
+  dataset: {
+    make: samples.checkpoint,
+    files: { "data/meta.json": "json", "data/train.bin": "bytes", "data/val.bin": "bytes" },
+    read: (folder) =>
+      body(async () => {
+        const { meta, splits } = openDataset(join(folder, "data"));
+        const [x, y] = [new Int32Array(16), new Int32Array(16)];
+        for (const file of Object.values(splits)) {
+          sampleBatch(file, { B: 2, T: 8 }, (row) => row / 3, x, y);
+          file.close();
+        }
+        if (meta) (await createTokenizer(meta)).decode(x);
+      }),
+  },
+
+  huggingface: {
+    make: (folder) => samples.huggingface(folder, "gpt2"),
+    files: { "config.json": "json", "model.safetensors": "bytes", "meta.json": "json" },
+    read: (folder) => body(() => readModel(folder)),
+  },
+  llama: {
+    make: (folder) => samples.huggingface(folder, "llama"),
+    files: { "config.json": "json", "model.safetensors": "bytes" },
+    read: (folder) => body(() => readModel(folder)),
+  },
+  shards: {
+    make: samples.shards,
+    files: { "model.safetensors.index.json": "json", "one.safetensors": "bytes", "config.json": "json" },
+    read: (folder) => body(() => readModel(folder)),
+  },
+  tokenizer: {
+    make: samples.foreignTokenizer,
+    files: { "vocab.json": "json", "tokenizer.json": "json" },
+    read: (folder) => body(() => readModel(folder)),
+  },
+  nanogpt: {
+    make: samples.nanogpt,
+    files: { "model_args.json": "json", "model.safetensors": "bytes", "meta.json": "json" },
+    read: (folder) => body(() => readModel(folder)),
+  },
+  exported: {
+    make: samples.exported,
+    files: { "exported/export.json": "json", "exported/config.json": "json" },
+    read: scripts(["tools/export.ts", "--to=exported", "--format=hf"]),
+  },
+
+  metrics: {
+    make: samples.metrics,
+    files: { "out/metrics.jsonl": "jsonl" },
+    read: (folder, chance) => {
+      if (chance.is(0.3)) return runHere("tools/plot.ts", ["--out_dir=out", "--formats=svg"], folder);
+      if (chance.is(0.3)) return runHere("tools/experiment.ts", ["compare", "out", "out"], folder);
+      return body(() => watchRuns(join(folder, "out")));
+    },
+  },
+
+  experiment: {
+    make: samples.experiment,
+    files: {
+      "e/experiment.json": "json",
+      "e/n_head=1/seed-1/config.json": "json",
+      "e/n_head=1/seed-1/environment.json": "json",
+      "e/n_head=1/seed-1/results.json": "json",
+      "e/n_head=1/seed-1/metrics.jsonl": "jsonl",
+    },
+    async read(folder, chance) {
+      if (chance.is(0.5)) {
+        return body(async () => {
+          const experiment = await ExperimentConfig.load(join(folder, "e", "experiment.json"));
+          checkFolder(join(folder, "e"), experiment, await planRuns(experiment, join(folder, "e")));
+          watchRuns(folder);
+        });
+      }
+      const lines = [
+        ["list", "e"],
+        ["compare", "e"],
+        ["compare", join("e", "n_head=1"), join("e", "n_head=2")],
+      ];
+      return runHere("tools/experiment.ts", chance.pick([...lines, ["report", "e", "--to=report.md"]]), folder);
+    },
+  },
+
+  pipeline: {
+    make: samples.pipeline,
+    files: { "out/pipeline.json": "json", "out/optimize.json": "json", "text.txt": "text" },
+    read: scripts(
+      ["tools/pipeline.ts", "--out_dir=out", "--resume=true", "--dry_run=true"],
+      ["tools/pipeline.ts", "--out_dir=out", "--from=train", "--dry_run=true"],
+    ),
+  },
+
+  config: {
+    make(folder) {
+      const settings = {
+        extends: "base.yaml",
+        n_layer: 4,
+        out_dir: "x",
+        bias: false,
+        callbacks: ["a.ts"],
+        dropout: 0.1,
+      };
+      writeFileSync(join(folder, "mine.json"), JSON.stringify(settings, null, 1));
+      writeFileSync(join(folder, "base.yaml"), samples.YAML);
+    },
+    files: { "mine.json": "json", "base.yaml": "text" },
+    read: (folder) => body(() => readConfig([join(folder, "mine.json")], {}, "train.ts")),
+  },
+
+  flags: {
+    make: () => {},
+    files: {},
+    read(_, chance) {
+      const script = chance.pick(["train.ts", "sample.ts", "bench.ts", "tools/evaluate.ts", "tools/export.ts"]);
+      const keys = Object.keys(scriptDefaults(script));
+      const argv: string[] = [];
+      const env: Record<string, string> = {};
+      for (let i = 0; i <= chance.below(3); i++) {
+        const [key, value] = [chance.pick(keys), anyValue(chance)];
+        if (chance.is(0.3)) env[`NANOGPT_${key.toUpperCase()}`] = value;
+        else if (!value.includes("\0"))
+          argv.push(chance.pick([`--${key}=${value}`, `--${key}`, `--no-${key}`, `--${key}x`, value]));
+      }
+      return body(() => readConfig(argv, env, script));
+    },
+  },
+
+  documents: {
+    make: samples.documents,
+    files: {
+      "text.txt": "text",
+      "lines.jsonl": "jsonl",
+      "snappy.parquet": "bytes",
+      "zstd.parquet": "bytes",
+      "gzip.parquet": "bytes",
+      "none.parquet": "bytes",
+    },
+    read: (folder) =>
+      body(async () => {
+        for (const file of listFiles([folder])) {
+          for await (const piece of piecesOf(file, 0, 2000)) for await (const _ of readPiece(piece));
+        }
+      }),
+  },
+
+  partial: {
+    make: samples.partial,
+    files: { "meta.json.partial": "json", "train.bin.partial": "bytes", "meta.json": "json" },
+    read: (folder) => body(() => new PartialDataset(folder, samples.PARTIAL, false).close()),
+  },
+
+  pairs: {
+    make: (folder) => writeFileSync(join(folder, "pairs.txt"), "a b\tb a\nc d e\te d c\n".repeat(60)),
+    files: { "pairs.txt": "text" },
+    read: scripts(["data/pairs/prepare.ts", "--input=pairs.txt", "--out=made"]),
+  },
+  text: {
+    make: (folder) => writeFileSync(join(folder, "text.txt"), samples.TEXT),
+    files: { "text.txt": "text" },
+    read: scripts(["data/shakespeare_char/prepare.ts", "--input=text.txt", "--out=made"]),
+  },
+
+  lock: {
+    make: samples.locked,
+    files: { "lock.json": "json" },
+    read: (folder) => body(() => lock(folder, "fuzzing")()),
+  },
+
+  report: {
+    make: samples.benchReport,
+    files: { "before.json": "json" },
+    async read(folder) {
+      const { readReport } = await import("../../bench/report.ts");
+      return body(() => void readReport(join(folder, "before.json")));
+    },
+  },
+};
+
+/** The settings of a script, and whether a model of them can be made. */
+async function readConfig(argv: string[], env: Record<string, string>, script: string): Promise<void> {
+  const url = pathToFileURL(join(ROOT, script)).href;
+  const config = await configure(url, scriptDefaults(script), { argv, env, log: () => {} });
+  if (script !== "train.ts") return;
+  const model = { ...(config as unknown as TrainConfig), vocab_size: 65 };
+  checkTraining(model as GPTConfig, config as unknown as TrainConfig);
+}
+
+/** What tools/monitor.ts draws of a folder. */
+function watchRuns(folder: string): void {
+  const runs = new RunSet([folder]);
+  runs.poll();
+  const now = Date.now();
+  const drawn = runs.shown.map(({ label, place, run }) => ({
+    label,
+    place,
+    history: run.history,
+    status: run.status(now),
+  }));
+  for (const color of [false, true]) {
+    const lines = drawRuns(
+      drawn,
+      { columns: 100, rows: 40, color, now },
+      { others: runs.others, progress: runs.progress },
+    );
+    if (!color) for (const line of lines) console.error(line);
+  }
+}
