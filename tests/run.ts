@@ -27,7 +27,7 @@ const seen = new Set<string>(); // files with tests
 const stream = run({
   files: entries,
   concurrency: Math.max(2, availableParallelism() >> 1),
-  timeout: 300_000, // ms for an entry: one that hangs must not take the others with it
+  timeout: 900_000, // ms for an entry: one that hangs must not take the others with it, however busy the machine is
   ...(names.length > 0 && { testNamePatterns: names }),
 });
 stream.on("test:pass", ({ name, skip, todo, details, file }) => {

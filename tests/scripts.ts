@@ -16,6 +16,17 @@ import type { Order } from "./one_process.ts";
 
 export { type Ended, ROOT, TSX };
 
+/** ms until something is taken to hang, not to be slow: no test fails because the machine is busy. */
+export const PATIENCE = 240_000;
+
+/** Wait until `condition` holds. */
+export async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  for (const deadline = performance.now() + PATIENCE; !(await condition()); ) {
+    if (performance.now() > deadline) assert.fail(`still not after ${PATIENCE / 1000} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** A new folder, removed when the tests of the file have ended. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "nanogpt-test-"));
@@ -43,7 +54,7 @@ export function launch(script: string, args: readonly string[], options: LaunchO
 
 /** Start any program, in `inherited` and the given environment. */
 export function launchCommand(command: string, args: readonly string[], options: LaunchOptions = {}): Running {
-  const { cwd = ROOT, env = {}, timeout = 120_000 } = options;
+  const { cwd = ROOT, env = {}, timeout = PATIENCE } = options;
   const child = spawn(command, args, { cwd, env: { ...inherited(), ...env } });
   const text = { stdout: "", stderr: "" };
   const waiting = new Set<() => void>();

@@ -22,7 +22,7 @@ const CUT = 100_000; // bytes after which a connection breaks
 const REPO = "openai-community/gpt2";
 const FILE = "model.safetensors";
 
-const QUICK = { stallMs: 300, pauses: [1, 1], warn: () => {} }; // a loopback server answers much sooner
+const QUICK = { stallMs: 240_000, pauses: [1, 1], warn: () => {} }; // long: the machine may be busy
 
 type Answer = (request: IncomingMessage, response: ServerResponse, count: number) => void;
 
@@ -34,7 +34,7 @@ async function setUp(t: TestContext, answer: Answer) {
   const home = join(temporaryFolder(t), "home");
   const env: Record<string, string> = { HF_ENDPOINT: endpoint, HF_HOME: home };
   const path = join(home, "nanogpt", "hub", "openai-community--gpt2", FILE);
-  return { requests, endpoint, env, home, path, load: () => hubFile(REPO, FILE, { env, ...QUICK }) };
+  return { requests, endpoint, env, home, path, load: (more = {}) => hubFile(REPO, FILE, { env, ...QUICK, ...more }) };
 }
 
 /** As the hub sends a large file that lies with itself; a Range is honoured unless told otherwise. */
@@ -298,8 +298,8 @@ test("a server that falls silent is given up after the stall time, before the an
     if (count > 1) response.writeHead(200, { "content-length": 10 }).write("half");
   });
   const silent = userError(/sent nothing for 0\.3 seconds and no copy of/);
-  await assert.rejects(load(), silent);
-  await assert.rejects(load(), userError(/sent nothing for 0\.3 seconds$/));
+  await assert.rejects(load({ stallMs: 300 }), silent);
+  await assert.rejects(load({ stallMs: 300 }), userError(/sent nothing for 0\.3 seconds$/));
 });
 
 test("no route and no copy: one line names both places and what to do, at once", async (t) => {

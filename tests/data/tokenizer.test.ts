@@ -179,10 +179,9 @@ test("GPT-2: half a character is encoded as U+FFFD", async () => {
 
 test("GPT-2: a word of a megabyte takes no time and no stack", async () => {
   const tokenizer = await createTokenizer(GPT2_META);
+  // some 0.5 s each; beyond what a file of tests may take if time grew with the square
   for (const part of ["a", "\u{1F642}", "Donaudampf"]) {
     const text = part.repeat(1e6 / part.length);
-    const start = performance.now();
     assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
-    assert.ok(performance.now() - start < 20_000); // some 0.5 s; minutes if time grew with the square
   }
 });

@@ -12,7 +12,7 @@ import { UserError } from "../../engine/errors.ts";
 import type { Callback, EndReason, Run } from "../../monitor/callback.ts";
 import { checkWandb, wandb } from "../../monitor/wandb.ts";
 import { pythonWith, runPython } from "../python.ts";
-import { launchCommand, ROOT, TSX, temporaryFolder } from "../scripts.ts";
+import { eventually, launchCommand, ROOT, TSX, temporaryFolder } from "../scripts.ts";
 import { aRun } from "./support.ts";
 
 const FOLDER = temporaryFolder();
@@ -97,14 +97,6 @@ const evaluate = (callback: Callback, iter: number, texts: [string, string][] = 
   callback.onEvaluate!({ iter, metrics: { "val/loss": 2.5 }, best: true, texts: new Map(texts) });
 const end = (callback: Callback, iter: number, reason: EndReason = "finished") =>
   callback.onTrainEnd!({ iter, reason });
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!condition()) {
-    if (Date.now() > deadline) assert.fail(`not within 20 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 async function refusal(): Promise<string> {
   let message = "";
@@ -208,30 +200,34 @@ test("a resumed run has its id again, a roll back changes nothing, and wandb hea
   assert.deepEqual(told, [state.id, 255, state.id, 1]);
 });
 
-test("what waits is written once a second", SKIP, async () => {
+test("what waits is written once a second", SKIP, async (t) => {
+  let now = performance.now();
+  t.mock.method(performance, "now", () => now);
   const outDir = fake();
   const callback = wandb({ project: "p", runName: "n" });
   await callback.onTrainStart!(aRun(outDir, { log: () => {} }));
   await step(callback, 0);
-  await until(() => calls(outDir).length >= 3, "the start");
+  await eventually(() => calls(outDir).length >= 3, "the start");
   await new Promise((resolve) => setTimeout(resolve, 200));
   assert.equal(logged(outDir).length, 0, "written at once");
-  await new Promise((resolve) => setTimeout(resolve, 900));
+  now += 1000;
   await step(callback, 1);
-  await until(() => logged(outDir).length === 2, "two steps");
+  await eventually(() => logged(outDir).length === 2, "two steps");
   await end(callback, 2);
 });
 
-test("a child that dies is named by the next function", SKIP, async () => {
+test("a child that dies is named by the next function", SKIP, async (t) => {
+  let now = performance.now();
+  t.mock.method(performance, "now", () => now);
   const outDir = fake("log");
   const callback = wandb({ project: "p", runName: "n" });
   await callback.onTrainStart!(aRun(outDir, { log: () => {} }));
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  now += 1000;
   for (let iter = 0; iter < 4; iter++) await step(callback, iter); // the first writes
-  await new Promise((resolve) => setTimeout(resolve, 1100));
+  now += 1000;
   await step(callback, 4);
   let failure: unknown;
-  await until(() => {
+  await eventually(() => {
     try {
       step(callback, 5);
       return false;
@@ -251,13 +247,9 @@ test("a child that does not read stops no step and takes no more than its share 
   await callback.onTrainStart!(aRun(outDir, { log: (line) => said.push(line) }));
   const metrics = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`update_ratio/weight.${i}`, i / 7]));
   const count = 1100; // of about 40 kB
-  let longest = 0;
   for (let iter = 0; iter < count; iter++) {
-    const from = performance.now();
-    callback.onStep!({ iter, metrics, histograms });
-    longest = Math.max(longest, performance.now() - from);
+    assert.equal(callback.onStep!({ iter, metrics, histograms }), undefined, "a step waits for nothing");
   }
-  assert.ok(longest < 500, `a step waited ${longest} ms`);
   await end(callback, count);
   const iters = logged(outDir).map(({ iter }) => iter as number);
   const missing = Number(/it read too slowly; (\d+) of the steps are missing/.exec(said.at(-1)!)?.[1]);
@@ -304,10 +296,10 @@ function trainer(outDir: string, { ownGroup = false } = {}) {
 test("a trainer that is killed leaves a child that finishes by itself", SKIP, async () => {
   const outDir = fake();
   const { child, ended } = trainer(outDir);
-  await until(() => logged(outDir).length > 20, "steps");
+  await eventually(() => logged(outDir).length > 20, "steps");
   child.kill("SIGKILL");
   await ended;
-  await until(() => calls(outDir).at(-1)![0] === "finish", "its end");
+  await eventually(() => calls(outDir).at(-1)![0] === "finish", "its end");
   assert.equal(calls(outDir).at(-1)![1], 255);
 });
 
@@ -317,7 +309,7 @@ test("Ctrl-C on a terminal, which goes to the whole process group, lets it finis
 }, async () => {
   const outDir = fake();
   const { child, ended } = trainer(outDir, { ownGroup: true });
-  await until(() => logged(outDir).length > 20, "steps");
+  await eventually(() => logged(outDir).length > 20, "steps");
   process.kill(-child.pid!, "SIGINT");
   const { code, stderr } = await ended;
   assert.equal(code, 0, stderr);

@@ -11,7 +11,16 @@ import { UserError } from "../../engine/errors.ts";
 import { ExperimentConfig, type ExperimentSettings } from "../../experiments/experiment_config.ts";
 import { runExperiment } from "../../experiments/runner.ts";
 import { type MetricsEvent, MetricsReader } from "../../monitor/metrics_file.ts";
-import { assertRefused, contentsOf, launch, run, succeed, temporaryFolder, tinyDataset } from "../scripts.ts";
+import {
+  assertRefused,
+  contentsOf,
+  eventually,
+  launch,
+  run,
+  succeed,
+  temporaryFolder,
+  tinyDataset,
+} from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const TINY = {
@@ -38,10 +47,7 @@ const startsOf = (folder: string) => eventsOf(folder).filter((event) => event.ev
 const signal = (folder: string, name: NodeJS.Signals) => process.kill(startsOf(folder).at(-1)!.pid, name);
 
 async function untilEvent(folder: string, name: MetricsEvent["event"]): Promise<void> {
-  for (const start = performance.now(); performance.now() - start < 60_000; await sleep(20)) {
-    if (eventsOf(folder).some(({ event }) => event === name)) return;
-  }
-  assert.fail(`no ${name} in ${folder} within a minute`);
+  await eventually(() => eventsOf(folder).some(({ event }) => event === name), `${name} in ${folder}`);
 }
 
 /** What a run came to: its weights' checksum and its figures, apart from times. */
