@@ -1,5 +1,6 @@
 // The scripts that a stage runs, one at a time: what they print goes into the stage's log, and line by line to whoever
-// shows their progress. Ctrl-C is passed on to them, once, and the pipeline waits until they have ended.
+// shows their progress. Ctrl-C and SIGTERM are answered at once and passed on to them, and the pipeline waits until they have
+// ended: they save what they have.
 
 import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
@@ -7,7 +8,10 @@ import { dirname } from "node:path";
 
 import { commandOf, type Ended, endOf, errorLine, startScript } from "../config/scripts.ts";
 import { explain, UserError } from "../engine/errors.ts";
+import type { Progress } from "../monitor/progress.ts";
 
+/** One Ctrl-C comes up to four times: the terminal sends it to npm, tsx and this process, and npm and tsx pass it on. */
+const ECHO = 500; // ms
 const WATCH_PARENT = new URL("watch_parent.ts", import.meta.url).href;
 
 /** The pipeline was told to stop. */
@@ -25,24 +29,33 @@ export interface RunOptions {
   log: string; // the file to append to
   onLine?: (line: string) => void; // of stdout
   onStart?: (command: string) => void; // as a person would type it
+  bar?: Pick<Progress, "stop">; // taken away when a signal is heard
 }
 
 /** Runs scripts, and hears signals from its making to its `dispose`. */
 export class Runner {
   /** The signal that was heard. */
   signal: NodeJS.Signals | undefined;
+  #heard = 0; // when, in ms
   readonly #say: (line: string) => void;
+  readonly #now: () => number;
   #child: ChildProcess | undefined;
+  #bar: RunOptions["bar"];
 
-  constructor(say: (line: string) => void) {
+  constructor(say: (line: string) => void, now: () => number = () => performance.now()) {
     this.#say = say;
+    this.#now = now;
     process.on("SIGINT", this.#stop).on("SIGTERM", this.#stop);
   }
 
   readonly #stop = (signal: NodeJS.Signals) => {
-    if (!this.signal) this.#say(`${signal}: waiting for the stage to stop; once more ends it at once`);
-    this.signal ??= signal;
-    this.#child?.kill(signal);
+    if (this.signal === undefined) {
+      this.signal = signal;
+      this.#heard = this.#now();
+      this.#bar?.stop();
+      this.#say(`${signal}: waiting for the stage to stop; once more ends it at once`);
+      this.#child?.kill(signal);
+    } else if (this.#now() - this.#heard > ECHO) this.#child?.kill("SIGKILL");
   };
 
   dispose(): void {
@@ -58,11 +71,12 @@ export class Runner {
    * Run a script of the repository, such as "train.ts", to its end; what it printed on stdout.
    * @throws UserError with its line of error, Stopped where a signal ended it
    */
-  async run(script: string, args: readonly string[], { log, onLine, onStart }: RunOptions): Promise<string> {
+  async run(script: string, args: readonly string[], { log, onLine, onStart, bar }: RunOptions): Promise<string> {
     this.check();
     const command = commandOf(script, args);
     onStart?.(command);
     const file = openLog(log);
+    this.#bar = bar;
     try {
       writeSync(file, `$ ${command}\n`);
       const { code, signal, stdout, stderr } = await this.#toEnd(script, args, file, onLine);
@@ -71,6 +85,7 @@ export class Runner {
       const ending = signal ? `was ended by ${signal} (too little memory?)` : `ended with code ${code}`;
       throw new UserError(`${errorLine(stderr) ?? `${script} ${ending}`} (all it printed is in ${log})`);
     } finally {
+      this.#bar = undefined;
       closeSync(file);
     }
   }

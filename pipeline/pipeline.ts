@@ -5,12 +5,15 @@
 import { rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
+import type { Settings } from "../config/rules.ts";
 import { commandOf } from "../config/scripts.ts";
 import { shownPath } from "../data/dataset.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { lock } from "../engine/lock.ts";
 import { stamp } from "../monitor/file_names.ts";
+import { type Beginning, beginningOf } from "./beginning.ts";
 import { Runner, Stopped } from "./child.ts";
+import { numberOf } from "./settings.ts";
 import { type Context, SCRATCH, stages } from "./stages.ts";
 import {
   type Inputs,
@@ -20,7 +23,7 @@ import {
   type StageName,
   type StageRecord,
   type State,
-  whyOther,
+  sweep,
   whyRun,
   writeState,
 } from "./state.ts";
@@ -38,49 +41,73 @@ export interface Planned {
 }
 
 /** Which stages would run if they did so now. A stage after one that runs is looked at again when its turn comes. */
-export function plan(context: Context, state: State, { from, only }: Wish): Planned[] {
+export async function plan(context: Context, state: State, wish: Wish): Promise<Planned[]> {
   let earlier: StageName | undefined; // the last one that runs
-  return STAGES.map((name) => {
-    if (only && name !== only) return { name, runs: false, why: `--only=${only}` };
-    const forced = from && STAGES.indexOf(name) >= STAGES.indexOf(from) ? `--from=${from}` : only && `--only=${only}`;
-    const why = forced ?? whyRun(state.stages[name], inputsOf(name, context), context.outDir);
-    if (why !== undefined) {
-      earlier = name;
-      return { name, runs: true, why };
+  const planned: Planned[] = [];
+  for (const name of STAGES) {
+    if (wish.only && name !== wish.only) {
+      planned.push({ name, runs: false, why: `--only=${wish.only}` });
+      continue;
     }
-    if (earlier)
-      return { name, runs: false, why: `finished; runs again if ${earlier} makes anything else than before` };
-    return { name, runs: false, why: "finished, and nothing has changed" };
-  });
+    const { why } = await look(name, context, state, wish);
+    if (why !== undefined) earlier = name;
+    const rest = earlier ? `finished; runs again if ${earlier} makes anything else than before` : UNCHANGED;
+    planned.push({ name, runs: why !== undefined, why: why ?? rest });
+  }
+  return planned;
+}
+
+/** What a stage would run on now, and why it would; undefined where it would not. */
+async function look(
+  name: StageName,
+  context: Context,
+  state: State,
+  wish: Wish,
+): Promise<{ why: string | undefined; inputs: Inputs }> {
+  const inputs = await inputsOf(name, context);
+  return { why: askedFor(name, wish) ?? (await whyRun(state.stages[name], inputs, context.outDir)), inputs };
+}
+
+/** The flag that asks for a stage by its name. */
+function askedFor(name: StageName, { from, only }: Wish): string | undefined {
+  if (from && STAGES.indexOf(name) >= STAGES.indexOf(from)) return `--from=${from}`;
+  return only === name ? `--only=${only}` : undefined;
 }
 
 /** Refuse --only=STAGE where a stage before it has not finished, or not on what is there now. */
-export function checkOnly(context: Context, state: State, only: StageName): void {
+export async function checkOnly(context: Context, state: State, only: StageName): Promise<void> {
   for (const name of STAGES.slice(0, STAGES.indexOf(only))) {
-    const why = whyRun(state.stages[name], inputsOf(name, context), context.outDir);
+    const { why } = await look(name, context, state, {});
     if (why) throw new UserError(`--only=${only} needs ${name} before it: ${why}; use --from=${name}`);
   }
 }
 
-function inputsOf(name: StageName, context: Context): Inputs {
+async function inputsOf(name: StageName, context: Context): Promise<Inputs> {
   const { settings, files } = stages[name].inputs(context);
-  return { settings, files: marksOf(files) };
+  return { settings, files: await marksOf(files) };
+}
+
+/** How a stage begins: most know but one way. */
+async function begin(name: StageName, context: Context, state: State, inputs: Inputs, wish: Wish): Promise<Beginning> {
+  if (name !== "train") return {};
+  return beginningOf(context.outDir, state.stages[name], inputs, askedFor(name, wish) !== undefined);
 }
 
 /** The plan in words: for each stage whether it would run, and what it would do. */
-export function describePlan(context: Context, state: State, wish: Wish): string[] {
-  const planned = plan(context, state, wish);
+export async function describePlan(context: Context, state: State, wish: Wish): Promise<string[]> {
+  const planned = await plan(context, state, wish);
   const waits = new Set(planned.filter(({ runs }) => runs).map(({ name }) => name));
-  return planned.flatMap(({ name, runs, why }) => {
-    if (!runs) return [`${heading(name)} would not run: ${why}`];
+  const lines: string[] = [];
+  for (const { name, runs, why } of planned) {
+    lines.push(`${heading(name)} ${runs ? "would run" : "would not run"}: ${why}`);
+    if (!runs) continue;
     const open = name === "train" && waits.has("optimize") ? " ... and what optimize finds" : "";
-    const [script, args] = stages[name].command?.(context) ?? [];
-    return [
-      `${heading(name)} would run: ${why}`,
-      `      ${stages[name].about(context)}`,
-      ...(script !== undefined && args ? [`      ${commandOf(script, args)}${open}`] : []),
-    ];
-  });
+    const beginning = await begin(name, context, state, await inputsOf(name, context), wish);
+    const [script, args] = stages[name].command?.(context, beginning) ?? [];
+    lines.push(`      ${stages[name].about(context)}`);
+    if (script !== undefined && args) lines.push(`      ${commandOf(script, args)}${open}`);
+  }
+  return lines;
 }
 
 function heading(name: StageName): string {
@@ -88,7 +115,7 @@ function heading(name: StageName): string {
 }
 
 /**
- * Run what has to run.
+ * Run what has to run; the stages that did.
  * @throws UserError where a stage fails, Stopped after Ctrl-C
  */
 export async function runPipeline(
@@ -96,23 +123,28 @@ export async function runPipeline(
   given: Omit<State, "stages" | "format_version">,
   wish: Wish,
   say: (line: string) => void,
-): Promise<void> {
+): Promise<StageName[]> {
   const { outDir } = context;
+  const ran: StageName[] = [];
   const release = lock(join(outDir, SCRATCH), "a pipeline");
   const runner = new Runner(say);
   try {
+    sweep(outDir);
     const state: State = { format_version: 1, ...given, stages: readState(outDir)?.stages ?? {} };
-    for (const [i, name] of STAGES.entries()) {
+    for (const name of STAGES) {
       runner.check();
-      const { runs, why } = plan(context, state, wish)[i]!;
       if (wish.only && wish.only !== name) continue;
-      if (!runs) {
-        say(`${heading(name)} ${why}`);
+      const { why, inputs } = await look(name, context, state, wish);
+      if (why === undefined) {
+        say(`${heading(name)} ${UNCHANGED}`);
         continue;
       }
+      const beginning = await begin(name, context, state, inputs, wish);
       say(`${heading(name)} ${stages[name].about(context)}${why === FIRST ? "" : ` (${why})`}`);
-      await runStage(name, why, context, state, runner, say);
+      await runStage({ name, why, inputs, beginning }, context, state, runner, say);
+      ran.push(name);
     }
+    return ran;
   } finally {
     runner.dispose();
     rmSync(join(outDir, SCRATCH, "trial"), { recursive: true, force: true });
@@ -131,18 +163,23 @@ function removeEmpty(folder: string): void {
 }
 
 const FIRST = "it has not run yet";
+const UNCHANGED = "finished, and nothing has changed";
+
+interface Task {
+  name: StageName;
+  why: string;
+  inputs: Inputs;
+  beginning: Beginning;
+}
 
 async function runStage(
-  name: StageName,
-  why: string,
+  { name, why, inputs, beginning }: Task,
   context: Context,
   state: State,
   runner: Runner,
   say: (line: string) => void,
 ): Promise<void> {
   const { outDir } = context;
-  const before = state.stages[name];
-  const inputs = inputsOf(name, context);
   const began = new Date();
   const log = join(outDir, "logs", `pipeline_${name}_${stamp(began)}.log`);
   const record: StageRecord = {
@@ -154,6 +191,7 @@ async function runStage(
     commands: [],
     inputs,
     outputs: {},
+    ...(beginning.replaces && { replaces: beginning.replaces }),
     error: null,
   };
   state.stages[name] = record;
@@ -165,20 +203,19 @@ async function runStage(
     record.seconds = (Date.now() - began.getTime()) / 1000;
     writeState(outDir, state);
   };
-  const begun = before !== undefined && ["running", "stopped", "failed"].includes(before.state);
   try {
     const outputs = await stages[name].run({
       ...context,
       runner,
       log,
-      resumes: begun && whyOther(before.inputs, inputs) === undefined,
+      beginning,
       say: (line) => say(`      ${line}`),
       onStart(command) {
         record.commands.push(command);
         writeState(outDir, state);
       },
     });
-    record.outputs = marksOf(Object.fromEntries(outputs.map((path) => [path, join(outDir, path)])));
+    record.outputs = await marksOf(Object.fromEntries(outputs.map((path) => [path, join(outDir, path)])));
     end("done", null);
     say(`      done in ${record.seconds!.toFixed(1)} s`);
   } catch (error) {
@@ -191,4 +228,10 @@ async function runStage(
 /** The command that goes on with a pipeline. */
 export function resumeCommand(outDir: string): string {
   return commandOf(join("tools", "pipeline.ts"), [`--out_dir=${shownPath(outDir)}`, "--resume=true"]);
+}
+
+/** The command that trains a finished pipeline's model further: for as long again. */
+export function longerCommand(outDir: string): string {
+  const steps = numberOf(readState(outDir)!.stages.train!.inputs.settings as Settings, "max_iters");
+  return `${resumeCommand(outDir)} --max_iters=${2 * steps}`;
 }

@@ -13,7 +13,7 @@ export interface Try {
   value: number;
   tokens_per_s?: number[]; // a round each
   steps?: number; // of a training run
-  val_loss?: number | null; // at its end, in nats a token; null where it was no number
+  val_loss?: number | null; // at its end, in nats a token; null where it was NaN
 }
 
 export interface SearchResult {
@@ -246,5 +246,5 @@ function rounds(speeds: number[][]): string {
 }
 
 function inWords(loss: number): string {
-  return Number.isFinite(loss) ? loss.toFixed(4) : "no number";
+  return Number.isFinite(loss) ? loss.toFixed(4) : "NaN";
 }

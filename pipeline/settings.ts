@@ -23,6 +23,16 @@ const NOT_TRIED = [
   ...["max_iters", "lr_decay_iters"],
 ];
 
+/** Settings that may change while a training goes on: it is the same one, longer or shorter, watched or run otherwise. */
+const FREE = [
+  ...NOT_TRIED,
+  ...["warmup_iters", "eval_iters"],
+  // system
+  ...["backend", "device", "compile", "threads", "micro_batch_size", "grad_checkpoint"],
+];
+
+export const isFree = (key: string) => FREE.includes(key);
+
 /** What optimize searches, each unless the user gave it. */
 export const SEARCHED = ["threads", "batch_size", "micro_batch_size", "learning_rate"] as const;
 export type Searched = (typeof SEARCHED)[number];
@@ -100,7 +110,7 @@ export function flagsOf(settings: Settings): string[] {
   return Object.entries(settings).map(([key, value]) => `--${key}=${Array.isArray(value) ? value.join(",") : value}`);
 }
 
-function same(a: Value, b: Value | undefined): boolean {
+export function same(a: Value, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 

@@ -3,6 +3,7 @@
 
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join, parse, relative } from "node:path";
+import { setImmediate } from "node:timers/promises";
 
 import * as z from "zod/mini";
 
@@ -10,9 +11,10 @@ import type { Settings } from "../config/rules.ts";
 import { lastLine } from "../config/scripts.ts";
 import { shownPath } from "../data/dataset.ts";
 import { readMeta } from "../data/meta.ts";
-import { decodeText, readInput } from "../data/text.ts";
+import { readInput, readText as readInputText } from "../data/text.ts";
 import { checkBlockSize, TokenFile } from "../data/token_file.ts";
-import { createTokenizer } from "../data/tokenizer.ts";
+import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { readStart } from "../decoding/start.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { readMetadata } from "../engine/checkpoint.ts";
 import { UserError } from "../engine/errors.ts";
@@ -20,16 +22,19 @@ import { microBatchSize } from "../engine/micro_batch.ts";
 import { parseJson, readText } from "../engine/read_file.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../monitor/file_names.ts";
 import { whole } from "../monitor/format.ts";
+import { type History, readHistory } from "../monitor/metrics_file.ts";
 import { startProgress } from "../monitor/progress.ts";
+import { type Beginning, CHECKPOINT, flagsFor } from "./beginning.ts";
 import type { Runner } from "./child.ts";
 import { search } from "./search.ts";
 import { type Found, flagsOf, numberOf, SEARCHED, type Searched, sized, timed, trainFlags, tried } from "./settings.ts";
-import type { StageName } from "./state.ts";
+import { markOf, type StageName } from "./state.ts";
 
 /** Settings of the pipeline alone. */
 export interface Own {
   input_file: string;
   tokenizer: string;
+  keep_crlf: boolean;
   optimize: boolean;
   optimize_seconds: number;
   start: string;
@@ -47,13 +52,14 @@ export interface Context {
   trainDefaults: Settings;
   flags: ReadonlySet<string>; // keys that the user gave as flags
   mostTokens: number; // to train on where the text decides
+  batchSearched: boolean; // by an earlier search: a number of steps that is given now means such batches
 }
 
 /** What a stage has while it runs. */
 export interface Work extends Context {
   runner: Pick<Runner, "run">;
   log: string; // file for all that its scripts print
-  resumes: boolean; // it has begun with the same inputs before
+  beginning: Beginning;
   say(line: string): void;
   onStart(command: string): void;
 }
@@ -63,10 +69,10 @@ export interface Stage {
   inputs(context: Context): { settings: Record<string, unknown>; files: Record<string, string> };
   /** What it is about to do, or would, in a line. */
   about(context: Context): string;
-  /** Refuse what can't work, before anything is written. */
-  check?(context: Context): void;
+  /** Refuse what can't work, before anything is written. `runs`: the stages that are going to. */
+  check?(context: Context, runs: ReadonlySet<StageName>): void | Promise<void>;
   /** The script that it runs, and its arguments; optimize runs many. */
-  command?(context: Context): [script: string, args: string[]];
+  command?(context: Context, beginning: Beginning): [script: string, args: string[]];
   /** The paths of what it wrote, in OUT_DIR. */
   run(work: Work): Promise<string[]>;
 }
@@ -74,7 +80,6 @@ export interface Stage {
 const DATA = ["train.bin", "val.bin", "meta.json"].map((name) => join("data", name));
 const VAL_TEXT = join("data", "val.txt");
 const FOUND = "optimize.json";
-const CHECKPOINT = "ckpt.json";
 
 /** Where a stage may put what nobody needs after it; the pipeline's lock is here, as train.ts locks OUT_DIR itself. */
 export const SCRATCH = "pipeline";
@@ -87,16 +92,20 @@ const PREPARE: Record<string, string> = {
 };
 export const TOKENIZERS = Object.keys(PREPARE);
 
+const PART = 1 << 16; // tokens
+
 const process_: Stage = {
-  inputs: ({ own }) => ({ settings: { tokenizer: own.tokenizer }, files: { "the text": own.input_file } }),
+  inputs: ({ own: { tokenizer, keep_crlf, input_file } }) => ({
+    settings: { tokenizer, ...(keep_crlf && { keep_crlf }) },
+    files: { "the text": input_file },
+  }),
   about: ({ own, outDir }) => `${shownPath(own.input_file)} -> ${shownPath(join(outDir, "data"))}, ${own.tokenizer}`,
 
   check({ own, train }) {
     const name = shownPath(own.input_file);
     const bytes = readInput(own.input_file);
     if (bytes.length === 0) throw new UserError(`${name} is empty; give a text file in UTF-8`);
-    if (bytes.includes(0)) throw new UserError(`${name} is not text: it has zero bytes; give a text file in UTF-8`);
-    const text = decodeText(bytes, name);
+    const text = readInputText(bytes, name, { keep_crlf: own.keep_crlf, log: console.log });
     if (own.tokenizer !== "characters") return; // only the tokens can tell
     let characters = 0;
     for (const _ of text) characters++;
@@ -110,26 +119,37 @@ const process_: Stage = {
 
   command: ({ own, outDir }) => [
     PREPARE[own.tokenizer]!,
-    flagsOf({ input: shownPath(own.input_file), out: join(outDir, "data") }),
+    flagsOf({ input: shownPath(own.input_file), out: join(outDir, "data"), ...lineEnds(own) }),
   ],
 
   async run(work) {
-    const { outDir, runner, say } = work;
-    await runner.run(...process_.command!(work), work);
+    const { outDir, own, runner, say } = work;
+    await runner.run(...process_.command!(work, {}), work);
     const folder = join(outDir, "data");
     const meta = readMeta(folder)!;
     const tokenizer = await createTokenizer(meta);
-    const file = new TokenFile(join(folder, "val.bin"));
-    const val = new Int32Array(file.length);
-    file.read(0, val.length, val);
-    file.close();
-    writeFileAtomic(join(outDir, VAL_TEXT), tokenizer.decode(val)); // for evaluate
-    say(
-      `vocabulary of ${whole(meta.vocab_size)}; ${whole(meta.train_tokens!)} tokens to train on, ${whole(val.length)} for validation`,
-    );
+    await checkStart(own, tokenizer);
+    writeFileAtomic(join(outDir, VAL_TEXT), await decodeFile(join(folder, "val.bin"), tokenizer)); // for evaluate
+    const [train, val] = [meta.train_tokens!, meta.val_tokens!].map(whole);
+    say(`vocabulary of ${whole(meta.vocab_size)}; ${train} tokens to train on, ${val} for validation`);
     return [...DATA, VAL_TEXT];
   },
 };
+
+/** The text of a token file, in parts between which signals are heard. */
+async function decodeFile(path: string, tokenizer: Tokenizer): Promise<string> {
+  const file = new TokenFile(path);
+  const decoder = tokenizer.decoder();
+  let text = "";
+  for (let at = 0; at < file.length; at += PART) {
+    const part = new Int32Array(Math.min(PART, file.length - at));
+    file.read(at, part.length, part);
+    for (const token of part) text += decoder.push(token);
+    await setImmediate();
+  }
+  file.close();
+  return text + decoder.end();
+}
 
 // ---- optimize ----
 
@@ -215,9 +235,10 @@ const optimize: Stage = {
   },
 };
 
-function searchedOf({ own, train, flags }: Context): Set<Searched> {
+function searchedOf({ own, train, flags, batchSearched }: Context): Set<Searched> {
   // a number of steps means so many batches: with others it would be another training
-  const fixed = (key: Searched) => flags.has(key) || (key === "batch_size" && train.max_iters !== 0);
+  const steps = train.max_iters !== 0 && !batchSearched;
+  const fixed = (key: Searched) => flags.has(key) || (key === "batch_size" && steps);
   return new Set(own.optimize ? SEARCHED.filter((key) => !fixed(key)) : []);
 }
 
@@ -243,29 +264,31 @@ const train: Stage = {
     return `${steps} of ${settings.batch_size} x ${settings.block_size} tokens; ${shape}`;
   },
 
-  command: (context) => [
+  command: (context, beginning) => [
     "train.ts",
     [
       ...flagsOf({ out_dir: context.outDir, dataset: join(context.outDir, "data") }),
-      ...trainFlags(isSized(context) ? trainSettings(context) : context.train, context.trainDefaults),
+      ...flagsFor(
+        isSized(context) ? trainSettings(context) : context.train,
+        context.trainDefaults,
+        context.outDir,
+        beginning,
+      ),
     ],
   ],
 
   async run(work) {
-    const { outDir, runner, resumes, say } = work;
+    const { outDir, runner, beginning, say } = work;
+    const { from, replaces, why } = beginning;
     const settings = trainSettings(work);
     const checkpoint = join(outDir, CHECKPOINT);
-    const [script, args] = train.command!(work);
-    let done = 0;
-    if (resumes && existsSync(checkpoint)) {
-      done = readMetadata(outDir).iter_num;
-      say(`going on from ${shownPath(checkpoint)}, step ${done}`);
-      args.push("--init_from=resume");
-    } else rmSync(checkpoint, { force: true }); // of other settings or another text: a resumption must not take it up
-    const bar = startProgress(numberOf(settings, "max_iters"), done, say);
+    if (from !== undefined) say(`going on from ${shownPath(checkpoint)}, step ${from}`);
+    if (replaces) say(`from the start: ${why}; the checkpoint that is there stays until there is a newer one`);
+    const bar = startProgress(numberOf(settings, "max_iters"), from ?? 0, say);
     try {
-      await runner.run(script, args, {
+      await runner.run(...train.command!(work, beginning), {
         ...work,
+        bar,
         onLine(line) {
           if (/^(step \d+: |device: |number of parameters)/.test(line)) bar.log(line);
           const [, iter, loss] = /^iter (\d+): loss ([^,]+)/.exec(line) ?? [];
@@ -275,12 +298,33 @@ const train: Stage = {
     } finally {
       bar.stop();
     }
-    if (!existsSync(checkpoint)) {
-      throw new UserError("training left no checkpoint: its loss was no number; use a smaller --learning_rate");
+    const mark = await markOf(checkpoint);
+    if (mark === null || mark.sha256 === replaces?.sha256) {
+      throw new UserError(
+        `training left no checkpoint (all it printed is in ${work.log}); run it again with --from=train`,
+      );
     }
-    return [CHECKPOINT, readMetadata(outDir).weights.file];
+    const { iter_num, weights } = readMetadata(outDir);
+    for (const line of lesson(readHistory(outDir), iter_num)) say(line);
+    return [CHECKPOINT, weights.file];
   },
 };
+
+/** What is unusual about how the validation loss went. */
+export function lesson({ series }: Pick<History, "series">, kept: number): string[] {
+  const { iters = [], values = [] } = series.get("val/ema_loss") ?? series.get("val/loss") ?? {};
+  const [first] = values;
+  if (first === undefined || iters[0] !== 0 || values.length < 2) return [];
+  const lowest = Math.min(...values.slice(1).filter(Number.isFinite));
+  if (lowest < first || !Number.isFinite(lowest)) return [];
+  const at = iters[values.indexOf(lowest, 1)];
+  if (first === 0)
+    return ["the validation loss is 0 from step 0 on: there is nothing to learn where one token follows always"];
+  return [
+    `the validation loss was never below step 0's ${first.toFixed(4)}, at best ${lowest.toFixed(4)} at step ${at}: the text's last tenth is unlike the rest`,
+    `the model is kept as it is at step ${kept}; a text whose parts are alike (shuffled, say) gives a better one`,
+  ];
+}
 
 /** Is it known how long to train? Not before the text has been counted. */
 function isSized({ train, outDir }: Context): boolean {
@@ -317,14 +361,14 @@ const evaluate: Stage = {
   }),
   about: ({ outDir }) => `how well the checkpoint predicts ${shownPath(join(outDir, VAL_TEXT))}`,
 
-  command: ({ outDir, train, trainDefaults }) => [
-    "sample.ts",
-    flagsOf({ out_dir: outDir, evaluate: join(outDir, VAL_TEXT), json: true, ...system(train, trainDefaults) }),
-  ],
+  command: ({ outDir, own, train, trainDefaults }) => {
+    const given = { ...lineEnds(own), ...system(train, trainDefaults) };
+    return ["sample.ts", flagsOf({ out_dir: outDir, evaluate: join(outDir, VAL_TEXT), json: true, ...given })];
+  },
 
   async run(work) {
     const { outDir, own, runner, say } = work;
-    const figures = Figures.parse(JSON.parse(lastLine(await runner.run(...evaluate.command!(work), work))));
+    const figures = Figures.parse(JSON.parse(lastLine(await runner.run(...evaluate.command!(work, {}), work))));
     const { iter_num } = readMetadata(outDir);
     const dataset = datasetName(own.input_file);
     const name = runName(outDir);
@@ -343,6 +387,24 @@ const evaluate: Stage = {
 
 // ---- generate ----
 
+/** For sample.ts's own: a line break, or what comes nearest in the text. */
+const DEFAULT_START = "\n";
+
+/** Refuse a prompt that sample.ts would refuse after training, as far as the tokens are known. */
+async function checkStart({ start, keep_crlf }: Own, tokenizer: Tokenizer | undefined): Promise<void> {
+  if (start === DEFAULT_START) return;
+  if (start === "-")
+    throw new UserError("--start=- reads standard input, which a pipeline doesn't; use --start=FILE:my.txt");
+  const text = await readStart(start, { keep_crlf, log() {} }); // sample.ts tells
+  if (text === "") throw new UserError("--start is empty; give at least one character to go on from");
+  try {
+    tokenizer?.encode(text, { special: true });
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`--start: ${error.message}`, { cause: error });
+  }
+}
+
 const generate: Stage = {
   inputs: ({ own, train, outDir }) => {
     const { start, num_samples, max_new_tokens, temperature, top_k } = own;
@@ -353,16 +415,24 @@ const generate: Stage = {
   },
   about: ({ own }) => `${own.num_samples} x ${own.max_new_tokens} tokens after ${JSON.stringify(own.start)}`,
 
+  async check({ own, outDir }, runs) {
+    const meta = runs.has("process") ? undefined : readMeta(join(outDir, "data"));
+    await checkStart(own, meta && (await createTokenizer(meta)));
+  },
+
   command({ outDir, own, train, trainDefaults }) {
     const { start, num_samples, max_new_tokens, temperature, top_k } = own;
     const drawn = { num_samples, max_new_tokens, temperature, top_k, seed: train.seed! };
-    const prompt: Settings = start === "\n" ? {} : { start }; // a line break is sample.ts's own, and unkind to a shell
-    return ["sample.ts", flagsOf({ out_dir: outDir, ...prompt, ...drawn, ...system(train, trainDefaults) })];
+    const prompt: Settings = start === DEFAULT_START ? {} : { start }; // what is there depends on the vocabulary
+    return [
+      "sample.ts",
+      flagsOf({ out_dir: outDir, ...prompt, ...drawn, ...lineEnds(own), ...system(train, trainDefaults) }),
+    ];
   },
 
   async run(work) {
     const { outDir, runner, say } = work;
-    const text = await runner.run(...generate.command!(work), work);
+    const text = await runner.run(...generate.command!(work, {}), work);
     const path = samplePath(outDir);
     mkdirSync(dirname(path), { recursive: true });
     writeFileAtomic(path, text);
@@ -379,6 +449,10 @@ export const stages: Record<StageName, Stage> = { process: process_, optimize, t
 function system({ device, threads, compile }: Settings, defaults: Settings): Settings {
   const given = Object.entries({ device: device!, threads: threads!, compile: compile! });
   return Object.fromEntries(given.filter(([key, value]) => value !== defaults[key]));
+}
+
+function lineEnds({ keep_crlf }: Own): Settings {
+  return keep_crlf ? { keep_crlf } : {};
 }
 
 function dataFiles(outDir: string): Record<string, string> {

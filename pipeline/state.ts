@@ -3,7 +3,7 @@
 // byte: checksums decide, not dates. Left out: what the stages do (stages.ts).
 
 import { createHash } from "node:crypto";
-import { closeSync, readSync } from "node:fs";
+import { closeSync, createReadStream, existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
@@ -29,6 +29,7 @@ const StageRecord = z.object({
   commands: z.array(z.string()),
   inputs: Inputs,
   outputs: Files, // by their paths in OUT_DIR
+  replaces: z.optional(Mark), // train: a checkpoint that was there and isn't its own; one that it goes on from is
   error: z.nullable(z.string()),
 });
 const Given = z.object({ value: z.unknown(), from: z.enum(["flag", "file"]) });
@@ -39,6 +40,7 @@ const State = z.object({
   stages: z.partialRecord(z.enum(STAGES), StageRecord),
 });
 
+export type Mark = z.infer<typeof Mark>;
 export type Files = z.infer<typeof Files>;
 export type Inputs = z.infer<typeof Inputs>;
 export type StageRecord = z.infer<typeof StageRecord>;
@@ -65,45 +67,59 @@ export function writeState(outDir: string, state: State): void {
   }
 }
 
-/** Size and SHA-256 of files, by what they are called here; null for one that isn't there. */
-export function marksOf(paths: Record<string, string>): Files {
-  return Object.fromEntries(Object.entries(paths).map(([name, path]) => [name, markOf(path)]));
+/** Remove what killed pipelines left half written. The caller has the folder's lock. */
+export function sweep(outDir: string): void {
+  if (!existsSync(outDir)) return;
+  for (const name of readdirSync(outDir)) {
+    if (/^(pipeline|optimize)\.json\.\d+\.tmp$/.test(name)) rmSync(join(outDir, name), { force: true });
+  }
+}
+
+/** Size and SHA-256 of files, by what they are called here; null for one that isn't there. Signals are heard meanwhile. */
+export async function marksOf(paths: Record<string, string>): Promise<Files> {
+  const marks: Files = {};
+  for (const [name, path] of Object.entries(paths)) marks[name] = await markOf(path);
+  return marks;
 }
 
 /** @param expected where it has another size, that says enough: nothing is read */
-function markOf(path: string, expected?: number): z.infer<typeof Mark> | null {
+export async function markOf(path: string, expected?: number): Promise<Mark | null> {
   const opened = openFile(path);
   if (!opened) return null;
-  const { file, stat } = opened;
+  const { file: fd, stat } = opened;
+  const hash = createHash("sha256");
+  let bytes = 0;
   try {
     if (expected !== undefined && stat.size !== expected) return { bytes: stat.size, sha256: "" };
-    const hash = createHash("sha256");
-    const part = new Uint8Array(1 << 20);
-    let bytes = 0;
-    for (let got = 1; got > 0; bytes += got) {
-      got = readSync(file, part);
-      hash.update(part.subarray(0, got));
+    for await (const part of createReadStream(path, { fd, autoClose: false, highWaterMark: 1 << 20 })) {
+      hash.update(part);
+      bytes += part.length;
     }
-    return { bytes, sha256: hash.digest("hex") };
   } catch (error) {
     throw explain(error, `can't read ${path}`);
   } finally {
-    closeSync(file);
+    closeSync(fd);
   }
+  return { bytes, sha256: hash.digest("hex") };
 }
 
 /**
  * Why a stage has to run, in words that follow "because"; undefined where it has finished and all is as it was.
  * @param inputs what it would run on now
  */
-export function whyRun(record: StageRecord | undefined, inputs: Inputs, outDir: string): string | undefined {
+export async function whyRun(
+  record: StageRecord | undefined,
+  inputs: Inputs,
+  outDir: string,
+): Promise<string | undefined> {
   if (!record || record.state === "waiting") return "it has not run yet";
   if (record.state === "running") return "it was killed";
   if (record.state === "stopped") return "it was stopped";
   if (record.state === "failed") return "it failed";
-  const outputs = Object.fromEntries(
-    Object.entries(record.outputs).map(([name, mark]) => [name, markOf(join(outDir, name), mark?.bytes)]),
-  );
+  const outputs: Files = {};
+  for (const [name, mark] of Object.entries(record.outputs)) {
+    outputs[name] = await markOf(join(outDir, name), mark?.bytes);
+  }
   return whyOther(record.inputs, inputs) ?? firstChange(record.outputs, outputs);
 }
 

@@ -1,7 +1,8 @@
 // From a text to a model that writes like it: process -> optimize -> train -> evaluate -> generate, a folder for all.
 //
 //   npx tsx tools/pipeline.ts --input_file=my.txt                  # -> out-my/
-//   npx tsx tools/pipeline.ts --out_dir=out-my --resume=true       # goes on after Ctrl-C, a kill or a power cut
+//   npx tsx tools/pipeline.ts --resume                             # goes on after Ctrl-C, a kill or a power cut
+//   npx tsx tools/pipeline.ts --out_dir=out-my --resume --max_iters=4000   # trains the model further
 //   npx tsx tools/pipeline.ts --out_dir=out-my --from=generate --temperature=0.5
 //
 // Any setting of train.ts can be given too, as a flag or in a config file; what is given as a flag isn't searched. Left out:
@@ -17,7 +18,16 @@ import { configure, pick, sourceKind } from "../configurator.ts";
 import { shownPath } from "../data/dataset.ts";
 import { main, UserError } from "../engine/errors.ts";
 import { Stopped } from "../pipeline/child.ts";
-import { checkOnly, describePlan, plan, resumeCommand, runPipeline } from "../pipeline/pipeline.ts";
+import { findPipeline } from "../pipeline/find.ts";
+import {
+  checkOnly,
+  describePlan,
+  longerCommand,
+  plan,
+  resumeCommand,
+  runPipeline,
+  type Wish,
+} from "../pipeline/pipeline.ts";
 import { defaultsOfTraining, oneOf } from "../pipeline/settings.ts";
 import { type Context, datasetName, stages, TOKENIZERS } from "../pipeline/stages.ts";
 import { readState, STAGES, type State } from "../pipeline/state.ts";
@@ -25,10 +35,11 @@ import { readState, STAGES, type State } from "../pipeline/state.ts";
 const defaults = {
   // the text
   input_file: "", // in UTF-8
+  keep_crlf: false, // leave the text's line ends \r\n and \r as they are; else they become \n
   tokenizer: "characters", // a character a token, or "gpt2" for GPT-2's byte pairs
   out_dir: "", // folder of all results; empty for one by the text's name: out-my for my.txt. Not taken from a config file
   // what to run
-  resume: false, // go on in out_dir, with the settings that it was started with, where no others are given
+  resume: false, // go on in out_dir, or with the one unfinished pipeline here, with the settings that it was started with, where no others are given
   from: "", // run this stage and all after it again: process, optimize, train, evaluate, generate
   only: "", // run this stage again and no other
   dry_run: false, // say what would run and why, and do nothing
@@ -38,7 +49,7 @@ const defaults = {
   // train: any setting of train.ts; without a config file, config/train_shakespeare_char_cpu.ts is the base
   max_iters: 0, // steps; 0: ten passes through the text, but no more tokens than in 2,000 steps of that base
   // generate
-  start: "\n", // the text to continue
+  start: "\n", // the text to continue, by default a line break where the text has one
   num_samples: 3,
   max_new_tokens: 500, // tokens in each sample
   temperature: 0.8, // below 1 more certain, above 1 more random
@@ -60,11 +71,7 @@ await main(async () => {
   const from = config.from === "" ? undefined : oneOf(STAGES, config.from, "from");
   const only = config.only === "" ? undefined : oneOf(STAGES, config.only, "only");
   if (from && only) throw new UserError("--from and --only exclude each other; give one of them");
-  const named = givenBy(config, "out_dir") === "flag";
-  if (!named && config.input_file === "") {
-    throw new UserError("no text; give one with --input_file=my.txt, or the --out_dir of a pipeline to go on with");
-  }
-  const outDir = named ? config.out_dir : `out-${datasetName(config.input_file)}`;
+  const outDir = folderOf(config);
 
   // 2) what the folder holds: its settings count where no others are given
   const known = readState(outDir);
@@ -107,21 +114,25 @@ await main(async () => {
     train: pick(settings, Object.keys(trains)),
     trainDefaults: trains,
     flags: new Set(Object.keys(given).filter((key) => given[key]?.from === "flag")),
+    batchSearched: searchedBefore(known, { from, only }).includes("batch_size"),
     mostTokens: cpu.max_iters * cpu.batch_size * cpu.block_size,
   };
 
   // 3) the plan, then the work
   const state: State = known ?? { format_version: 1, given, config_file, stages: {} };
   const wish = { from, only };
-  if (only) checkOnly(context, state, only);
-  for (const { name, runs } of plan(context, state, wish)) if (runs) stages[name].check?.(context);
+  if (only) await checkOnly(context, state, only);
+  const planned = await plan(context, state, wish);
+  const runs = new Set(planned.filter(({ runs }) => runs).map(({ name }) => name));
+  for (const name of runs) await stages[name].check?.(context, runs);
   if (config.dry_run) {
-    for (const line of describePlan(context, state, wish)) console.log(line);
+    for (const line of await describePlan(context, state, wish)) console.log(line);
     return;
   }
   process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
   try {
-    await runPipeline(context, { given, config_file }, wish, console.log);
+    const ran = await runPipeline(context, { given, config_file }, wish, console.log);
+    if (ran.length === 0) console.log(`\ntrain it further: ${longerCommand(outDir)}`);
     console.log(`\nall of it is in ${shownPath(outDir)}; more text: npx tsx sample.ts --out_dir=${shownPath(outDir)}`);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -129,6 +140,27 @@ await main(async () => {
     process.exitCode = error.signal === "SIGINT" ? 130 : 143;
   }
 });
+
+/** OUT_DIR: named, after the text, or of the pipeline that is to go on. */
+function folderOf(config: Settings & typeof defaults): string {
+  if (givenBy(config, "out_dir") === "flag") return config.out_dir;
+  if (config.input_file !== "") return `out-${datasetName(config.input_file)}`;
+  if (!config.resume && config.from === "" && config.only === "") {
+    throw new UserError(
+      "no text; give one with --input_file=my.txt, or --resume to go on with the pipeline that is here",
+    );
+  }
+  const found = findPipeline();
+  console.log(`the pipeline in ${found}`);
+  return found;
+}
+
+/** What an earlier search has searched, where it isn't to be made again. */
+function searchedBefore(known: State | undefined, { from, only }: Wish): readonly unknown[] {
+  if (only === "optimize" || from === "process" || from === "optimize") return [];
+  const { searched } = known?.stages.optimize?.inputs.settings ?? {};
+  return Array.isArray(searched) ? searched : [];
+}
 
 /** All settings as they are where nothing is given: without a config file the small model's. */
 function base(trains: Settings, file: string | null): Settings {

@@ -1,7 +1,7 @@
 // What the stages refuse before anything is written, and what they call things.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, parse } from "node:path";
 import { test } from "node:test";
 
@@ -9,11 +9,14 @@ import type { Settings, Value } from "../../config/rules.ts";
 import { scriptDefaults, trainDefaults } from "../../config/script_defaults.ts";
 import { UserError } from "../../engine/errors.ts";
 import { defaultsOfTraining, SEARCHED } from "../../pipeline/settings.ts";
-import { type Context, datasetName, stages } from "../../pipeline/stages.ts";
+import { type Context, datasetName, lesson, stages } from "../../pipeline/stages.ts";
+import { STAGES } from "../../pipeline/state.ts";
 import { madeUpText, temporaryFolder, tinyDataset } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
+const ALL = new Set(STAGES);
 const OWN = {
+  keep_crlf: false,
   optimize: true,
   optimize_seconds: 60,
   start: "\n",
@@ -26,13 +29,21 @@ const OWN = {
 function context(input_file: string, tokenizer = "characters"): Context {
   const train = { block_size: 64, max_iters: 0 };
   const own = { ...OWN, input_file, tokenizer };
-  return { outDir: join(FOLDER, "out"), own, train, trainDefaults: train, flags: new Set(), mostTokens: 1 };
+  return {
+    outDir: join(FOLDER, "out"),
+    own,
+    train,
+    trainDefaults: train,
+    flags: new Set(),
+    mostTokens: 1,
+    batchSearched: false,
+  };
 }
 
 test("a text that can't be trained on is refused in one line", () => {
   for (const [name, content, message] of [
     ["empty.txt", "", /empty\.txt is empty/],
-    ["zero.txt", "text\0text", /zero\.txt is not text: it has zero bytes/],
+    ["zero.txt", "text\0text", /zero\.txt is not text: it has a zero byte at offset 4/],
     ["latin.txt", Uint8Array.of(0x66, 0xfc, 0x72, 0x20), /not UTF-8 text: bad byte at offset 1/],
     [
       "short.txt",
@@ -45,7 +56,7 @@ test("a text that can't be trained on is refused in one line", () => {
     writeFileSync(path, content);
     const refused = (error: unknown) =>
       error instanceof UserError && message.test(error.message) && !error.message.includes("\n");
-    assert.throws(() => stages.process.check!(context(path)), refused, name);
+    assert.throws(() => stages.process.check!(context(path), ALL), refused, name);
   }
   assert.ok(!readdirSync(FOLDER).includes("out"));
 });
@@ -53,9 +64,43 @@ test("a text that can't be trained on is refused in one line", () => {
 test("the shortest text that will do is taken", () => {
   const path = join(FOLDER, "enough.txt");
   writeFileSync(path, "ä".repeat(650)); // 65 characters for validation: 64 and the one that follows them
-  stages.process.check!(context(path));
+  stages.process.check!(context(path), ALL);
   writeFileSync(path, "ä".repeat(640));
-  assert.throws(() => stages.process.check!(context(path)), UserError);
+  assert.throws(() => stages.process.check!(context(path), ALL), UserError);
+});
+
+test("a prompt that could not be written after training is refused before it", async () => {
+  const some = context(join(FOLDER, "any.txt"));
+  mkdirSync(join(some.outDir, "data"), { recursive: true });
+  const itos = [..."abc"];
+  const stoi = Object.fromEntries(itos.map((character, id) => [character, id]));
+  writeFileSync(join(some.outDir, "data", "meta.json"), JSON.stringify({ kind: "char", vocab_size: 3, itos, stoi }));
+  writeFileSync(join(FOLDER, "prompt.txt"), "ab?");
+  const check = async (start: string) => {
+    await stages.generate.check!({ ...some, own: { ...some.own, start } }, new Set(["train", "generate"]));
+  };
+  for (const [start, message] of [
+    ["a?", /^--start: no token for the character "\?"/],
+    [`FILE:${join(FOLDER, "prompt.txt")}`, /^--start: no token for the character "\?"/],
+    [`FILE:${join(FOLDER, "none.txt")}`, /no file .*none\.txt/],
+    ["-", /standard input/],
+    ["", /--start is empty/],
+  ] as const) {
+    await assert.rejects(check(start), (error) => error instanceof UserError && message.test(error.message), start);
+  }
+  await check("ab");
+  await check("\n"); // the default: sample.ts begins with what there is
+  rmSync(some.outDir, { recursive: true });
+});
+
+test("a validation loss that is never below step 0, and one of 0, are called what they are", () => {
+  const said = (...values: number[]) =>
+    lesson({ series: new Map([["val/loss", { iters: values.map((_, i) => 10 * i), values }]]) }, 20).join("\n");
+  assert.match(said(3.9, 5.8, 4.2), /never below step 0's 3\.9000, at best 4\.2000 at step 20/);
+  assert.match(said(0, 0, 0), /0 from step 0 on/);
+  assert.equal(said(3.9, 3.8, 4.2), "");
+  assert.equal(said(3.9, 1e-9), "");
+  assert.equal(said(), "");
 });
 
 test("a text's name is fit for file names", () => {
@@ -65,15 +110,21 @@ test("a text's name is fit for file names", () => {
 });
 
 test("optimize searches what isn't given, and no batch size where the number of steps is", () => {
-  const searched = (flags: string[], optimize = true, max_iters = 0) => {
+  const searched = (flags: string[], optimize = true, max_iters = 0, batchSearched = false) => {
     const some = context(join(FOLDER, "any.txt"));
     some.train.max_iters = max_iters;
-    const { settings } = stages.optimize.inputs({ ...some, own: { ...some.own, optimize }, flags: new Set(flags) });
+    const { settings } = stages.optimize.inputs({
+      ...some,
+      own: { ...some.own, optimize },
+      flags: new Set(flags),
+      batchSearched,
+    });
     return settings.searched;
   };
   assert.deepEqual(searched([]), ["threads", "batch_size", "micro_batch_size", "learning_rate"]);
   assert.deepEqual(searched(["learning_rate", "n_layer"]), ["threads", "batch_size", "micro_batch_size"]);
   assert.deepEqual(searched([], true, 20), ["threads", "micro_batch_size", "learning_rate"]);
+  assert.deepEqual(searched([], true, 20, true), searched([]), "steps that are given after a search mean its batches");
   assert.deepEqual(searched([], false), []);
 });
 
@@ -109,9 +160,17 @@ test("optimize tries the model and the optimizer that will be trained: every oth
     return `step ${given.max_iters}: train loss 2.0000, val loss 2.1000, averaged 2.5000\n`;
   };
   const own = { ...OWN, input_file: "", tokenizer: "characters" };
-  const known = { outDir, own, train, trainDefaults: defaults, flags: new Set<string>(), mostTokens: 1e6 };
+  const known = {
+    outDir,
+    own,
+    train,
+    trainDefaults: defaults,
+    flags: new Set<string>(),
+    mostTokens: 1e6,
+    batchSearched: false,
+  };
   const context: Context = { ...known, own: { ...own, optimize_seconds: 5 } };
-  const work = { runner: { run }, log: join(outDir, "log"), resumes: false, say() {}, onStart() {} };
+  const work = { runner: { run }, log: join(outDir, "log"), beginning: {}, say() {}, onStart() {} };
   await stages.optimize.run({ ...context, ...work });
 
   // 3) each of them has all that isn't named above, with its value where it isn't searched or fitted to the steps

@@ -21,71 +21,71 @@ const FOLDER = temporaryFolder();
 const INPUT = join(FOLDER, "in.txt");
 const OUTPUT = join(FOLDER, "out.bin");
 
-function finished(): { record: StageRecord; inputs: StageRecord["inputs"] } {
+async function finished(): Promise<{ record: StageRecord; inputs: StageRecord["inputs"] }> {
   writeFileSync(INPUT, "some text");
   writeFileSync(OUTPUT, "what it made");
-  const inputs = { settings: { n_layer: 2, start: "\n" }, files: marksOf({ text: INPUT }) };
-  const outputs = marksOf({ "out.bin": OUTPUT });
+  const inputs = { settings: { n_layer: 2, start: "\n" }, files: await marksOf({ text: INPUT }) };
+  const outputs = await marksOf({ "out.bin": OUTPUT });
   const times = { started: "2026-01-01T00:00:00.000Z", ended: "2026-01-01T00:00:01.000Z", seconds: 1 };
   return { record: { state: "done", why: "", ...times, commands: [], inputs, outputs, error: null }, inputs };
 }
 
-test("a file's mark is its size and SHA-256", () => {
+test("a file's mark is its size and SHA-256", async () => {
   writeFileSync(INPUT, "abc");
   const sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // FIPS 180-2, example B.1
-  assert.deepEqual(marksOf({ a: INPUT, b: join(FOLDER, "missing") }), { a: { bytes: 3, sha256 }, b: null });
+  assert.deepEqual(await marksOf({ a: INPUT, b: join(FOLDER, "missing") }), { a: { bytes: 3, sha256 }, b: null });
 });
 
-test("a file of several reads has the checksum of its whole", () => {
+test("a file of several reads has the checksum of its whole", async () => {
   const path = join(FOLDER, "large");
   writeFileSync(path, "a".repeat(1_000_000) + "b".repeat(1_000_000));
-  const before = marksOf({ path }).path;
+  const before = (await marksOf({ path })).path;
   assert.equal(before?.bytes, 2_000_000);
   writeFileSync(path, `${"a".repeat(1_000_000) + "b".repeat(999_999)}c`);
-  assert.notEqual(marksOf({ path }).path?.sha256, before?.sha256);
+  assert.notEqual((await marksOf({ path })).path?.sha256, before?.sha256);
 });
 
-test("a finished stage stays finished, and a date alone is no change", () => {
-  const { record, inputs } = finished();
+test("a finished stage stays finished, and a date alone is no change", async () => {
+  const { record, inputs } = await finished();
   writeFileSync(OUTPUT, "what it made");
-  assert.equal(whyRun(record, inputs, FOLDER), undefined);
+  assert.equal(await whyRun(record, inputs, FOLDER), undefined);
 });
 
-test("a changed setting, input or output is named", () => {
-  const { record, inputs } = finished();
+test("a changed setting, input or output is named", async () => {
+  const { record, inputs } = await finished();
   const other = { ...inputs, settings: { n_layer: 3, start: "\n" } };
-  assert.equal(whyRun(record, other, FOLDER), "n_layer was 2 and is 3");
+  assert.equal(await whyRun(record, other, FOLDER), "n_layer was 2 and is 3");
   assert.equal(
     whyOther(inputs, { ...inputs, settings: { n_layer: 2, start: "\n", bias: true } }),
     "bias was its default and is true",
   );
 
   writeFileSync(INPUT, "some texT");
-  assert.equal(whyRun(record, { ...inputs, files: marksOf({ text: INPUT }) }, FOLDER), "text has changed");
+  assert.equal(await whyRun(record, { ...inputs, files: await marksOf({ text: INPUT }) }, FOLDER), "text has changed");
   rmSync(INPUT);
-  assert.equal(whyRun(record, { ...inputs, files: marksOf({ text: INPUT }) }, FOLDER), "text is gone");
+  assert.equal(await whyRun(record, { ...inputs, files: await marksOf({ text: INPUT }) }, FOLDER), "text is gone");
 
   writeFileSync(OUTPUT, "what it mad3");
-  assert.equal(whyRun(record, inputs, FOLDER), "out.bin has changed");
+  assert.equal(await whyRun(record, inputs, FOLDER), "out.bin has changed");
   rmSync(OUTPUT);
-  assert.equal(whyRun(record, inputs, FOLDER), "out.bin is gone");
+  assert.equal(await whyRun(record, inputs, FOLDER), "out.bin is gone");
 });
 
-test("a stage that never ran, was killed, stopped or failed runs", () => {
-  const { record, inputs } = finished();
-  assert.equal(whyRun(undefined, inputs, FOLDER), "it has not run yet");
+test("a stage that never ran, was killed, stopped or failed runs", async () => {
+  const { record, inputs } = await finished();
+  assert.equal(await whyRun(undefined, inputs, FOLDER), "it has not run yet");
   for (const [state, why] of [
     ["running", /killed/],
     ["stopped", /stopped/],
     ["failed", /failed/],
   ] as const) {
-    assert.match(whyRun({ ...record, state }, inputs, FOLDER)!, why);
+    assert.match((await whyRun({ ...record, state }, inputs, FOLDER))!, why);
   }
 });
 
-test("the state comes back as it was written; a damaged file is refused in a line", () => {
+test("the state comes back as it was written; a damaged file is refused in a line", async () => {
   assert.equal(readState(join(FOLDER, "nowhere")), undefined);
-  const { record } = finished();
+  const { record } = await finished();
   const given: State["given"] = { n_layer: { value: 2, from: "flag" } };
   const state: State = { format_version: 1, given, config_file: null, stages: { train: record } };
   writeState(FOLDER, state);

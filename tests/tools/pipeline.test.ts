@@ -2,13 +2,27 @@
 
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { ROOT } from "../../config/scripts.ts";
+import { loadCheckpoint } from "../../engine/checkpoint.ts";
 import { lock } from "../../engine/lock.ts";
+import { readHistory } from "../../monitor/metrics_file.ts";
 import { SCRATCH } from "../../pipeline/stages.ts";
 import { readState, STAGES, type StageName, writeState } from "../../pipeline/state.ts";
-import { assertRefused, contentsOf, flags, launch, madeUpText, run, succeed, temporaryFolder } from "../scripts.ts";
+import {
+  assertRefused,
+  contentsOf,
+  flags,
+  launch,
+  launchCommand,
+  madeUpText,
+  run,
+  succeed,
+  temporaryFolder,
+} from "../scripts.ts";
 
 const SCRIPT = join("tools", "pipeline.ts");
 const FOLDER = temporaryFolder();
@@ -23,6 +37,12 @@ const DRAWN = { num_samples: 2, max_new_tokens: 20 };
 const out = (name: string) => join(FOLDER, name);
 const stageOf = (name: string, stage: StageName) => readState(out(name))!.stages[stage]!;
 const startsOf = (name: string) => STAGES.map((stage) => readState(out(name))?.stages[stage]?.started);
+/** What is said of a checkpoint that loads whole. */
+const loadedFrom = async (name: string) => {
+  const { metadata, tensors } = await loadCheckpoint(out(name)); // compares the checksum
+  tensors.close();
+  return metadata;
+};
 const heads = (text: string) => text.split("\n").filter((line) => /^\[\d\/5\]/.test(line));
 
 test("a text becomes a model, its evaluation and samples; then parts of it run again", async (t) => {
@@ -40,7 +60,8 @@ test("a text becomes a model, its evaluation and samples; then parts of it run a
   });
 
   await t.test("the whole of it, with a search for a learning rate", async () => {
-    const text = await succeed(SCRIPT, flags({ input_file: TEXT, out_dir: out(name), ...SEARCHING, ...DRAWN }));
+    const args = flags({ input_file: TEXT, out_dir: out(name), ...SEARCHING, ...DRAWN });
+    const text = await succeed(SCRIPT, args, { timeout: 600_000 }); // a dozen processes, on a machine that may be busy
     assert.equal(heads(text).length, 5, text);
     for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
 
@@ -99,6 +120,31 @@ test("a text becomes a model, its evaluation and samples; then parts of it run a
       startsOf(name).map((start, i) => start === between[i]),
       [true, true, true, false, true],
     );
+  });
+
+  await t.test("to be longer, a finished training goes on from its model", async () => {
+    const { iter_num, best_val_loss } = await loadedFrom(name);
+    const text = await again({ resume: true, max_iters: 40 });
+    assert.match(text, new RegExp(`^ {6}going on from \\S+ckpt\\.json, step ${iter_num}$`, "m"));
+    assert.match(stageOf(name, "train").commands[0]!, /--max_iters=40 .*--init_from=resume$/);
+    const { start } = readHistory(out(name));
+    assert.deepEqual([start!.iter, start!.resumed], [iter_num, true], "not from step 0");
+    const longer = await loadedFrom(name);
+    assert.ok(longer.iter_num >= iter_num && longer.best_val_loss! <= best_val_loss!);
+    for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
+    assert.match(await again({ resume: true }), /^train it further: npx tsx .* --resume=true --max_iters=80$/m);
+  });
+
+  await t.test("the finished model stays until another training has saved its own, whatever kills it", async () => {
+    const finished = await loadedFrom(name);
+    const running = launch(SCRIPT, flags({ out_dir: out(name), resume: true, weight_decay: 0.2 }));
+    await running.until(/^ {6}from the start: weight_decay was 0\.1 and is 0\.2; the checkpoint that is there stays/m);
+    running.child.kill("SIGKILL");
+    await running.ended;
+    assert.deepEqual(await loadedFrom(name), finished);
+    const text = await again({ resume: true });
+    assert.match(text, /^ {6}from the start: the training before had not saved one yet; /m);
+    assert.equal((await loadedFrom(name)).config.weight_decay, 0.2);
   });
 
   await t.test("another text is prepared and trained on", async () => {
@@ -173,6 +219,36 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
   assert.match(text, /^\[4\/5\] evaluate .*\(it was killed\)$/m);
   assert.ok(iterNum() >= saved);
+});
+
+test("under tsx' command line Ctrl-C and SIGTERM are answered once, the training is saved, and --resume alone goes on", async () => {
+  const here = out("signals");
+  mkdirSync(here);
+  const folder = join(here, "out-words");
+  const tsx = createRequire(import.meta.url).resolve("tsx/cli"); // what npx tsx runs
+  const start = (args: string[]) => launchCommand(process.execPath, [tsx, join(ROOT, SCRIPT), ...args], { cwd: here });
+  const settings = { ...SMALL, ...FIXED, max_iters: 1e6, eval_interval: 50, log_interval: 50, ...DRAWN };
+  let saved = 0;
+  for (const [signal, args] of [
+    ["SIGINT", flags({ input_file: TEXT, ...settings })],
+    ["SIGTERM", ["--resume"]],
+  ] as const) {
+    const { child, until, ended } = start([...args]);
+    await until(saved === 0 ? /^ {6}step 50: /m : /^ {6}step \d+: (.|\n)*^ {6}step \d+: /m);
+    const { pid } = JSON.parse(readFileSync(join(folder, SCRATCH, "lock.json"), "utf8"));
+    assert.notEqual(pid, child.pid, "tsx' command line is a process of its own");
+    child.kill(signal);
+    if (signal === "SIGINT") process.kill(pid, signal); // a terminal sends it to all of its processes
+    const { code, stdout } = await ended;
+    assert.equal(code, signal === "SIGINT" ? 130 : 143, stdout);
+    assert.equal(stdout.match(/: waiting for the stage to stop; once more ends it at once$/gm)?.length, 1, stdout);
+    assert.match(stdout, /^stopped; go on with: npx tsx \S+ --out_dir=out-words --resume=true$/m);
+    assert.equal(stageOf(join("signals", "out-words"), "train").state, "stopped");
+    const { iter_num } = await loadedFrom(join("signals", "out-words"));
+    assert.ok(iter_num > Math.max(50, saved), `saved at ${iter_num} after ${saved}`);
+    if (saved > 0) assert.match(stdout, new RegExp(`going on from .*, step ${saved}$`, "m"));
+    saved = iter_num;
+  }
 });
 
 test("pipeline and trial killed in optimize: the search is made anew, and nothing of the old one stays", async () => {
