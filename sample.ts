@@ -25,7 +25,7 @@ import { writeFileAtomic } from "./engine/atomic.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
-import { checkArchitecture, openModel } from "./formats/pretrained.ts";
+import { checkArchitecture, openModel, textTokenizer } from "./formats/pretrained.ts";
 import { samplePath } from "./monitor/file_names.ts";
 import { startProgress } from "./monitor/progress.ts";
 
@@ -78,11 +78,8 @@ await main(async () => {
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
   if (evaluated) checkArchitecture(opened, "--evaluate", "decoder");
   const model = modelWithContext(opened, config.context);
-  const tokenizer = await opened.tokenizer();
-  if (tokenizer.vocabSize > model.config.vocab_size) {
-    const sizes = `${tokenizer.vocabSize} tokens and the model ${model.config.vocab_size}`;
-    throw new UserError(`${opened.source}: its tokenizer has ${sizes}; it belongs to another model`);
-  }
+  const needsText = evaluated ? "--evaluate" : stop.length > 0 ? "--stop" : undefined;
+  const tokenizer = await (needsText ? textTokenizer(opened, needsText) : opened.tokenizer());
   if (!evaluated && !interactive && !sourceOf(config, "start")) {
     given = defaultStart(tokenizer);
     if (given !== config.start) console.error(startNotice(given));

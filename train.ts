@@ -14,7 +14,8 @@ import { checkTraining } from "./config/model_memory.ts";
 import { chooseModel } from "./config/model_settings.ts";
 import type { OptimizerName, ScheduleName } from "./config/rules.ts";
 import { configure } from "./configurator.ts";
-import { datasetFolder, shownPath } from "./data/dataset.ts";
+import { datasetFolder } from "./data/dataset.ts";
+import { tokensOf } from "./data/meta.ts";
 import { createObjective, emptyBatch } from "./data/objective.ts";
 import { openDataset } from "./data/open_dataset.ts";
 import { checkBlockSize } from "./data/token_file.ts";
@@ -30,6 +31,7 @@ import { createEngine } from "./engine/program.ts";
 import { keyOf } from "./engine/rng.ts";
 import { learningRateAt } from "./engine/schedule.ts";
 import { TrainingState } from "./engine/training_state.ts";
+import { readExtended } from "./formats/extend.ts";
 import { openModel } from "./formats/pretrained.ts";
 import { randomWeights } from "./library/create.ts";
 import { GPT } from "./model.ts";
@@ -70,6 +72,8 @@ const defaults = {
   rollback: false, // at a spike, or where the loss is no number, go back to the last checkpoint
   // data
   dataset: "openwebtext", // a folder under data/, or a path
+  vocab_size: 50_304, // tokens of a dataset without a meta.json: GPT-2's, or another number for tokens of your own
+  vocab: "same", // with init_from, the dataset's tokens: the "same" as the weights', or "extend" (the same ones keep their rows, others start anew)
   gradient_accumulation_steps: 5 * 8, // batches in a step
   batch_size: 12, // sequences in a batch
   micro_batch_size: 0, // of these, computed at once, to stay in the cache; 0 chooses. Divides batch_size
@@ -149,8 +153,8 @@ await main(async () => {
 
   // 1) data
   const folder = datasetFolder(config.dataset);
-  const { meta, splits } = openDataset(folder);
-  if (meta) log.line(`found vocab_size = ${meta.vocab_size} (inside ${shownPath(join(folder, "meta.json"))})`);
+  const { meta: said, splits } = openDataset(folder);
+  const meta = tokensOf(said, folder, config.vocab_size, log.line);
 
   // 2) model: new, or from other weights, whose shape then counts
   if (!config.eval_only) lock(out_dir, "training"); // until this process ends
@@ -159,18 +163,23 @@ await main(async () => {
     config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir, { log: log.line, average });
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
   if (resumed && !config.eval_only) checkSameOptimizer(config.optimizer, resumed.config, out_dir);
-  const { modelArgs, crop } = chooseModel(config, meta, opened, resumed !== undefined, log.line);
-  checkTraining(modelArgs, config);
-  const model = new GPT(modelArgs);
-  if (opened) await opened.read(model);
+  const choice = await chooseModel(config, meta, opened, resumed !== undefined, log.line);
+  checkTraining(choice.modelArgs, config);
+  const model = new GPT(choice.modelArgs);
+  if (opened && choice.rows) await readExtended(opened, model, choice.rows, seed);
+  else if (opened) await opened.read(model);
   else await randomWeights(model.parameters, seed);
-  if (crop) model.cropBlockSize(config.block_size);
+  if (choice.crop) model.cropBlockSize(config.block_size);
   const T = model.config.block_size;
   const rows = microBatchSize(B, T, config.micro_batch_size);
-  const { architecture, vocab_size: V } = model.config;
-  const shape = { B: rows, T, vocab_size: V, mask_fraction: config.mask_fraction };
+  const { architecture, vocab_size } = model.config;
+  const shape = { B: rows, T, vocab_size, mask_fraction: config.mask_fraction };
   const objective = createObjective(architecture, { ...shape, pairs: meta?.pairs });
-  for (const split of Object.values(splits)) checkBlockSize(split, T, objective.spans);
+  for (const split of Object.values(splits)) {
+    checkBlockSize(split, T, objective.spans);
+    split.vocabSize = choice.tokens;
+    split.scan();
+  }
   log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
   log.line(`tokens per iteration will be: ${(accumulation * B * T).toLocaleString("en-US")}`);
 

@@ -32,7 +32,10 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const micros = (accumulation * B) / rows;
   const shape = { B: rows, T, vocab_size, mask_fraction: 0.15, pairs: undefined };
   const objective = createObjective(model.config.architecture, shape);
-  if (file) checkBlockSize(file, T, objective.spans);
+  if (file) {
+    checkBlockSize(file, T, objective.spans);
+    file.vocabSize = vocab_size;
+  }
   const batches = Array.from({ length: Math.min(16, (warmup + steps) * micros) }, (_, index) => {
     const key = keyOf(seed, "bench", index);
     if (!file) return randomBatch(objective, key, vocab_size);

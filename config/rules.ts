@@ -111,6 +111,7 @@ export const rules = {
   wandb_run_name: text,
   // data
   dataset: name,
+  vocab: oneOf("same", "extend"),
   input: name,
   keep_crlf: flag,
   workers: count(0, 256),
@@ -279,6 +280,10 @@ const combinations = [
     const { decay_lr, schedule, warmup_iters, lr_decay_iters } = config;
     if (!decay_lr || schedule === "constant" || warmup_iters <= lr_decay_iters) return undefined;
     return `warmup_iters ${warmup_iters} is beyond lr_decay_iters ${lr_decay_iters}; lower it, or set decay_lr to false`;
+  }),
+  together(["vocab", "init_from"], ({ vocab, init_from }) => {
+    if (vocab === "same" || init_from !== "scratch") return undefined;
+    return "vocab extend is for the tokens of other weights; name them with init_from, or leave it out";
   }),
   together(["dtype", "compile"], ({ dtype, compile }) => {
     if (dtype !== "int8" || compile) return undefined;

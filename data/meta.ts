@@ -48,20 +48,40 @@ const gpt2Meta = z.object({
   ...counts,
 });
 
-const anyMeta = z.discriminatedUnion("kind", [characterMeta, gpt2Meta]);
+const idsMeta = z.object({
+  kind: z.literal("ids"),
+  vocab_size: z.int().min(1).max(65_536),
+  pairs: pairs.exactOptional(),
+  ...counts,
+});
+
+// as a dump of nanoGPT's meta.pkl has no kind: what is there tells it
+const anyMeta = z.preprocess(
+  (json) => {
+    if (typeof json !== "object" || json === null || Object.hasOwn(json, "kind")) return json;
+    const kind = Object.hasOwn(json, "itos") ? "char" : Object.hasOwn(json, "vocab_size") ? "ids" : undefined;
+    return kind ? { kind, ...json } : json;
+  },
+  z.discriminatedUnion("kind", [characterMeta, gpt2Meta, idsMeta]),
+);
 
 /** One token a character. */
 export type CharacterMeta = z.infer<typeof characterMeta>;
 /** GPT-2's byte pairs, which need no vocabulary here: every program knows them. */
 export type Gpt2Meta = z.infer<typeof gpt2Meta>;
-export type Meta = CharacterMeta | Gpt2Meta;
+/** Tokens of one's own, of which nothing is said but how many there are: they are numbers, without a text. */
+export type IdsMeta = z.infer<typeof idsMeta> & { source?: never };
+export type Meta = CharacterMeta | Gpt2Meta | IdsMeta;
 /** As a prepare script writes it: nothing left out. */
-export type Complete<M extends Meta> = M & Required<Omit<M, "pairs">>;
+export type Complete<M extends CharacterMeta | Gpt2Meta> = M & Required<Omit<M, "pairs">>;
 /** What one text was, for a dataset made of it. */
 export type TextSource = z.infer<typeof textSource>;
 
 /** GPT-2's encoding, for datasets without a meta.json: what nanoGPT assumes, too. */
 export const GPT2_META: Gpt2Meta = { kind: "gpt2", vocab_size: 50_257 };
+
+/** How large a model's vocabulary is for them: a multiple of 64. */
+export const GPT2_PADDED = 50_304;
 
 /** meta.json of a dataset's folder, or undefined where there is none; a UserError where it can't be used. */
 export function readMeta(folder: string): Meta | undefined {
@@ -70,6 +90,35 @@ export function readMeta(folder: string): Meta | undefined {
   if (text === undefined) return undefined;
   const json = parseJson(text, z.unknown(), (why) => new UserError(`${shownPath(path)}: ${why}; ${prepareHint(path)}`));
   return checkMeta(json, shownPath(path), prepareHint(path));
+}
+
+/**
+ * What the tokens of the dataset in `folder` mean. Without a meta.json they are GPT-2's, as in nanoGPT, or where `vocab_size` is
+ * another number, tokens of one's own.
+ * @param meta what meta.json says
+ * @param vocab_size of --vocab_size; GPT-2's padded one by default
+ * @returns undefined for GPT-2's tokens that no meta.json speaks of: a model's vocabulary for them is padded
+ * @throws UserError where meta.json has another vocab_size than the one that was asked for
+ */
+export function tokensOf(
+  meta: Meta | undefined,
+  folder: string,
+  vocab_size: number,
+  log: (line: string) => void,
+): Meta | undefined {
+  const path = shownPath(datasetFile(folder, "meta.json"));
+  if (meta) {
+    if (vocab_size !== GPT2_PADDED && vocab_size !== meta.vocab_size) {
+      throw new UserError(
+        `${path} says that there are ${meta.vocab_size} tokens; leave out --vocab_size=${vocab_size}, which is for folders without one`,
+      );
+    }
+    log(`found vocab_size = ${meta.vocab_size} (inside ${path})`);
+    return meta;
+  }
+  const isGpt2 = vocab_size === GPT2_PADDED || vocab_size === GPT2_META.vocab_size;
+  log(`no ${path}: vocab_size is ${vocab_size}, ${isGpt2 ? "for GPT-2's tokens" : "of tokens without a text"}`);
+  return isGpt2 ? undefined : { kind: "ids", vocab_size };
 }
 
 /** `json` as a Meta that agrees with itself; a UserError says what of `where` is wrong and ends with the `advice`. */
@@ -81,7 +130,7 @@ export function checkMeta(json: unknown, where: string, advice: string): Meta {
     throw new UserError(`${where} has a wrong field, ${printable(`${field}: ${issue?.message}`)}; ${advice}`);
   }
   const meta = parsed.data;
-  const fault = meta.kind === "char" ? vocabularyFault(meta) : undefined;
+  const fault = (meta.kind === "char" ? vocabularyFault(meta) : undefined) ?? pairsFault(meta);
   if (fault !== undefined) throw new UserError(`${where} contradicts itself: ${fault}; ${advice}`);
   return meta;
 }
@@ -95,6 +144,12 @@ function vocabularyFault({ vocab_size, itos, stoi }: CharacterMeta): string | un
   const moved = itos.findIndex((character, id) => ids.get(character) !== id);
   if (moved >= 0) return `itos.${moved} has another number in stoi`;
   return undefined;
+}
+
+function pairsFault({ kind, vocab_size, pairs }: Meta): string | undefined {
+  if (!pairs) return undefined;
+  if (kind === "ids") return "pairs consist of texts, and its tokens have none";
+  return pairs.end < vocab_size ? undefined : `pairs.end is ${pairs.end}, but vocab_size ${vocab_size}`;
 }
 
 /** Characters one after another on one line, control characters escaped, at most 200 of them. */

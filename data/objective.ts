@@ -42,7 +42,7 @@ export function createObjective(architecture: string, options: ObjectiveOptions)
 
 /** How many tokens the model of an architecture has besides the dataset's: an encoder's last one stands for those it has to
  * guess. */
-export const extraTokens = (architecture: string) => (architecture === "encoder" ? 1 : 0);
+export const extraTokens = (architecture = "decoder") => (architecture === "encoder" ? 1 : 0);
 
 /** An empty batch. */
 export function emptyBatch({ inputs }: Objective): Batch {

@@ -10,14 +10,17 @@ import { prepareHint, shownPath } from "./dataset.ts";
 
 export const BYTES_PER_TOKEN = 2;
 const BUFFER_TOKENS = 32_768;
+const SCANNED_TOKENS = 2 ** 27; // 256 MiB, which take about half a second
 
 /** An open token file. */
 export class TokenFile {
   readonly path: string;
   readonly length: number; // in tokens
+  /** Tokens from here on mean nothing: the first that is read is an error. */
+  vocabSize = 65_536;
   readonly #file: number;
   readonly #bytes = new Uint8Array(BUFFER_TOKENS * BYTES_PER_TOKEN);
-  readonly #numbers = new DataView(this.#bytes.buffer); // not for readSync: Node 24 refuses it after some hundred calls
+  readonly #numbers = new Uint16Array(this.#bytes.buffer);
 
   /** Opens `path`; a UserError where it is missing, empty or not a row of 16-bit numbers. */
   constructor(path: string) {
@@ -39,10 +42,37 @@ export class TokenFile {
       throw new RangeError(`internal: tokens ${start} + ${count} of ${this.length}, to ${at} of ${into.length}`);
     }
     for (let done = 0; done < count; done += BUFFER_TOKENS) {
-      const tokens = Math.min(count - done, BUFFER_TOKENS);
-      this.#fill(tokens * BYTES_PER_TOKEN, (start + done) * BYTES_PER_TOKEN);
-      for (let i = 0; i < tokens; i++) into[at + done + i] = this.#numbers.getUint16(i * BYTES_PER_TOKEN, true);
+      const tokens = this.#checked(start + done, Math.min(count - done, BUFFER_TOKENS));
+      into.set(tokens, at + done);
     }
+  }
+
+  /** Look for a token that is not in the vocabulary before hours are spent; a file beyond 256 MiB is left to `read`.
+   * @throws UserError for the first one */
+  scan(): void {
+    if (this.vocabSize >= 65_536 || this.length > SCANNED_TOKENS) return;
+    for (let at = 0; at < this.length; at += BUFFER_TOKENS) {
+      this.#checked(at, Math.min(BUFFER_TOKENS, this.length - at));
+    }
+  }
+
+  /** The tokens [start, start + count), a buffer's at most, until the next call. */
+  #checked(start: number, count: number): Uint16Array {
+    this.#fill(count * BYTES_PER_TOKEN, start * BYTES_PER_TOKEN);
+    if (!LITTLE_ENDIAN) Buffer.from(this.#bytes.buffer).swap16();
+    const [numbers, limit] = [this.#numbers, this.vocabSize];
+    for (let i = 0; i < count; i++) {
+      if (numbers[i]! >= limit) throw this.#unknown(numbers[i]!, start + i);
+    }
+    return numbers.subarray(0, count);
+  }
+
+  #unknown(token: number, place: number): UserError {
+    const [at, size] = [place, this.vocabSize].map((number) => number.toLocaleString("en-US"));
+    return new UserError(
+      `${shownPath(this.path)} has the token ${token} at place ${at} (the first is 0), and the vocabulary has ${size} tokens, ` +
+        `0 to ${this.vocabSize - 1}; ${prepareHint(this.path)}, or say the right vocab_size, in its meta.json or by --vocab_size where it has none`,
+    );
   }
 
   /** Bytes [position, position + bytes) of the file -> the buffer. The system may give them in several parts. */

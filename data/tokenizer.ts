@@ -1,10 +1,20 @@
-// Text to tokens and back, by what meta.json says: characters, or GPT-2's byte pairs where there is no meta.json.
+// Text to tokens and back, by what meta.json says: characters, or GPT-2's byte pairs where there is no meta.json. Tokens
+// without a text are written as their numbers.
 //   const tokenizer = await loadTokenizer("shakespeare_char");   tokenizer.decode(tokenizer.encode("O Romeo"));
 // Leaves out the making of vocabularies; see the datasets' prepare scripts.
 
 import { UserError } from "../engine/errors.ts";
 import { datasetFolder } from "./dataset.ts";
-import { type CharacterMeta, checkMeta, codePoint, GPT2_META, listCharacters, type Meta, readMeta } from "./meta.ts";
+import {
+  type CharacterMeta,
+  checkMeta,
+  codePoint,
+  GPT2_META,
+  type IdsMeta,
+  listCharacters,
+  type Meta,
+  readMeta,
+} from "./meta.ts";
 
 export interface Tokenizer {
   readonly vocabSize: number;
@@ -44,6 +54,8 @@ async function build(meta: Meta): Promise<Tokenizer> {
       const { gpt2Tokenizer } = await import("./gpt2_tokenizer.ts"); // 50,000 byte pairs that others don't need
       return gpt2Tokenizer(meta);
     }
+    case "ids":
+      return numberTokenizer(meta);
     default:
       throw new Error(`internal: no tokenizer for ${meta satisfies never}`);
   }
@@ -69,5 +81,25 @@ function characterTokenizer(meta: CharacterMeta): Tokenizer {
     encode: (text) => Array.from(text, idOf),
     decode: (tokens) => Array.from(tokens, push).join(""),
     decoder: () => ({ push, end: () => "" }),
+  };
+}
+
+/** For tokens without a text: their numbers, "12 7 250". */
+function numberTokenizer(meta: IdsMeta): Tokenizer {
+  const { vocab_size } = meta;
+
+  function idOf(word: string): number {
+    const id = /^\d+$/.test(word) ? Number(word) : vocab_size;
+    if (id < vocab_size) return id;
+    const advice = `write their numbers, 0 to ${vocab_size - 1}, with blanks between them`;
+    throw new UserError(`the model's tokens have no text, and ${JSON.stringify(word)} is none of them; ${advice}`);
+  }
+
+  return {
+    vocabSize: vocab_size,
+    meta,
+    encode: (text) => (text.match(/[^\s,]+/g) ?? []).map(idOf),
+    decode: (tokens) => Array.from(tokens).join(" "),
+    decoder: () => ({ push: (token) => ` ${token}`, end: () => "" }), // behind a prompt of numbers
   };
 }

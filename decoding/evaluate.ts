@@ -93,21 +93,22 @@ export async function modelLosses(
 
 export interface Evaluation {
   tokens: number;
-  bytes: number; // of the text in UTF-8
+  bytes: number | null; // of the text in UTF-8; null where the tokens have none
   loss: number; // nats a token; the first one is given, not predicted, and doesn't count
   perplexity: number; // e to the loss
-  bits_per_byte: number; // over all bytes; the first token's count as 0 bits
+  bits_per_byte: number | null; // over all bytes; the first token's count as 0 bits
   block_size: number;
   stride: number;
 }
 
 /**
- * @param ids the text's tokens
+ * @param text undefined where the tokens have none
+ * @param ids its tokens
  * @param stride 0 for half of block_size
  * @throws UserError where the text is too short or the stride too long
  */
 export async function evaluate(
-  text: string,
+  text: string | undefined,
   ids: readonly number[],
   losses: WindowLosses,
   { block_size, stride, progress }: EvaluateOptions,
@@ -117,7 +118,7 @@ export async function evaluate(
     throw new UserError(`--stride=${step} is beyond the context of ${block_size} tokens; lower it`);
   if (ids.length < 2) throw new UserError("the text of --evaluate is too short; it takes two tokens or more");
   const nats = await totalLoss(ids, losses, { block_size, stride: step, progress });
-  const bytes = Buffer.byteLength(text);
+  const bytes = text === undefined ? null : Buffer.byteLength(text);
   const loss = nats / (ids.length - 1);
   const perplexity = Math.exp(loss);
   return {
@@ -125,7 +126,7 @@ export async function evaluate(
     bytes,
     loss,
     perplexity,
-    bits_per_byte: nats / Math.LN2 / bytes,
+    bits_per_byte: bytes === null ? null : nats / Math.LN2 / bytes,
     block_size,
     stride: step,
   };
@@ -136,10 +137,10 @@ export function describe({ tokens, bytes, loss, perplexity, bits_per_byte }: Eva
   const count = (n: number) => n.toLocaleString("en-US");
   return [
     `tokens:        ${count(tokens)}, all but the first predicted`,
-    `bytes:         ${count(bytes)}`,
+    ...(bytes === null ? [] : [`bytes:         ${count(bytes)}`]),
     `loss:          ${loss.toFixed(4)} nats/token`,
     `perplexity:    ${perplexity.toFixed(4)}`,
-    `bits per byte: ${bits_per_byte.toFixed(4)}`,
+    ...(bits_per_byte === null ? [] : [`bits per byte: ${bits_per_byte.toFixed(4)}`]),
     "",
   ].join("\n");
 }

@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { checkModelArgs } from "../config/model_args.ts";
 import { checkLoading } from "../config/model_memory.ts";
 import { didYouMean } from "../config/nearest.ts";
+import { shellWords } from "../config/scripts.ts";
 import { checkMeta, GPT2_META, type Meta } from "../data/meta.ts";
+import { extraTokens } from "../data/objective.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { breathe } from "../engine/breathe.ts";
 import { loadCheckpoint, type Metadata } from "../engine/checkpoint.ts";
@@ -26,7 +28,7 @@ export interface OpenedModel {
   modelArgs: GPTConfig;
   /** What its tokens mean; undefined where no file says it and they can't be GPT-2's. */
   tokenizerMeta: Meta | undefined;
-  /** Made by that. @throws UserError where it isn't known */
+  /** Made by that. @throws UserError where it isn't known, or is of another model */
   tokenizer(): Promise<Tokenizer>;
   /** The state of the run, where it is a checkpoint of ours. */
   metadata: Metadata | undefined;
@@ -59,6 +61,11 @@ export async function openModel(
     tokenizerMeta,
     async tokenizer() {
       if (!tokenizerMeta) throw new UserError(`${source} doesn't say what its tokens mean`);
+      const known = modelArgs.vocab_size - extraTokens(modelArgs.architecture);
+      if (tokenizerMeta.vocab_size > known) {
+        const sizes = `${tokenizerMeta.vocab_size} tokens and the model ${known}`;
+        throw new UserError(`${source}: its tokenizer has ${sizes}; it belongs to another model`);
+      }
       return createTokenizer(tokenizerMeta, source);
     },
     metadata,
@@ -137,6 +144,19 @@ function averageOf(tensors: Weights): Weights {
     place: (name) => tensors.place(EMA_PREFIX + name),
     close: () => tensors.close(),
   };
+}
+
+/**
+ * The tokenizer of a model, for what needs a text.
+ * @throws UserError where its tokens have none
+ */
+export async function textTokenizer(opened: OpenedModel, what: string): Promise<Tokenizer> {
+  const tokenizer = await opened.tokenizer();
+  if (tokenizer.meta.kind !== "ids") return tokenizer;
+  throw new UserError(
+    `${what} needs a text, and no file says what the tokens of ${opened.source} mean; npx tsx sample.ts --init_from=${shellWords([opened.source])} ` +
+      'writes their numbers, after such as --start="1 2 3"',
+  );
 }
 
 /** A checkpoint of ours. */

@@ -40,6 +40,11 @@ async function saveOneLine(): Promise<void> {
   const metadata = { ...about, model_args: { ...model.config }, tokenizer: { ...META, itos, stoi } };
   await saveCheckpoint(join(FOLDER, "one-line"), metadata, model.parameters);
 }
+await saveCheckpoint(
+  join(FOLDER, "numbers"),
+  { ...about, model_args: { ...model.config }, tokenizer: { kind: "ids", vocab_size: 11 } },
+  model.parameters,
+);
 
 /** Run sample.ts with `input` for standard input. */
 function sample(args: readonly string[], input = "", env: Record<string, string> = {}): Promise<Ended> {
@@ -159,6 +164,17 @@ test("without a prompt and a line break in the vocabulary it begins with a chara
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^ [ a-j]{3}\n-+\n$/);
   assert.match(stderr, /^the vocabulary has no line break: starting with " "/m);
+});
+
+test("tokens without a text are written as their numbers, after the first of them where nothing was said", async () => {
+  const few = ["--out_dir=numbers", "--num_samples=2", "--max_new_tokens=3"];
+  const [numbers, json] = await Promise.all([drawn(few), drawn([...few, "--start=3 4,5", "--json=true"])]);
+  assert.match(numbers, /^0( \d+){3}\n-{15}\n0( \d+){3}\n-{15}\n$/);
+  const letters = linesOf(await drawn(["--start=bcd", "--num_samples=2", "--max_new_tokens=3", "--json=true"])); // the same tokens
+  for (const [i, { tokens, text }] of linesOf(json).entries()) {
+    assert.deepEqual(tokens, letters[i]!.tokens.map(Number));
+    assert.equal(text, tokens.map((token) => ` ${token}`).join(""));
+  }
 });
 
 test("more samples than run side by side", async () => {
@@ -288,6 +304,12 @@ test("mistakes are one line", async () => {
     [["--start=FILE:latin.txt"], /latin\.txt is not UTF-8 text: bad byte at offset 1;/],
     [["--evaluate=windows.txt", "--keep_crlf=true"], /no token for the character "\\r"/],
     [["--evaluate=strange.txt"], /no token for the character "%"/],
+    [["--out_dir=numbers", "--start=O Romeo"], /the model's tokens have no text, and "O" is none of them; write their/],
+    [
+      ["--out_dir=numbers", "--evaluate=one.txt"],
+      /--evaluate needs a text, and no file says what the tokens of numbers/,
+    ],
+    [["--out_dir=numbers", "--stop=3"], /--stop needs a text/],
     [["--interactive", "--start=a"], /--interactive reads its prompts.*leave --start out/],
   ];
   const runHere = oneProcess();

@@ -16,6 +16,8 @@ import {
 import { join } from "node:path";
 import { before, test } from "node:test";
 
+import { prepareCharacters } from "../data/characters.ts";
+import { writeTokens } from "../data/token_file.ts";
 import { loadCheckpoint } from "../engine/checkpoint.ts";
 import {
   assertRefused,
@@ -24,6 +26,7 @@ import {
   flags,
   launch,
   launchCommand,
+  madeUpText,
   oneProcess,
   ROOT,
   run,
@@ -120,7 +123,13 @@ test("init_from another run may have longer contexts, where positions have no we
   assert.match(learned, /^block_size is 16, as in the checkpoint \(24 by --block_size\)$/m);
 });
 
-const foreign = (name: string) => join(ROOT, "tests", "fixtures", "formats", name);
+/** A model of another program in a folder that says its tokens are the dataset's. */
+function foreign(name: string): string {
+  const folder = join(FOLDER, name);
+  cpSync(join(ROOT, "tests", "fixtures", "formats", name), folder, { recursive: true });
+  cpSync(join(DATASET, "meta.json"), join(folder, "meta.json"));
+  return folder;
+}
 
 test("init_from the folder of another program's model: its loss, finetuned on the dataset's tokens", async () => {
   const steps = { max_iters: 1, eval_interval: 1, block_size: 16, learning_rate: 1e-3 };
@@ -139,6 +148,52 @@ test("init_from the folder of another program's model: its loss, finetuned on th
   const cropped = await train("cropped", { ...steps, init_from: foreign("hf_gelu_new"), block_size: 8 });
   assert.doesNotMatch(cropped, /^block_size is/m);
   assert.equal((await stateOf("cropped")).metadata.model_args.block_size, 8);
+});
+
+test("--vocab=extend trains another run's weights on other characters; the run then has these", async () => {
+  const other = join(FOLDER, "other");
+  mkdirSync(other);
+  const source = { name: "other words", sha256: "0".repeat(64) };
+  const text = madeUpText(2000).replaceAll("a", "é").replaceAll("z", "");
+  const { itos } = prepareCharacters({ text, source, directory: other });
+  const still = { dataset: other, learning_rate: 0, decay_lr: false, max_iters: 1, eval_interval: 1 };
+  const stdout = await train("extended", { ...still, init_from: outDir("whole1"), vocab: "extend" });
+  assert.match(
+    stdout,
+    /^vocab extend: \d+ of \d+ characters keep their rows, 1 start anew \(é\); 1 of the model's are/m,
+  );
+
+  const { metadata } = await stateOf("extended");
+  assert.deepEqual(metadata.tokenizer?.itos, itos);
+  assert.equal(metadata.model_args.vocab_size, itos.length);
+  assert.equal(metadata.optimizer_steps, 1);
+  const table = (name: string) => tensorOf(name, "transformer.wte.weight");
+  const [before, after] = await Promise.all([table("whole1"), table("extended")]);
+  const old: string[] = JSON.parse(readFileSync(join(DATASET, "meta.json"), "utf8")).itos;
+  for (const [id, character] of itos.entries()) {
+    if (character === "é") continue;
+    const row = old.indexOf(character);
+    assert.deepEqual(after.slice(id * 32, (id + 1) * 32), before.slice(row * 32, (row + 1) * 32), character);
+  }
+  await train("extended", { ...still, init_from: "resume", vocab: "extend", max_iters: 2 }); // has them already
+});
+
+test("tokens of one's own, with their number alone: trained on, and samples are numbers", async () => {
+  const own = join(FOLDER, "own");
+  mkdirSync(own);
+  for (const name of ["train.bin", "val.bin"]) {
+    writeTokens(
+      join(own, name),
+      Uint16Array.from({ length: 500 }, (_, i) => (i * i) % 300),
+    );
+  }
+  const steps = { dataset: own, max_iters: 1, eval_interval: 1, sample_interval: 1 };
+  const stdout = await train("own", { ...steps, vocab_size: 300 });
+  assert.match(stdout, /^no .*meta\.json: vocab_size is 300, of tokens without a text$/m);
+  assert.match(stdout, /^sample after 1 steps:\n( [12]?\d?\d){200}$/m);
+  const { metadata } = await stateOf("own");
+  assert.deepEqual(metadata.tokenizer, { kind: "ids", vocab_size: 300 });
+  assert.equal(metadata.model_args.vocab_size, 300);
 });
 
 test("the checkpoint's shape counts when a run is resumed, and the flags that differ are named", async () => {
@@ -368,6 +423,21 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
     /data\/meta\.json: it is not JSON.*; run/,
     dataset((data) => truncateSync(join(data, "meta.json"), 50)),
   ],
+  [
+    "a token beyond the vocabulary",
+    ["--dataset=./data"],
+    /data\/train\.bin has the token 21 at place 12,345 \(the first is 0\), and the vocabulary has 21 tokens, 0 to 20; run/,
+    dataset((data) => {
+      const bytes = readFileSync(join(data, "train.bin"));
+      bytes.writeUInt16LE(21, 2 * 12_345);
+      writeFileSync(join(data, "train.bin"), bytes);
+    }),
+  ],
+  [
+    "a vocabulary to extend without weights that have one",
+    ["--vocab=extend"],
+    /vocab extend is for the tokens of other weights; name them with init_from/,
+  ],
   ["an out_dir that is a file", ["--out_dir=config.ts"], /can't make or write the folder .*config\.ts/, config("")],
   ["an out_dir below a file", ["--out_dir=config.ts/out"], /can't make or write the folder .*config\.ts/, config("")],
   ["resuming without a checkpoint", RESUME, /no checkpoint in out \(no ckpt\.json there\); train one/],
@@ -437,9 +507,9 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
   ],
   ["weights of fewer layers", RESUME, /has no tensor transformer\.h\.2\./, modelArgs({ n_layer: 3 })],
   [
-    "a checkpoint for fewer tokens",
+    "a checkpoint of other tokens",
     [...RESUME, "--dataset=./data"],
-    /knows \d+ tokens, dataset \.\/data has \d+/,
+    /in out: 1 of the dataset's 22 characters are unknown to the model \(ß\); a run goes on with its own tokens; .*npx tsx/,
     (folder) => {
       damaged(() => {})(folder);
       dataset((data) => {

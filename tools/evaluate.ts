@@ -12,15 +12,16 @@ import { basename, dirname, extname } from "node:path";
 import { modelWithContext } from "../config/model_settings.ts";
 import { configure, sourceOf } from "../configurator.ts";
 import { datasetFile, datasetFolder, shownPath } from "../data/dataset.ts";
-import { GPT2_META, type Meta, readMeta } from "../data/meta.ts";
+import { GPT2_META, readMeta } from "../data/meta.ts";
 import { readInput, readText } from "../data/text.ts";
 import { TokenFile } from "../data/token_file.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { difference } from "../data/vocabulary.ts";
 import { describe, evaluate, modelLosses } from "../decoding/evaluate.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import { createEngine } from "../engine/program.ts";
-import { checkArchitecture, type OpenedModel, openModel } from "../formats/pretrained.ts";
+import { checkArchitecture, type OpenedModel, openModel, textTokenizer } from "../formats/pretrained.ts";
 import { evaluationPath, fileNamePart, runName } from "../monitor/file_names.ts";
 import { startProgress } from "../monitor/progress.ts";
 
@@ -50,7 +51,7 @@ interface Task {
   dataset: string; // for the file's name
   what: string; // for a person
   ids: number[];
-  text: string; // that the tokens stand for
+  text: string | undefined; // that the tokens stand for, if for any
 }
 
 await main(async () => {
@@ -67,15 +68,11 @@ await main(async () => {
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
   const { source, metadata } = opened;
   checkArchitecture(opened, "tools/evaluate.ts", "decoder");
-  const tokenizer = await opened.tokenizer();
+  const tokenizer = await (config.evaluate ? textTokenizer(opened, "--evaluate") : opened.tokenizer());
   const model = modelWithContext(opened, config.context);
   const { dataset, what, ids, text } = config.evaluate
     ? textTask(config, tokenizer)
-    : datasetTask(config, opened, tokenizer);
-  const beyond = ids.find((id) => id >= model.config.vocab_size);
-  if (beyond !== undefined) {
-    throw new UserError(`${what} has the token ${beyond}; the model of ${source} knows ${model.config.vocab_size}`);
-  }
+    : await datasetTask(config, opened, tokenizer);
 
   // 2) its loss
   const engine = await createEngine(config);
@@ -126,27 +123,33 @@ function textTask({ evaluate: path, max_tokens, keep_crlf }: Settings, tokenizer
   return { dataset: fileNamePart(basename(path, extname(path))), what: path, ids, text };
 }
 
-function datasetTask({ dataset, split, max_tokens }: Settings, opened: OpenedModel, tokenizer: Tokenizer): Task {
-  const { source, metadata, tokenizerMeta } = opened;
+async function datasetTask(
+  { dataset, split, max_tokens }: Settings,
+  opened: OpenedModel,
+  tokenizer: Tokenizer,
+): Promise<Task> {
+  const { source, metadata } = opened;
   const name = dataset || metadata?.config.dataset;
   if (typeof name !== "string" || !name) {
     throw new UserError(`${source} doesn't say what it was trained on; give --dataset=NAME or --evaluate=FILE`);
   }
   const folder = datasetFolder(name);
-  if (!haveSameTokens(readMeta(folder) ?? GPT2_META, tokenizerMeta!)) {
+  const said = readMeta(folder);
+  const meta = said ?? (tokenizer.meta.kind === "ids" ? tokenizer.meta : GPT2_META);
+  const differs = difference(tokenizer.meta, meta);
+  if (differs) {
     const advice = "take the dataset that it was trained on, or a text: --evaluate=FILE";
-    throw new UserError(`the tokens of dataset ${name} mean something else to the model of ${source}; ${advice}`);
+    throw new UserError(
+      `the tokens of dataset ${name} mean something else to the model of ${source}: ${differs}; ${advice}`,
+    );
   }
   const file = new TokenFile(datasetFile(folder, split === "train" ? "train.bin" : "val.bin"));
+  file.vocabSize = said?.vocab_size ?? opened.modelArgs.vocab_size;
   const tokens = new Int32Array(max_tokens > 0 ? Math.min(max_tokens, file.length) : file.length);
   file.read(0, tokens.length, tokens);
   file.close();
   if (tokens.length < 2) throw new UserError(`${shownPath(file.path)} is too short; it takes two tokens or more`);
   const ids = Array.from(tokens);
-  return { dataset: fileNamePart(basename(folder)), what: `${split} of ${name}`, ids, text: tokenizer.decode(ids) };
-}
-
-function haveSameTokens(a: Meta, b: Meta): boolean {
-  if (a.kind === "char" && b.kind === "char") return a.itos.join("\0") === b.itos.join("\0");
-  return a.kind === b.kind;
+  const text = meta.kind === "ids" ? undefined : (await createTokenizer(meta)).decode(ids);
+  return { dataset: fileNamePart(basename(folder)), what: `${split} of ${name}`, ids, text };
 }

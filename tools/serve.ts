@@ -13,7 +13,7 @@ import { configure } from "../configurator.ts";
 import { defaultStart } from "../decoding/start.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import { writeOnnx } from "../formats/onnx.ts";
-import { checkArchitecture, openModel } from "../formats/pretrained.ts";
+import { checkArchitecture, openModel, textTokenizer } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
 import { listen, openInBrowser } from "./page_server.ts";
 import { createModelServer, type ModelInfo } from "./serve/server.ts";
@@ -39,7 +39,7 @@ await main(async () => {
   const opened = await openModel(config.init_from, config.out_dir);
   checkArchitecture(opened, "the page", "decoder");
   const { source } = opened;
-  const tokenizer = await opened.tokenizer();
+  const tokenizer = await textTokenizer(opened, "the page");
   const model = new GPT(opened.modelArgs);
   const weights = model.parameters.reduce((sum, { data }) => sum + data.byteLength, 0);
   if (weights >= MOST_BYTES) {

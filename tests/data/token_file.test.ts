@@ -118,3 +118,27 @@ test("a file without room for a row names both numbers and the flag", (t) => {
   assert.throws(() => batch(3), userError(/val\.bin has 3 tokens, too few for --block_size=3; use --block_size=2/));
   batch(2);
 });
+
+test("a token beyond the vocabulary is one line with file, place, token and vocabulary: in a batch, and in a scan of the file", (t) => {
+  const path = join(temporaryFolder(t), "train.bin");
+  const tokens = Uint16Array.from({ length: 100_000 }, (_, i) => i % 34);
+  tokens[70_001] = 34; // behind the buffer's end
+  writeTokens(path, tokens);
+  const file = new TokenFile(path);
+  t.after(() => file.close());
+  const x = new Int32Array(10);
+  const batch = (chance: number) => sampleBatch(file, { B: 1, T: 10 }, () => chance, x, new Int32Array(10));
+  file.scan(); // nothing was said about a vocabulary
+  batch(0.7);
+  file.vocabSize = 34;
+  const message = userError(
+    /train\.bin has the token 34 at place 70,001 \(the first is 0\), and the vocabulary has 34 tokens, 0 to 33; run the/,
+  );
+  assert.throws(() => file.scan(), message);
+  assert.throws(() => batch(0.7), message);
+  batch(0.6);
+  assert.deepEqual([...x], [...tokens.subarray(Math.floor(0.6 * 99_990), Math.floor(0.6 * 99_990) + 10)]);
+  file.vocabSize = 35;
+  file.scan();
+  batch(0.7);
+});

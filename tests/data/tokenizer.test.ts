@@ -6,6 +6,7 @@ import test from "node:test";
 import { prepareCharacters } from "../../data/characters.ts";
 import { GPT2_META } from "../../data/meta.ts";
 import { createTokenizer, loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { defaultStart } from "../../decoding/start.ts";
 import { randomNumbers, randomText, temporaryFolder, userError } from "./support.ts";
 
 const source = { name: "a test", sha256: "" };
@@ -70,6 +71,17 @@ test("a broken meta.json is one line with the field and the way to a new one", a
   }
   writeFileSync(join(folder, "meta.json"), '{"kind": "char", ');
   await assert.rejects(loadTokenizer(folder), userError(/meta\.json: it is not JSON/));
+});
+
+test("tokens without a text are their numbers", async () => {
+  const tokenizer = await createTokenizer({ vocab_size: 300 });
+  assert.deepEqual(tokenizer.encode(" 12 7,299\n"), [12, 7, 299]);
+  assert.equal(tokenizer.decode([12, 7, 299]), "12 7 299");
+  assert.equal(`12${stream(tokenizer, [7, 299]).join("")}`, "12 7 299");
+  for (const text of ["300", "-1", "1.5", "O Romeo", "0x10"]) {
+    assert.throws(() => tokenizer.encode(text), userError(/the model's tokens have no text.*0 to 299/));
+  }
+  assert.deepEqual(tokenizer.encode(defaultStart(tokenizer)), [0]);
 });
 
 test("without a meta.json it is GPT-2, and the same tokens as tiktoken's", async (t) => {

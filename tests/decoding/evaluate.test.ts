@@ -95,7 +95,7 @@ test("figures: nats a token, perplexity, bits a byte of UTF-8", async () => {
   const { loss, perplexity, bits_per_byte, ...rest } = result;
   assert.deepEqual(rest, { tokens: 3, bytes: 4, block_size: 6, stride: 3 });
   // ln 2 in single precision
-  assertClose([loss, perplexity, bits_per_byte], [Math.LN2, 2, 2 / 4], { atol: 1e-7, label: "figures" });
+  assertClose([loss, perplexity, bits_per_byte!], [Math.LN2, 2, 2 / 4], { atol: 1e-7, label: "figures" });
   assert.equal(
     describe({ ...result, tokens: 1234 }),
     "tokens:        1,234, all but the first predicted\nbytes:         4\nloss:          0.6931 nats/token\n" +
@@ -103,6 +103,9 @@ test("figures: nats a token, perplexity, bits a byte of UTF-8", async () => {
   );
   const odd = await evaluate("ab", [1, 2], evenly, { block_size: 5, stride: 0 });
   assert.equal(odd.stride, 3);
+  const numbers = await evaluate(undefined, [1, 2, 3], evenly, { block_size: 6, stride: 0 }); // no text, no bytes
+  assert.deepEqual([numbers.bytes, numbers.bits_per_byte, numbers.loss], [null, null, loss]);
+  assert.match(describe(numbers), /^tokens: .*\nloss: .*\nperplexity: .*\n$/);
 });
 
 test("a text too short, a stride too long", async () => {

@@ -10,7 +10,7 @@ import { createCachedDecoder } from "../../decoding/cached_decoder.ts";
 import { createPlainDecoder } from "../../decoding/plain_decoder.ts";
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
 import { createEngine } from "../../engine/program.ts";
-import { GPT2_NAMES, type OpenedModel, openModel } from "../../formats/pretrained.ts";
+import { GPT2_NAMES, type OpenedModel, openModel, textTokenizer } from "../../formats/pretrained.ts";
 import { GPT } from "../../model.ts";
 import { serve, userError } from "../data/support.ts";
 import { assertSameModel, fixture, newFolder, placedNames, shakenGPT } from "./support.ts";
@@ -60,6 +60,29 @@ test("its tokenizer, or one line where no file says what the tokens mean", async
   const other = await openModel(fixture("hf_gelu_new"), "");
   await assert.rejects(other.tokenizer(), userError(/hf_gelu_new doesn't say what its tokens mean$/));
   other.close();
+  const larger = await openModel("resume", await checkpoint(shakenGPT({ vocab_size: 11 })));
+  await assert.rejects(larger.tokenizer(), userError(/its tokenizer has 50257 tokens and the model 11; it belongs to/));
+  larger.close();
+  // an encoder's last token is no text: [MASK]
+  const itos = [..."abc"];
+  const meta = { kind: "char", vocab_size: 3, itos, stoi: { a: 0, b: 1, c: 2 } };
+  const encoder = await openModel(
+    "resume",
+    await checkpoint(shakenGPT({ vocab_size: 3, architecture: "encoder" }), meta),
+  );
+  await assert.rejects(encoder.tokenizer(), userError(/its tokenizer has 3 tokens and the model 2; it belongs to/));
+  encoder.close();
+});
+
+test("what needs a text is refused where the tokens have none, with what to do", async () => {
+  const folder = await checkpoint(shakenGPT({ vocab_size: 9 }), { kind: "ids", vocab_size: 9 });
+  const opened = await openModel("resume", folder);
+  assert.deepEqual((await opened.tokenizer()).encode("8 0"), [8, 0]);
+  await assert.rejects(
+    textTokenizer(opened, "--evaluate"),
+    userError(/^--evaluate needs a text, .*; npx tsx sample\.ts --init_from=.* --start="1 2 3"$/),
+  );
+  opened.close();
 });
 
 test("a decoder needs no weights but the file's, in 32 bits and in 8", async () => {

@@ -2,7 +2,7 @@
 // tests/decoding/evaluate.test.ts.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 
@@ -28,6 +28,20 @@ before(async () => {
     const about = { model_args: { ...config }, config: { dataset: WORDS }, tokenizer: META };
     await saveCheckpoint(join(FOLDER, name), { ...state, ...about }, parameters);
   }
+});
+
+/** The words as tokens without a text. */
+const NUMBERS = join(FOLDER, "tokens");
+before(async () => {
+  const about = {
+    model_args: { ...model.config },
+    config: {},
+    tokenizer: { kind: "ids", vocab_size: META.vocab_size },
+  };
+  const state = { iter_num: 7, best_val_loss: null, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
+  await saveCheckpoint(join(FOLDER, "numbers"), { ...state, ...about }, model.parameters);
+  cpSync(WORDS, NUMBERS, { recursive: true });
+  rmSync(join(NUMBERS, "meta.json"));
 });
 
 /** stdout of a run that must succeed. */
@@ -91,11 +105,26 @@ test("the other split, its first tokens; a text file, of which the file's name b
   assert.equal(results("run").filter((name) => /^eval_run_my-text\.v2_\d{8}_\d{6}\.json$/.test(name)).length, 1);
 });
 
+test("tokens without a text: nats and perplexity, and no bytes", async () => {
+  const stdout = ok(await evaluateIn("--out_dir=numbers", `--dataset=${NUMBERS}`));
+  const ids = valIds();
+  const total = await totalLoss(ids, await modelLosses(eager, model), { block_size: 16, stride: 8 });
+  assert.match(stdout, /\nloss: +\S+ nats\/token\nperplexity: +\S+\n$/); // and no bytes
+  const result = JSON.parse(readFileSync(join(FOLDER, "numbers", "evaluation", results("numbers")[0]!), "utf8"));
+  assert.deepEqual([result.bytes, result.bits_per_byte, result.tokens], [null, null, 300]);
+  assert.ok(Math.abs(result.loss - total / 299) < 1e-5, `${result.loss}, uncompiled ${total / 299}`); // single precision
+});
+
 test("mistakes are one line and write nothing", async () => {
   writeFileSync(join(FOLDER, "one.txt"), "a");
   const other = join(FOLDER, "other");
   mkdirSync(other);
   writeFileSync(join(other, "meta.json"), JSON.stringify({ kind: "gpt2", vocab_size: 50_257 }));
+  const rare = join(FOLDER, "rare");
+  cpSync(WORDS, rare, { recursive: true });
+  const bytes = readFileSync(join(rare, "val.bin"));
+  bytes.writeUInt16LE(META.vocab_size, 14);
+  writeFileSync(join(rare, "val.bin"), bytes);
   const before = contentsOf(FOLDER);
   const cases: [args: string[], message: RegExp][] = [
     [["--out_dir=nowhere"], /no checkpoint in nowhere/],
@@ -104,7 +133,13 @@ test("mistakes are one line and write nothing", async () => {
     [["--out_dir=run", "--evaluate=none.txt"], /no file none\.txt/],
     [["--out_dir=run", "--dataset=words", "--evaluate=one.txt"], /--dataset or --evaluate, not both/],
     [["--out_dir=run", "--evaluate=one.txt"], /too short/],
-    [["--out_dir=run", "--dataset=./other"], /tokens of dataset \.\/other mean something else/],
+    [
+      ["--out_dir=run", "--dataset=./other"],
+      /tokens of dataset \.\/other mean something else .* knows 21 characters, the/,
+    ],
+    [["--out_dir=run", "--dataset=./tokens"], /the dataset has GPT-2's 50,257 tokens/],
+    [["--out_dir=run", "--dataset=./rare"], /val\.bin has the token 21 at place 7 \(the first is 0\)/],
+    [["--out_dir=numbers", "--evaluate=one.txt"], /--evaluate needs a text/],
     [["--out_dir=run", "--stride=17"], /--stride=17 is beyond the context of 16/],
     [["--out_dir=turning", "--context=8", "--stride=9"], /--stride=9 is beyond the context of 8/],
     [["--out_dir=run", "--context=17"], /in run has learned 16 positions, and no others; lower --context=17/],
