@@ -23,6 +23,7 @@ import { defaultStart, readStart, startNotice } from "./decoding/start.ts";
 import { unescapeStop } from "./decoding/stop.ts";
 import { writeFileAtomic } from "./engine/atomic.ts";
 import { explain, main, UserError } from "./engine/errors.ts";
+import { visible } from "./engine/printable.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf, uniform } from "./engine/rng.ts";
 import { checkArchitecture, openModel, textTokenizer } from "./formats/pretrained.ts";
@@ -100,7 +101,7 @@ await main(async () => {
   const written: string[] = []; // to be saved
   const write = (text: string) => {
     if (config.save) written.push(text);
-    process.stdout.write(text);
+    process.stdout.write(process.stdout.isTTY ? visible(text) : text); // a pipe gets it as it is
   };
   process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
 

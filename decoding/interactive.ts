@@ -3,7 +3,7 @@
 
 import { createInterface } from "node:readline";
 
-import { UserError } from "../engine/errors.ts";
+import { errorLine, UserError } from "../engine/errors.ts";
 
 /**
  * Hand each line that is not empty to `answer`, one after the other.
@@ -38,7 +38,7 @@ export async function promptLoop(answer: (line: string, interrupted: () => boole
           await answer(line, () => interrupted);
         } catch (error) {
           if (!(error instanceof UserError)) throw error;
-          console.error(`error: ${error.message}`); // such as a character without a token: the next line may be better
+          console.error(errorLine(error)); // such as a character without a token: the next line may be better
         }
         answering = false;
       }

@@ -3,6 +3,9 @@
 
 import { inspect } from "node:util";
 
+import { guardConsole } from "./console.ts";
+import { shownText } from "./printable.ts";
+
 /** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. */
 export class UserError extends Error {
   override name = "UserError";
@@ -18,13 +21,23 @@ export function explain(error: unknown, what: string): unknown {
   return error instanceof Error && "syscall" in error ? new UserError(`${what}: ${error.message}`) : error;
 }
 
+/** What is printed of a UserError. */
+export function errorLine(error: UserError): string {
+  return `error: ${shownText(error.message).replaceAll("\n", "\\n")}`;
+}
+
 /** Run a script's body. A UserError becomes one line on stderr and exit code 1 (`DEBUG=1` adds its stack, and its cause's). */
 export async function main(body: () => Promise<void>): Promise<void> {
+  guardConsole();
   try {
     await body();
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    console.error(process.env.DEBUG ? inspect(error) : `error: ${error.message}`);
-    process.exitCode = 1;
+    if (error instanceof UserError) {
+      console.error(process.env.DEBUG ? inspect(error) : errorLine(error));
+      process.exitCode = 1;
+      return;
+    }
+    if (error instanceof Error && error.stack) error.stack = shownText(error.stack); // Node prints it as it is
+    throw error;
   }
 }

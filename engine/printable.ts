@@ -9,3 +9,27 @@ export function printable(text: string, most = MOST): string {
   const line = text.slice(0, most).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
   return text.length > most || line.length > most ? `${line.slice(0, most)}...` : line;
 }
+
+// line breaks and tabs are none; those that turn the direction of text around are
+const CONTROL = /(?![\n\t])[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/**
+ * Text of several lines that a terminal shows, and doesn't obey: what would move its cursor, change its title or clear it is written
+ * out. "\r\n" becomes "\n". A JSON text stays the same JSON.
+ */
+export function visible(text: string): string {
+  return text
+    .replaceAll(/\r(?=\n|$)/g, "")
+    .replaceAll(CONTROL, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** A text without the passwords of addresses in it: "http://me:secret@host" -> "http://me@host". */
+export function withoutPasswords(text: string): string {
+  // up to the last "@", as a password may hold others; what is behind ":" may be a port
+  return text.replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s/?#@:"]*):(?!\d+(?:[/?#]|$))(?:[^\s"`<>]|\\")*@/gi, "$1@");
+}
+
+/** What a program prints or logs passes through here. */
+export function shownText(text: string): string {
+  return visible(withoutPasswords(text));
+}

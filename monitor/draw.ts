@@ -10,6 +10,7 @@ import * as echarts from "echarts";
 
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
+import { visible } from "../engine/printable.ts";
 import { runName, stamp } from "./file_names.ts";
 
 export type Option = echarts.EChartsOption;
@@ -67,7 +68,7 @@ export function drawSvg(option: Option, { width, height }: Size): string {
   const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width, height });
   try {
     chart.setOption({ ...COMMON, ...option });
-    return still(chart.renderToSVGString());
+    return visible(still(chart.renderToSVGString())); // XML knows no control characters
   } finally {
     chart.dispose(); // else its timer keeps the process
   }

@@ -3,6 +3,8 @@
 import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
+import { shownText } from "../engine/printable.ts";
+
 export class Log {
   #early: string[] = [];
   #file: number | undefined;
@@ -35,7 +37,7 @@ export class Log {
   #write(text: string): void {
     if (this.#broken) return;
     try {
-      writeSync(this.#file!, `${text}\n`);
+      writeSync(this.#file!, `${shownText(text)}\n`); // as it was printed
     } catch (error) {
       this.#broken = true; // a full disk: the terminal still has the lines
       console.log(`the log file can't be written from here on: ${error instanceof Error ? error.message : error}`);

@@ -51,7 +51,7 @@ export function drawRuns(
 ): string[] {
   const paint = (code: number, text: string) => (color && text ? `\x1b[${code}m${text}\x1b[0m` : text);
   const several = runs.length > 1 || others.length > 0;
-  const lineOf = (text: string) => cut(oneLine(text), columns);
+  const lineOf = (text: string) => cut(text, columns);
   const heads = new Map(runs.map((run) => [run, headOf(run, several, columns, now, paint)]));
   const top = () => {
     const hidden = runs.filter((run) => !heads.has(run)).map(({ status }) => status);
@@ -95,10 +95,10 @@ type Paint = (code: number, text: string) => string;
 /** Name, state and `rest`. */
 function firstLine(run: DrawnRun, rest: string, several: boolean, columns: number, now: number, paint: Paint): string {
   const { status, place } = run;
-  const state = oneLine(describeState(status, now));
+  const state = describeState(status, now);
   const bad = status.state === "failed" || status.state === "silent";
   const mark = several ? `${MARKS[place % MARKS.length]} ` : "";
-  const parts = fit([mark, oneLine(run.label), "  ", state, "  ", oneLine(rest)], columns);
+  const parts = fit([mark, run.label, "  ", state, "  ", rest], columns);
   const codes = [colorOf(place), BOLD, 0, bad ? RED : GREEN, 0, FAINT];
   return parts
     .map((part, i) => (codes[i] && part ? paint(codes[i]!, part) : part))
@@ -166,10 +166,10 @@ function chartOf(runs: readonly DrawnRun[], size: { columns: number; rows: numbe
 function sampleOf({ label, history }: DrawnRun, several: boolean, columns: number, paint: Paint): string[] {
   const last = history.texts.at(-1);
   if (!last) return [];
-  const title = `${several ? `${oneLine(label)}: ` : ""}${oneLine(last.name)} after ${whole(last.iter)} steps`;
+  const title = `${several ? `${label}: ` : ""}${last.name} after ${whole(last.iter)} steps`;
   const texts = last.text.split(/\r\n|\r|\n/).filter((line) => line.trim() !== "");
   const shown = texts.slice(0, several ? 2 : SAMPLE).map((line) => {
-    const [mark, words] = fit(["│ ", oneLine(line)], columns);
+    const [mark, words] = fit(["│ ", line], columns);
     return `${paint(FAINT, mark!)}${words}`;
   });
   return ["", paint(FAINT, cut(title, columns)), ...shown];
@@ -195,8 +195,9 @@ function fit(parts: readonly string[], columns: number): string[] {
   });
 }
 
-/** The text, or as much of it as fits with "…" behind. */
-export function cut(text: string, columns: number): string {
+/** The text on a line, or as much of it as fits with "…" behind. Whatever is drawn comes from here. */
+export function cut(words: string, columns: number): string {
+  const text = oneLine(words);
   if (widthOf(text) <= columns) return text;
   let [shown, width] = ["", 0];
   for (const character of text) {

@@ -10,11 +10,12 @@
 
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../engine/errors.ts";
+import { namedFolders } from "../monitor/file_names.ts";
 import { RunSet } from "../monitor/run_set.ts";
 import { drawRuns } from "../monitor/terminal_view.ts";
 
 const defaults = {
-  out_dir: ["out"], // folders of runs, or of experiments, separated by commas
+  out_dir: ["out"], // folders of runs, or of experiments, separated by commas (\, is one in a name)
   follow: true, // until Ctrl-C; false: show them once
   web: false, // on a page in the browser instead
   port: 0, // the page's, of 127.0.0.1; 0 takes a free one
@@ -26,7 +27,7 @@ const REPEAT = 10_000; // ms between two that go to a file or a pipe
 
 await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Watch runs." });
-  const folders = [...new Set(config.out_dir)];
+  const folders = [...new Set(namedFolders(config.out_dir))];
   if (folders.length === 0) throw new UserError("--out_dir names no folder; give at least one: --out_dir=out");
   const runs = new RunSet(folders);
   if (config.web) {
@@ -37,7 +38,7 @@ await main(async () => {
     console.log(`${runs.name} at ${url} (Ctrl-C ends it)`);
     if (config.open) openInBrowser(url);
   } else if (!config.follow) {
-    console.log(draw(runs).join("\n"));
+    process.stdout.write(`${draw(runs).join("\n")}\n`); // not console.log, which writes colours out
   } else if (process.stdout.isTTY) {
     followOnTerminal(runs);
   } else {

@@ -36,6 +36,15 @@ test("every other error is a bug: it keeps its stack and fails", async () => {
   assert.equal(code, 1);
 });
 
+test("what an error or a line says to a terminal is written out, and a UserError is one line", async () => {
+  const evil = '"a\\x1b[2J\\r\\nb"';
+  const line = await runBody(`console.log(${evil}); throw new UserError(${evil});`);
+  assert.equal(line.stdout, "a\\u001b[2J\nb\n");
+  assert.equal(line.stderr, "error: a\\u001b[2J\\nb\n");
+  const { stderr } = await runBody(`throw new TypeError(${evil});`);
+  assert.match(stderr, /TypeError: a\\u001b\[2J\nb\n +at /);
+});
+
 test("a body without an error ends with exit code 0", async () => {
   assert.deepEqual(await runBody(""), { code: 0, signal: null, stdout: "", stderr: "" });
 });
