@@ -3,19 +3,20 @@
 
 import * as z from "zod/mini";
 
+import { takePassword } from "./login.ts";
 import { didYouMean } from "./nearest.ts";
 import { ruleFor, type Settings, type Value } from "./rules.ts";
 import { choice, show } from "./show.ts";
 
 export type Checked = { value: Value } | { problem: string; hint: string }; // "n_layer must be ..., got ..."; "" or "; did you mean ...?"
 
-/** Check what `key` was set to, in a script with these defaults. */
+/** Check what `key` was set to, in a script with these defaults. A password in it moves to the environment (login.ts). */
 export function checkValue(key: string, value: unknown, defaults: Readonly<Settings>): Checked {
   const rule = ruleFor(key, defaults[key]!);
   const checked = rule.safeParse(value);
   const [offered, all] = [offeredTo(key, defaults), optionsOf(rule)];
   if (checked.success && (offered === undefined || offered.includes(checked.data as string))) {
-    return { value: checked.data };
+    return { value: takePassword(key, checked.data) };
   }
   const wanted = offered === undefined ? checked.error!.issues[0]!.message : choice(offered);
   const known = offered ?? all;

@@ -4,7 +4,9 @@
 
 import * as z from "zod/mini";
 
+import { decoded } from "../config/login.ts";
 import { UserError } from "../engine/errors.ts";
+import { withoutPasswords } from "../engine/printable.ts";
 
 const Failure = z.object({ error_code: z.union([z.string(), z.number()]), message: z.optional(z.string()) });
 
@@ -41,12 +43,12 @@ export class MlflowServer {
     const url = URL.canParse(uri) ? new URL(uri) : undefined;
     if (!url || !/^https?:$/.test(url.protocol)) {
       throw new UserError(
-        `mlflow_uri must be the address of an MLflow server, such as http://127.0.0.1:5000: "${uri}"`,
+        `mlflow_uri must be the address of an MLflow server, such as http://127.0.0.1:5000: "${withoutPasswords(uri)}"`,
       );
     }
     const { MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN } = process.env;
-    const username = MLFLOW_TRACKING_USERNAME ?? decodeURIComponent(url.username);
-    const password = MLFLOW_TRACKING_PASSWORD ?? decodeURIComponent(url.password);
+    const username = MLFLOW_TRACKING_USERNAME ?? decoded(url.username);
+    const password = MLFLOW_TRACKING_PASSWORD ?? decoded(url.password);
     [url.username, url.password] = ["", ""];
     if (username && password) {
       this.#headers.authorization = `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
