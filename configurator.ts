@@ -23,6 +23,7 @@ import minimist from "minimist";
 import { checkValue } from "./config/check_value.ts";
 import { type FileSetting, readConfigFile } from "./config/files.ts";
 import { helpAsked, helpText, screenOf, wrap } from "./config/help.ts";
+import { splitList } from "./config/lists.ts";
 import { didYouMean } from "./config/nearest.ts";
 import { findConflict, rules, type Settings, type Value } from "./config/rules.ts";
 import { show } from "./config/show.ts";
@@ -200,7 +201,7 @@ function fromText(text: string, like: Value | undefined): unknown {
   if (typeof like === "number") return NUMBER.test(text) ? Number(text.replaceAll("_", "")) : text;
   if (typeof like === "boolean") return /^(true|false)$/i.test(text) ? text.toLowerCase() === "true" : text;
   if (like === undefined || typeof like === "string") return text;
-  return text === "" ? [] : text.split(",").map((item) => fromText(item.trim(), like[0]));
+  return splitList(text).map((item) => fromText(item, like[0]));
 }
 
 // ---- what the user reads ----

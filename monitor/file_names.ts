@@ -1,5 +1,6 @@
 // What files in a run's folder are called: a kind, the run and when.
 
+import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 
 /** 20261123_174818: date and time in UTC, so that names sort as the files came. */
@@ -25,4 +26,12 @@ export function evaluationPath(outDir: string, dataset: string, date?: Date): st
 /** A name as a part of a file's name: letters and digits of any script, ".", "_" and "-". */
 export function fileNamePart(name: string): string {
   return name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-");
+}
+
+/** The folders of a list that commas separate; one whose name has commas, where there is that and not all of the others. */
+export function namedFolders(folders: readonly string[]): string[] {
+  const whole = folders.join(",");
+  return folders.length > 1 && !folders.every((folder) => existsSync(folder)) && existsSync(whole)
+    ? [whole]
+    : [...folders];
 }

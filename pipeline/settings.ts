@@ -1,6 +1,7 @@
 // What training is told: train.ts's own settings, from a base (config/train_shakespeare_char_cpu.ts, or the user's config
 // file), what the user said, what the search found, and a schedule sized to the text. Left out: any setting's meaning.
 
+import { joinList } from "../config/lists.ts";
 import { didYouMean } from "../config/nearest.ts";
 import type { Settings, Value } from "../config/rules.ts";
 import { scriptDefaults, trainDefaults } from "../config/script_defaults.ts";
@@ -107,7 +108,7 @@ export function trainFlags(settings: Settings, defaults: Settings): string[] {
 }
 
 export function flagsOf(settings: Settings): string[] {
-  return Object.entries(settings).map(([key, value]) => `--${key}=${Array.isArray(value) ? value.join(",") : value}`);
+  return Object.entries(settings).map(([key, value]) => `--${key}=${Array.isArray(value) ? joinList(value) : value}`);
 }
 
 export function same(a: Value, b: unknown): boolean {

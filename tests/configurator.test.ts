@@ -9,6 +9,7 @@ import { dirname, join, relative } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { joinList } from "../config/lists.ts";
 import { rules } from "../config/rules.ts";
 import { configure, type Options, pick, sourceKind, sourceOf } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";
@@ -243,7 +244,7 @@ test("any value survives the way through its text", async () => {
   const number = () => (random() - 0.5) * 10 ** (below(600) - 300);
   const letters = "aZ09 =-_,.\"'\\$#é漢😀\n\t";
   const text = () => Array.from({ length: below(12) }, () => letters[below(letters.length)]).join("");
-  const word = () => `w${text().replaceAll(/[,\s]/g, "")}`;
+  const word = () => `w${text().replaceAll(/\s/g, "")}`;
   for (let i = 0; i < 300; i++) {
     const value = {
       offset: [number(), below(2 ** 31) - 2 ** 30, -0.5][i % 3] ?? 0,
@@ -253,7 +254,10 @@ test("any value survives the way through its text", async () => {
       sizes: Array.from({ length: below(4) }, number),
       names: Array.from({ length: 1 + below(3) }, word),
     };
-    const texts = Object.entries(value).map(([key, one]): [string, string] => [key, String(one)]);
+    const texts = Object.entries(value).map(([key, one]): [string, string] => [
+      key,
+      Array.isArray(one) ? joinList(one) : String(one),
+    ]);
     const defaults = { ...value, offset: 1, n_layer: 1, label: "", eval_only: true, sizes: [1], names: ["a"] };
     const silent = { log: () => {} };
     const argv = texts.map(([key, one]) => `--${key}=${one}`);

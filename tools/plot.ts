@@ -15,12 +15,12 @@ import { configure, sourceOf } from "../configurator.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
 import type { Format } from "../monitor/draw.ts";
-import { runName } from "../monitor/file_names.ts";
+import { namedFolders, runName } from "../monitor/file_names.ts";
 import { readHistory } from "../monitor/metrics_file.ts";
 import type { NamedRun } from "../monitor/plots.ts";
 
 const defaults = {
-  out_dir: ["out"], // a run's folder, or several, separated by commas: they are drawn one over the other
+  out_dir: ["out"], // a run's folder, or several, separated by commas (\, is one in a name): they are drawn one over the other
   kind: "all", // training_curves, learning_rate, throughput, time_split, comparison (lowest validation losses), attention, or all but the last
   formats: ["svg", "png"], // what to write
   to: "", // a file for one picture, its ending says how; if empty they get names in the first run's visualizations/
@@ -43,13 +43,14 @@ const NEEDS: Record<Kind, string[]> = {
 
 await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Draw pictures of runs." });
-  const { out_dir, kind, to } = config;
+  const { kind, to } = config;
+  const folders = namedFolders(config.out_dir);
   const known = [...KINDS, "attention", "all"];
   if (!known.includes(kind)) {
     const near = didYouMean(kind, known, show);
     throw new UserError(`--kind must be ${choice(known)}, got ${show(kind)}${near ? `; ${near}` : ""}`);
   }
-  if (out_dir.length === 0) throw new UserError("--out_dir names no run");
+  if (folders.length === 0) throw new UserError("--out_dir names no run");
   const wrong = config.formats.find((format) => !isFormat(format));
   if (wrong !== undefined || config.formats.length === 0) {
     throw new UserError(`--formats must be svg, png or both, got ${JSON.stringify(wrong ?? "")}`);
@@ -60,13 +61,13 @@ await main(async () => {
   }
   if (file !== undefined && kind === "all") throw new UserError("--to takes one picture; say which with --kind");
 
-  const pictures = kind === "attention" ? await attention(config) : await ofHistories(config);
+  const pictures = kind === "attention" ? await attention(folders, config) : await ofHistories(folders, kind);
   const { encode, writePlot } = await import("../monitor/draw.ts");
   const formats = config.formats as Format[];
   const date = new Date();
   for (const [name, svg] of pictures) {
     if (file === undefined) {
-      for (const path of await writePlot(out_dir[0]!, name, svg, { formats, date })) console.log(`wrote ${path}`);
+      for (const path of await writePlot(folders[0]!, name, svg, { formats, date })) console.log(`wrote ${path}`);
       continue;
     }
     const bytes = await encode(svg, extname(file).slice(1) as Format);
@@ -84,9 +85,9 @@ function isFormat(format: string): format is Format {
 }
 
 /** All kinds that were asked for and that the runs have the numbers of, by name. */
-async function ofHistories({ out_dir, kind }: Config): Promise<[name: string, svg: string][]> {
-  const names = out_dir.map(runName);
-  const runs = out_dir.map((folder, i): NamedRun => {
+async function ofHistories(folders: string[], kind: string): Promise<[name: string, svg: string][]> {
+  const names = folders.map(runName);
+  const runs = folders.map((folder, i): NamedRun => {
     const isUnique = names.filter((name) => name === names[i]).length === 1;
     return { name: isUnique ? names[i]! : folder, history: readHistory(folder) };
   });
@@ -106,10 +107,10 @@ async function ofHistories({ out_dir, kind }: Config): Promise<[name: string, sv
     if (lacking.length < runs.length && !(kind === "all" && name === "comparison" && runs.length === 1)) {
       pictures.push([name, draw[name]()]);
     } else if (kind === name) {
-      throw new UserError(`nothing to draw as ${name}: no ${NEEDS[name].join(", ")} in ${out_dir.join(", ")} yet`);
+      throw new UserError(`nothing to draw as ${name}: no ${NEEDS[name].join(", ")} in ${folders.join(", ")} yet`);
     }
   }
-  if (pictures.length === 0) throw new UserError(`nothing to draw: no steps in ${out_dir.join(", ")} yet`);
+  if (pictures.length === 0) throw new UserError(`nothing to draw: no steps in ${folders.join(", ")} yet`);
   return pictures;
 }
 
@@ -119,10 +120,10 @@ function lowest({ name, history }: NamedRun): { label: string; mean: number } {
 }
 
 /** What a layer of the checkpoint's model looks at while it reads a text. */
-async function attention(config: Config): Promise<[name: string, svg: string][]> {
-  const { out_dir, layer } = config;
-  const [folder] = out_dir;
-  if (out_dir.length > 1) throw new UserError(`attention is of one model; name one --out_dir, not ${out_dir.length}`);
+async function attention(folders: string[], config: Config): Promise<[name: string, svg: string][]> {
+  const { layer } = config;
+  const [folder] = folders;
+  if (folders.length > 1) throw new UserError(`attention is of one model; name one --out_dir, not ${folders.length}`);
   const { checkArchitecture, openModel } = await import("../formats/pretrained.ts");
   const opened = await openModel("resume", folder!);
   checkArchitecture(opened, "an attention map", "decoder", "encoder");
