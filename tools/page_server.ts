@@ -60,14 +60,20 @@ export function createPageServer({ files, calls }: PageContents): Server {
 /** Listen on this machine alone; gives the address. */
 export function listen(server: Server, port: number): Promise<string> {
   return new Promise((done, fail) => {
-    server.once("error", (error) => {
-      const taken = hasCode(error, "EADDRINUSE");
-      fail(
-        taken ? new UserError(`port ${port} is taken; leave --port out for a free one`) : explain(error, "no server"),
-      );
-    });
+    server.once("error", (error) => fail(explain(listenError(error, port), "no server")));
     server.listen(port, "127.0.0.1", () => done(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`));
   });
+}
+
+/** Why a server can't have a port, where that is the user's to change. */
+function listenError(error: Error, port: number): Error {
+  if (hasCode(error, "EADDRINUSE")) return new UserError(`port ${port} is taken; leave --port out for a free one`);
+  if (hasCode(error, "EACCES")) {
+    return new UserError(
+      `no permission for port ${port}: ports below 1024 are mostly the system's; leave --port out for a free one, or take one like --port=8080`,
+    );
+  }
+  return error;
 }
 
 /** The files of a page: its page.html, the style that all pages share and its own, and its scripts. */
