@@ -47,7 +47,7 @@ const defaults = {
   optimize: true, // search threads, batch_size, micro_batch_size and learning_rate; false takes the defaults
   optimize_seconds: 60, // for the search
   // train: any setting of train.ts; without a config file, config/train_shakespeare_char_cpu.ts is the base
-  max_iters: 0, // steps; 0: ten passes through the text, but no more tokens than in 2,000 steps of that base
+  max_iters: 0, // steps; 0: as many tokens as in 2,000 steps of that base, half as many for a text of 15,000, a quarter for 3,750
   // generate
   start: "\n", // the text to continue, by default a line break where the text has one
   num_samples: 3,

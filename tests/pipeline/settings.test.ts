@@ -20,19 +20,24 @@ const BASE: Settings = {
 };
 const NONE = new Set<string>();
 
-test("a short text is passed through ten times, a long one as far as the limit", () => {
-  assert.equal(sized(BASE, NONE, {}, 16_000, 2e6).max_iters, 160);
-  assert.equal(sized(BASE, NONE, {}, 1e9, 2e6).max_iters, 2000);
-  assert.equal(sized(BASE, NONE, {}, 50, 2e6).max_iters, 8, "the least");
+test("a quarter of a short text is trained on half as long, and any text long enough to learn something", () => {
+  const steps = (tokens: number, most = 2e6) => sized(BASE, NONE, {}, tokens, most).max_iters;
+  assert.deepEqual(
+    [1e9, 60_000, 15_000, 3_750].map((tokens) => steps(tokens)),
+    [2000, 2000, 1000, 504],
+  );
+  assert.equal(steps(900), 248); // a page: it would learn nothing in the nine steps of ten passes
+  assert.equal(steps(900, 4e4), 8, "where a step is many tokens, the least");
 });
 
 test("twice the batch, half the steps: the same number of tokens", () => {
-  assert.equal(sized(BASE, NONE, { batch_size: 20 }, 16_000, 2e6).max_iters, 80);
+  assert.equal(sized(BASE, NONE, {}, 15_000, 1.6e6).max_iters, 800);
+  assert.equal(sized(BASE, NONE, { batch_size: 20 }, 15_000, 1.6e6).max_iters, 400);
 });
 
 test("warm-up, decay and evaluations fit the steps, and the last evaluation is at the end", () => {
-  const settings = sized(BASE, NONE, {}, 16_000, 2e6);
-  assert.deepEqual([settings.warmup_iters, settings.lr_decay_iters, settings.eval_interval], [8, 160, 20]);
+  const settings = sized(BASE, NONE, {}, 15_000, 1.6e6);
+  assert.deepEqual([settings.warmup_iters, settings.lr_decay_iters, settings.eval_interval], [40, 800, 100]);
   for (const max_iters of [1, 3, 20, 40, 90, 1000]) {
     const eval_interval = numberOf(sized({ ...BASE, max_iters }, NONE, {}, 0, 0), "eval_interval");
     assert.ok(eval_interval >= 1);
