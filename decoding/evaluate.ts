@@ -7,6 +7,7 @@ import type { Engine } from "../engine/program.ts";
 import { bind } from "../engine/session.ts";
 import type { LanguageModel } from "../library/interfaces.ts";
 import type { CachedDecoderOptions } from "./cached_decoder.ts";
+import { checkTokens } from "./check_tokens.ts";
 
 /** Tokens [T + 1] -> -ln of the probability of each but the first, given those before it in the window: [T]. */
 export type WindowLosses = (ids: Int32Array) => Promise<Float32Array>;
@@ -47,7 +48,7 @@ export async function totalLoss(
 
 /**
  * The model's own losses, for windows of up to block_size + 1 tokens: one program, shorter windows padded behind, where a
- * causal model doesn't look.
+ * causal model doesn't look. A window with a token that the model doesn't know is a UserError.
  * @param frozen how the weights are kept, as the cached decoder keeps them; without it they are fed, or not compiled at all
  */
 export async function modelLosses(
@@ -84,6 +85,7 @@ export async function modelLosses(
     run = () => program.run({ ids: inputs.ids.data, targets: inputs.targets.data });
   }
   return async (window) => {
+    checkTokens(window, V);
     const length = window.length - 1;
     inputs.ids.data.fill(0).set(window.subarray(0, length));
     for (let i = 0; i < length; i++) inputs.targets.data[i] = i * V + window[i + 1]!;

@@ -5,6 +5,7 @@ import { setImmediate } from "node:timers/promises";
 
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { GPTConfig } from "../model.ts";
+import { checkTokens } from "./check_tokens.ts";
 import type { Decoder } from "./decoder.ts";
 import { Drawer, type Drawn, type DrawOptions } from "./draw.ts";
 import { StopFilter } from "./stop.ts";
@@ -24,6 +25,7 @@ export interface SampleToken extends Drawn {
 /**
  * The tokens that follow a prompt of at least one token, a step at a time for all samples.
  * @param samples their numbers; one that the caller takes out of the set draws no more
+ * @throws UserError where the prompt has a token that the decoder doesn't know
  */
 export async function* generate(
   decoder: Decoder,
@@ -33,6 +35,7 @@ export async function* generate(
 ): AsyncGenerator<SampleToken[]> {
   const { max_new_tokens, random } = options;
   const V = decoder.vocabSize;
+  checkTokens(prompt, V);
   const drawer = new Drawer(V, options);
   const rows = [...samples].map((sample) => ({ sample, seen: new Set(prompt), last: 0 }));
   if (max_new_tokens === 0) return;

@@ -7,6 +7,7 @@ import { createCachedDecoder } from "../../decoding/cached_decoder.ts";
 import { describe, evaluate, modelLosses, totalLoss, windows } from "../../decoding/evaluate.ts";
 import { createPlainDecoder } from "../../decoding/plain_decoder.ts";
 import { UserError } from "../../engine/errors.ts";
+import { userError } from "../data/support.ts";
 import { assertClose, compiled, eager, randomInts, shaken } from "../support.ts";
 
 const model = shaken({}); // block_size 6, 11 tokens
@@ -53,6 +54,14 @@ test("a window's losses, whole and padded, compiled and eager, are the plain dec
       // sums of 11 exponentials in single precision
       assertClose(await losses(Int32Array.from(ids)), expected, { atol: 2e-6, label: `${length} tokens` });
     }
+  }
+});
+
+test("a token that the model doesn't know is one line, not another row of the logits", async () => {
+  const losses = await modelLosses(eager, model);
+  for (const place of [0, 2]) {
+    const window = Int32Array.of(1, 2, 3).fill(11, place, place + 1); // as a target alone, too
+    await assert.rejects(losses(window), userError(new RegExp(`place ${place} .* is 11, and the model knows 11`)));
   }
 });
 

@@ -15,6 +15,7 @@ import {
 } from "../../decoding/generate.ts";
 import { createPlainDecoder } from "../../decoding/plain_decoder.ts";
 import { keyOf, uniform } from "../../engine/rng.ts";
+import { userError } from "../data/support.ts";
 import { assertClose, shaken } from "../support.ts";
 import { scriptedDecoder } from "./support.ts";
 
@@ -38,6 +39,17 @@ test("greedy: each token is the likeliest after those before; the window slides 
     await continueTokens(decoder, long.slice(-6), { ...greedy, top_k: 1 }),
     "only the last block_size tokens of a prompt count",
   );
+});
+
+test("a prompt of tokens that the model doesn't know is one line", async () => {
+  const decoder = createPlainDecoder(model);
+  const options = { max_new_tokens: 1, random: seeded(1) };
+  for (const token of [model.config.vocab_size, -1, 0.5]) {
+    await assert.rejects(
+      continueTokens(decoder, [1, 2, token], options),
+      userError(new RegExp(`place 2 .* is ${token}, and the model knows 11, 0 to 10; encode`)),
+    );
+  }
 });
 
 test("each token goes back in; nothing is computed after the last", async () => {

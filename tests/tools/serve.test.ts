@@ -66,6 +66,7 @@ before(async () => {
   mkdirSync(TEMPORARY);
   await save(model, "out", META);
   await save(gpt2, "gpt2-like", null);
+  await save(model, "numbers", { kind: "ids", vocab_size: itos.length });
   [server, url] = await serve();
   if (!BROWSER) return;
   // WebGPU on the processor; a page takes it only when it is told to
@@ -257,12 +258,16 @@ test("only this machine's own address is listened at", async () => {
   assert.ok(refused);
 });
 
-test("one line, and no folder is left: a port that is taken, no checkpoint", async () => {
+test("one line, and no folder is left: a port that is taken, no checkpoint, tokens without a text", async () => {
   const before = readdirSync(TEMPORARY);
   const { port } = new URL(url);
   const refuse = (...flags: string[]) => run("tools/serve.ts", ["--open=false", ...flags], { cwd: FOLDER, env });
   assertRefused(await refuse(`--port=${port}`), new RegExp(`port ${port} is taken; leave --port out for a free one`));
   assertRefused(await refuse("--out_dir=nowhere"), /no checkpoint in nowhere/);
+  assertRefused(
+    await refuse("--out_dir=numbers"),
+    /the page needs a text, .* npx tsx sample\.ts --init_from=numbers writes/,
+  );
   assertRefused(await refuse("--port=70000"), /port must be an integer from 0 to 65535/);
   assert.deepEqual(readdirSync(TEMPORARY), before);
 });
