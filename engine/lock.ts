@@ -1,7 +1,22 @@
 // One process at a time in a folder: a file there names the one that works in it. The file of a process that is gone is
-// no lock. Left out: processes on several machines that share the folder are told apart by the host's name only.
+// no lock. Whether it is gone, this machine's processes tell. Of another machine's, or another container's, the file's age
+// does: its holder renews it as long as it lives.
 
-import { linkSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 
@@ -11,44 +26,98 @@ import { explain, hasCode, UserError } from "./errors.ts";
 import { parseJson, readText } from "./read_file.ts";
 
 const LOCK_FILE = "lock.json";
+const BEAT = 15_000; // ms between two signs of life
+/** Without a sign of life for so many ms, a holder that can't be asked counts as gone. */
+export const STALE = 120_000;
 
-const Holder = z.object({ pid: z.int(), host: z.string(), began: z.nullable(z.string()), what: z.string() });
+const Holder = z.object({
+  pid: z.int(),
+  host: z.string(),
+  pids: z.optional(z.nullable(z.string())), // the namespace that the process id is of: a container's is its own
+  began: z.nullable(z.string()),
+  what: z.string(),
+});
 type Holder = z.infer<typeof Holder>;
+
+/** Another process has the folder. */
+export class InUseError extends UserError {
+  /** ms since its last sign of life */
+  readonly silence: number;
+
+  constructor(message: string, silence: number) {
+    super(message);
+    this.silence = silence;
+  }
+}
+
+/** A folder that this process has: call it to give the folder back. */
+export interface FolderLock {
+  (): void;
+  /**
+   * Make sure that this process still has it. False where the lock had gone, with its folder or alone: both are there again.
+   * @throws InUseError where another process has taken it
+   */
+  renew(): boolean;
+}
 
 /**
  * Lock a folder, which is made if need be, until the function that is returned is called or the process ends.
  * @param what the work, for the message: "training"
- * @throws UserError where a living process has it, with its process id; or where the folder can't be written
+ * @throws InUseError where a living process has it, with its process id; UserError where the folder can't be written
  */
-export function lock(folder: string, what: string): () => void {
+export function lock(folder: string, what: string): FolderLock {
   const path = join(folder, LOCK_FILE);
-  const mine: Holder = { pid: process.pid, host: hostname(), began: beginningOf(process.pid), what };
+  const { pid } = process;
+  const mine: Holder = { pid, host: hostname(), pids: namespaceOf(), began: beginningOf(pid), what };
+  const isMine = () => JSON.stringify(readHolder(path)) === JSON.stringify(mine);
+  const made = take(folder, path, mine);
+  const beat = setInterval(() => {
+    if (isMine()) touch(path);
+  }, BEAT).unref();
+  const release = () => {
+    clearInterval(beat);
+    process.off("exit", release);
+    if (!isMine()) return;
+    rmSync(path, { force: true });
+    if (made) removeEmpty(folder, made);
+  };
+  process.on("exit", release);
+  const renew = () => {
+    if (isMine()) return true;
+    take(folder, path, mine);
+    return false;
+  };
+  return Object.assign(release, { renew });
+}
+
+/** @returns the first of the folders that weren't there */
+function take(folder: string, path: string, mine: Holder): string | undefined {
   const made = make(folder);
   for (let attempt = 0; ; attempt++) {
     try {
       writeFileSync(path, `${JSON.stringify(mine)}\n`, { flag: "wx" }); // fails where there is one
-      break;
+      return made;
     } catch (error) {
       if (!hasCode(error, "EEXIST")) throw explain(error, `can't make or write the folder ${folder}`);
     }
     const holder = readHolder(path);
-    if (attempt > 9 || (holder && isAlive(holder))) {
-      const who = holder ? `${holder.what} in process ${holder.pid} on ${holder.host}` : "another process";
-      throw new UserError(`${folder} is in use: ${who}; wait for it or stop it, or give another folder`);
-    }
+    if (attempt > 9 || (holder && isAlive(holder, path))) throw inUse(folder, path, holder);
     if (holder) removeIf(path, holder);
     else if (attempt < 5)
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20); // ms: it is being written
     else rmSync(path, { force: true }); // its process was killed before it had written it
   }
-  const release = () => {
-    process.off("exit", release);
-    if (readHolder(path)?.pid !== process.pid) return;
-    rmSync(path, { force: true });
-    if (made) removeEmpty(folder, made);
-  };
-  process.on("exit", release);
-  return release;
+}
+
+function inUse(folder: string, path: string, holder: Holder | undefined): InUseError {
+  const silence = silenceOf(path);
+  const age = `last sign of life ${Math.round(silence / 1000)} s ago`;
+  if (!holder) return new InUseError(`${folder} is in use: another process, ${age}; give another folder`, silence);
+  const who = `${holder.what} in process ${holder.pid} on ${holder.host}`;
+  const wait = isNear(holder)
+    ? `wait for it, stop it (kill ${holder.pid}), or give another folder`
+    : `wait for it, or give another folder; once it has been silent for ${STALE / 1000} s it counts as gone`;
+  return new InUseError(`${folder} is in use: ${who}, ${age}; ${wait}`, silence);
 }
 
 /** @returns the first of the folders that weren't there */
@@ -93,8 +162,14 @@ function readHolder(path: string): Holder | undefined {
   }
 }
 
-function isAlive({ pid, host, began }: Holder): boolean {
-  if (host !== hostname()) return true; // can't be known from here
+/** Is it a process that this one can see? */
+function isNear({ host, pids }: Holder): boolean {
+  return host === hostname() && (pids === undefined || pids === namespaceOf());
+}
+
+function isAlive(holder: Holder, path: string): boolean {
+  if (!isNear(holder)) return silenceOf(path) < STALE;
+  const { pid, began } = holder;
   try {
     process.kill(pid, 0); // asks, does nothing
   } catch (error) {
@@ -104,12 +179,50 @@ function isAlive({ pid, host, began }: Holder): boolean {
   return beginningOf(pid) === began; // else the number has been given to a new process
 }
 
+/** A sign of life. The byte is every lock's first: should this be another's by now, it stays whole. */
+function touch(path: string): void {
+  let file: number | undefined;
+  try {
+    file = openSync(path, "r+");
+    writeSync(file, "{", 0);
+  } catch {
+    // it has gone with its folder, or the disk is full: renew() and what writes there tell
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
+/** ms since the holder's last sign of life, by the clock that dates the folder's files: a server's may differ from ours. */
+function silenceOf(path: string): number {
+  const probe = `${path}.${process.pid}.now`;
+  try {
+    const file = openSync(probe, "w");
+    rmSync(probe, { force: true });
+    const now = fstatSync(file).mtimeMs;
+    closeSync(file);
+    return Math.max(0, now - statSync(path).mtimeMs);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return 0; // it has just been released
+    throw explain(error, `can't make or write the folder ${dirname(path)}`);
+  }
+}
+
 /** When a process began, in clock ticks since the machine did; null where the system doesn't tell in a file. */
 function beginningOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? null; // the name, in brackets, may hold spaces
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name, in brackets, may hold spaces
+    return /^[ZX]$/.test(fields[0]!) ? "ended" : (fields[19] ?? null); // nobody has asked yet how it ended
   } catch {
     return null; // not Linux, or the process has just ended: then kill would have said so
+  }
+}
+
+/** What process ids are counted in; null where there is one count for all. */
+function namespaceOf(): string | null {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return null; // not Linux
   }
 }

@@ -5,8 +5,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { explain, UserError } from "../engine/errors.ts";
-import { lock } from "../engine/lock.ts";
+import { explain } from "../engine/errors.ts";
+import { InUseError, lock, STALE } from "../engine/lock.ts";
 import { duration } from "../monitor/format.ts";
 import { MetricsReader } from "../monitor/metrics_file.ts";
 import { startProgress } from "../monitor/progress.ts";
@@ -58,7 +58,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
   const threads = await threadsFor(plan, jobs);
 
   // 2) how far everything is, in steps
-  const stepsOf = ({ config }: PlannedRun) => Number(config.max_iters) + 1; // steps 0 to max_iters
+  const stepsOf = ({ config }: PlannedRun) => Number(config.max_iters);
   const total = waiting.reduce((sum, run) => sum + stepsOf(run), 0);
   const active = new Map<PlannedRun, { running: Running; script: string; reader: MetricsReader; iter: number }>();
   const done = new Map<PlannedRun, number>(); // steps, of runs that have ended or were begun
@@ -80,7 +80,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
     for (const [run, state] of active) {
       for (const event of state.reader.read()) state.iter = event.event === "step" ? event.iter + 1 : event.iter;
       done.set(run, Math.min(stepsOf(run), state.iter));
-      notes.push(`${run.label}: ${state.script === "train.ts" ? `${state.iter}/${stepsOf(run) - 1}` : "drawing text"}`);
+      notes.push(`${run.label}: ${state.script === "train.ts" ? `${state.iter}/${stepsOf(run)}` : "drawing text"}`);
     }
     progress.update(stepsDone(), `${outcome.finished}/${plan.length} runs | ${notes.join(" | ")}`);
   }, LOOK);
@@ -105,40 +105,53 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
     active.set(run, { running, script, reader, iter: done.get(run) ?? 0 });
     const ended = await running.ended;
     active.delete(run);
-    return ended;
+    return { ...ended, pid: running.child.pid };
   }
 
-  /** A process of a tool that was killed may still be at it: wait until it has ended. */
-  async function untilFree({ folder, label }: PlannedRun): Promise<void> {
+  /** Who else is at work in a run's folder. */
+  function holderOf({ folder }: PlannedRun): InUseError | undefined {
+    try {
+      if (existsSync(folder)) lock(folder, "an experiment")();
+    } catch (error) {
+      if (error instanceof InUseError) return error;
+      throw error;
+    }
+    return undefined;
+  }
+
+  /**
+   * A process of a tool that was killed may still be at it: wait until it has ended, as long as it shows signs of life.
+   * Gives the line that says that it doesn't.
+   */
+  async function untilFree(run: PlannedRun): Promise<string | undefined> {
     for (let told = false; !outcome.interrupted; told = true) {
-      try {
-        if (existsSync(folder)) lock(folder, "an experiment")();
-        return;
-      } catch (error) {
-        if (!(error instanceof UserError) || !error.message.includes(IN_USE)) throw error;
-        if (!told) progress.log(`${label}: ${error.message.split(";")[0]}; waiting until it ends`);
-      }
+      const holder = holderOf(run);
+      if (!holder) return undefined;
+      if (holder.silence > STALE) return holder.message;
+      if (!told) progress.log(`${run.label}: ${holder.message.split(";")[0]}; waiting until it ends`);
       await sleep(LOOK);
     }
+    return undefined;
   }
 
   /** Train what is left of a run. Gives the line that says what went wrong; nothing where it is complete. */
   async function train(run: PlannedRun): Promise<string | undefined> {
     for (;;) {
-      await untilFree(run);
-      const history = readRun(run.folder)?.history;
-      if (history?.end && ["finished", "stopped"].includes(history.end.reason)) return undefined;
-      if (outcome.interrupted) return undefined;
+      const stuck = await untilFree(run);
+      if (stuck !== undefined) return stuck;
+      if (isComplete(run) || outcome.interrupted) return undefined;
       prepareRun(run);
       const resume = existsSync(join(run.folder, "ckpt.json"));
       if (resume) progress.log(`${run.label}: going on from its checkpoint`);
-      const { problem } = await child(run, "train.ts", [
+      const { problem, pid } = await child(run, "train.ts", [
         join(run.folder, CONFIG_FILE),
         `--out_dir=${run.folder}`,
         ...(threads > 0 ? [`--threads=${threads}`] : []),
         ...(resume ? ["--init_from=resume"] : []),
       ]);
-      if (!problem?.includes(IN_USE)) return problem; // else the other process was faster: wait for it
+      if (problem === undefined || readRun(run.folder)?.history.start?.pid === pid) return problem;
+      // was another process faster? Then wait for that one, if it is still at it
+      if (!holderOf(run)) return isComplete(run) ? undefined : problem;
     }
   }
 
@@ -204,7 +217,10 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
   return outcome;
 }
 
-const IN_USE = " is in use: "; // of lock()'s message
+/** Has a run come to its end? */
+function isComplete({ folder }: PlannedRun): boolean {
+  return ["finished", "stopped"].includes(readRun(folder)?.history.end?.reason ?? "");
+}
 
 /** Threads for each run, where they aren't set: the cores shared out. 0: as many as train.ts takes by itself. */
 async function threadsFor(plan: readonly PlannedRun[], jobs: number): Promise<number> {

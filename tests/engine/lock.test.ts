@@ -2,13 +2,22 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 
 import { UserError } from "../../engine/errors.ts";
-import { lock } from "../../engine/lock.ts";
+import { InUseError, lock, STALE } from "../../engine/lock.ts";
 import { assertRefused, launchCommand, ROOT, TSX, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
@@ -37,7 +46,12 @@ test("the second process is refused with the first one's id, and gets the folder
   const first = holder(folder);
   await first.until(/locked/);
   const second = await holder(folder).ended;
-  assertRefused(second, new RegExp(`run\\d+ is in use: testing in process ${first.child.pid} on ${hostname()}; `));
+  assertRefused(
+    second,
+    new RegExp(
+      `run\\d+ is in use: testing in process ${first.child.pid} on ${hostname()}, last sign of life \\d+ s ago; `,
+    ),
+  );
   first.child.stdin!.end();
   assert.equal((await first.ended).code, 0);
   assert.ok(!existsSync(folder), "a folder that was made for nothing stays");
@@ -68,13 +82,92 @@ test("a process id that was given to another process since is not the holder's",
   lock(folder, "testing")();
 });
 
-test("a holder on another machine is believed", () => {
+const ELSEWHERE = { pid: 1, host: "elsewhere", began: null, what: "training" };
+
+/** Let the last sign of life be so many ms ago. */
+const age = (folder: string, ms: number) => {
+  const then = new Date(Date.now() - ms);
+  utimesSync(join(folder, "lock.json"), then, then);
+};
+
+test("a holder on another machine is believed while it shows signs of life, and is gone once it doesn't", () => {
   const folder = fresh();
-  write(folder, { pid: 1, host: "elsewhere", began: null, what: "training" });
+  write(folder, ELSEWHERE);
+  age(folder, STALE - 20_000);
   assert.throws(
     () => lock(folder, "testing"),
-    (error) => error instanceof UserError && /training in process 1 on elsewhere/.test(error.message),
+    (error) =>
+      error instanceof InUseError &&
+      error.silence > STALE - 21_000 &&
+      /training in process 1 on elsewhere, last sign of life \d+ s ago; .*silent for 120 s/.test(error.message),
   );
+  assert.deepEqual(readdirSync(folder), ["lock.json"]);
+  age(folder, STALE + 1000);
+  lock(folder, "testing")();
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test("a process id of another container is not looked for in this one", {
+  skip: !existsSync("/proc/self/ns/pid") && "no namespaces here",
+}, () => {
+  const folder = fresh();
+  write(folder, { ...ELSEWHERE, host: hostname(), pids: "pid:[1]", pid: 999_999_999 });
+  assert.throws(() => lock(folder, "testing"), InUseError);
+  age(folder, STALE + 1000);
+  lock(folder, "testing")();
+});
+
+test("a process that has ended is gone, though nobody has asked how it ended", {
+  skip: !existsSync("/proc/self/stat") && "no /proc here",
+}, async () => {
+  const folder = fresh();
+  // the shell's child ends; the shell becomes a program that never asks
+  const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"]);
+  const pid = Number(await new Promise((resolve) => parent.stdout.setEncoding("utf8").once("data", resolve)));
+  const state = () => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.[0];
+  while (state() !== "Z") await new Promise((resolve) => setTimeout(resolve, 10));
+  const began = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ")[19];
+  write(folder, { pid, host: hostname(), began, what: "testing" });
+  lock(folder, "testing")();
+  parent.kill();
+});
+
+test("a holder renews its sign of life, and leaves a lock that is another's by now alone", () => {
+  mock.timers.enable({ apis: ["setInterval"] });
+  try {
+    const folder = fresh();
+    const release = lock(folder, "testing");
+    age(folder, STALE + 1000);
+    const before = readFileSync(join(folder, "lock.json"), "utf8");
+    mock.timers.tick(20_000);
+    const path = join(folder, "lock.json");
+    assert.ok(Date.now() - statSync(path).mtimeMs < STALE / 2);
+    assert.equal(readFileSync(path, "utf8"), before);
+
+    write(folder, ELSEWHERE);
+    age(folder, STALE + 1000);
+    mock.timers.tick(20_000);
+    assert.ok(Date.now() - statSync(path).mtimeMs > STALE);
+    release();
+    assert.deepEqual(JSON.parse(readFileSync(path, "utf8")), ELSEWHERE);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test("renewing: a folder that was moved is made again, one that another process has is refused", () => {
+  const folder = fresh();
+  const release = lock(folder, "testing");
+  const { renew } = release;
+  assert.equal(renew(), true);
+  renameSync(folder, `${folder}-moved`);
+  assert.equal(renew(), false);
+  assert.equal(renew(), true);
+  assert.equal(JSON.parse(readFileSync(join(folder, "lock.json"), "utf8")).pid, process.pid);
+  write(folder, ELSEWHERE);
+  assert.throws(() => renew(), InUseError);
+  release();
+  assert.ok(existsSync(join(folder, "lock.json")));
 });
 
 test("a lock that was cut while it was written is none", () => {
