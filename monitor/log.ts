@@ -1,13 +1,11 @@
 // What a program prints, kept in a file too: also the lines that came before it was known where.
 
-import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
-
 import { shownText } from "../engine/printable.ts";
+import { AppendFile } from "./append_file.ts";
 
 export class Log {
   #early: string[] = [];
-  #file: number | undefined;
+  #file: AppendFile | undefined;
   #broken = false;
 
   /** Print a line, and keep it. */
@@ -19,8 +17,7 @@ export class Log {
 
   /** Keep the lines so far and all that follow in the file `path`, whose folder is made if need be. */
   open(path: string): void {
-    mkdirSync(dirname(path), { recursive: true });
-    this.#file = openSync(path, "a");
+    this.#file = new AppendFile(path);
     for (const text of this.#early.splice(0)) this.#write(text);
   }
 
@@ -30,14 +27,15 @@ export class Log {
   }
 
   close(): void {
-    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file?.close();
     this.#file = undefined;
   }
 
   #write(text: string): void {
     if (this.#broken) return;
     try {
-      writeSync(this.#file!, `${shownText(text)}\n`); // as it was printed
+      this.#file!.write(`${shownText(text)}
+`); // as it was printed
     } catch (error) {
       this.#broken = true; // a full disk: the terminal still has the lines
       console.log(`the log file can't be written from here on: ${error instanceof Error ? error.message : error}`);

@@ -11,13 +11,14 @@
 // `time` is in milliseconds since 1970. A number that JSON has no word for (NaN, infinity) is null. Steps come again where
 // a run was resumed or rolled back: the later ones count.
 
-import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
 
 import { explain, UserError } from "../engine/errors.ts";
 import { openFile } from "../engine/read_file.ts";
+import { AppendFile } from "./append_file.ts";
 import type { Callback, Metrics } from "./callback.ts";
 
 export const METRICS_FILE = "metrics.jsonl";
@@ -43,24 +44,21 @@ export type MetricsEvent = Numbers | z.infer<(typeof Events)[keyof typeof Events
 
 /** Writes the file. */
 export function metricsFile(): Callback {
-  let file: number | undefined;
+  let file: AppendFile;
 
-  function write(event: string, iter: number, fields: Record<string, unknown>): void {
+  function write(event: string, iter: number, fields: Record<string, unknown>, restore = true): void {
     const line = JSON.stringify({ event, time: Date.now(), iter, ...fields }, (_, value) =>
       typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(DIGITS)) : value,
     );
-    writeWhole(file!, `${line}\n`);
+    file.write(`${line}\n`, restore);
   }
 
   return {
     name: "metrics",
     onError: "continue",
     onTrainStart({ outDir, name, config, facts, startIter, resumed }) {
-      file = openSync(join(outDir, METRICS_FILE), "a+");
-      const { size } = fstatSync(file);
-      const last = Buffer.alloc(1);
-      // a kill or a full disk may have cut the last line: this one must not be glued to it
-      if (size > 0 && readSync(file, last, 0, 1, size - 1) === 1 && last.toString() !== "\n") writeWhole(file, "\n");
+      file = new AppendFile(join(outDir, METRICS_FILE));
+      if (file.isCut) file.write("\n"); // this run's first line must not be glued to it
       write("start", startIter, { resumed, name, pid: process.pid, config, facts });
     },
     onStep: ({ iter, metrics }) => write("step", iter, metrics),
@@ -70,16 +68,10 @@ export function metricsFile(): Callback {
     },
     onCheckpoint: ({ iter, seconds }) => write("checkpoint", iter, { seconds }),
     onTrainEnd({ iter, reason, why }) {
-      write("end", iter, { reason, why });
-      closeSync(file!);
+      write("end", iter, { reason, why }, reason !== "failed"); // it may have failed because the folder is another's now
+      file.close();
     },
   };
-}
-
-/** A line is one write: a kill between two leaves whole lines. */
-function writeWhole(file: number, text: string): void {
-  const bytes = Buffer.from(text);
-  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
 }
 
 /** Reads a file as it grows. */

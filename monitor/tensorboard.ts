@@ -6,9 +6,9 @@
 // name, where the newer form, a tensor and the name of a plugin, is 31 and its name; TensorBoard makes the latter of the
 // former as it reads, and Python's EventAccumulator.Scalars() knows only the former.
 
-import { appendFileSync, mkdirSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { explain } from "../engine/errors.ts";
 import { encoderOf, type Messages } from "../engine/protobuf.ts";
@@ -53,12 +53,14 @@ export function tensorboard({ histogramInterval }: { histogramInterval: number }
   let written = 0; // when, in ms
   let next = 0; // the step that comes next
 
-  function add(event: Omit<Event, "wallTime">): void {
-    waiting.push(frame(encode({ wallTime: Date.now() / 1000, ...event })));
-  }
+  const framed = (event: Omit<Event, "wallTime">) => frame(encode({ wallTime: Date.now() / 1000, ...event }));
+  const add = (event: Omit<Event, "wallTime">) => waiting.push(framed(event));
 
   function write(): void {
     try {
+      mkdirSync(dirname(path), { recursive: true });
+      // a new file: at the start, and where the folder was moved or removed since
+      if (!existsSync(path)) waiting.unshift(framed({ fileVersion: "brain.Event:2" }));
       appendFileSync(path, Buffer.concat(waiting));
     } catch (error) {
       throw explain(error, `can't write ${path}`);
@@ -77,14 +79,8 @@ export function tensorboard({ histogramInterval }: { histogramInterval: number }
     onError: "continue",
     onTrainStart({ outDir, startIter }) {
       const folder = join(outDir, "tensorboard");
-      try {
-        mkdirSync(folder, { recursive: true });
-      } catch (error) {
-        throw explain(error, `can't make ${folder}`);
-      }
       const seconds = Math.floor(Date.now() / 1000);
       path = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.v2`);
-      add({ fileVersion: "brain.Event:2" });
       startAt(startIter); // of a run from scratch too: there may have been one before in this folder
       write();
     },

@@ -285,7 +285,7 @@ test("a folder that can't be made is an error that names it", async () => {
   const outDir = newFolder();
   writeFileSync(join(outDir, "tensorboard"), "a file in the folder's place");
   const start = async () => tensorboard({ histogramInterval: 0 }).onTrainStart!(aRun(outDir));
-  await assert.rejects(start, { name: "UserError", message: /^can't make .*tensorboard: EEXIST/ });
+  await assert.rejects(start, { name: "UserError", message: /^can't write .*tensorboard.*: EEXIST/ });
 });
 
 const FULL = { skip: !existsSync("/dev/full") && "no /dev/full here" };
