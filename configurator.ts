@@ -1,4 +1,5 @@
-// One typed, frozen object of settings: a script's defaults < NANOGPT_ENV's file < a config file < NANOGPT_<KEY> < flags.
+// One typed, frozen object of settings: a script's defaults < those of the run that is resumed < NANOGPT_ENV's file < a
+// config file < NANOGPT_<KEY> < flags.
 //
 //   const defaults = {
 //     // model
@@ -31,10 +32,14 @@ import { UserError } from "./engine/errors.ts";
 
 /** What set a key: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
 export type SourceKind = "environment" | "file" | "variable" | "flag";
-type Source = { source: string; kind: SourceKind };
+/** Settings that lie right above the defaults, and where they are from: a run's own, where it goes on. */
+export type Under = { source: string; settings: Record<string, unknown> };
+type Source = { source: string; kind: SourceKind | "run" };
 type Setting = FileSetting & Source;
 
-export type Options = {
+export type Options<T = Settings> = {
+  /** Those for what the other sources come to, which isn't checked yet. */
+  under?: (given: T) => Under | undefined;
   usage?: string; // one line on what the script does, for --help
   command?: string; // what its command line begins with, for --help; "[config file]" if not given
   log?: (line: string) => void; // where overrides go
@@ -57,7 +62,7 @@ const sourcesOf = new WeakMap<object, Map<string, Source>>();
 export async function configure<T extends Settings>(
   scriptUrl: string,
   defaults: T,
-  { usage, command, log = console.log, argv = process.argv.slice(2), env = process.env }: Options = {},
+  { usage, command, log = console.log, argv = process.argv.slice(2), env = process.env, under }: Options<T> = {},
 ): Promise<Readonly<T>> {
   const help = helpAsked(argv);
   if (help) {
@@ -74,12 +79,19 @@ export async function configure<T extends Settings>(
     ...flags,
   ];
 
+  const given = { ...defaults, ...Object.fromEntries(settings.map(({ key, value }) => [key, value])) };
+  const below = under?.(given);
+  for (const [key, value] of Object.entries(below?.settings ?? {}).toReversed()) {
+    if (settings.some((other) => other.key === key)) continue; // it counts no more: nor do its mistakes
+    settings.unshift({ key, value, source: below!.source, kind: "run" });
+  }
+
   const config: Settings = structuredClone(defaults);
   const sources = new Map<string, Source>();
   const unused = new Map<string, string>(); // key -> the file that says it
   for (const { key, value, source, kind } of settings) {
     if (!Object.hasOwn(defaults, key)) {
-      if (!Object.hasOwn(rules, key)) {
+      if (!Object.hasOwn(rules, key) && kind !== "run") {
         const known = Object.keys({ ...defaults, ...rules });
         throw unknownKey(key, source, kind === "file" ? [...known, "extends"] : known);
       }
@@ -103,6 +115,7 @@ export async function configure<T extends Settings>(
     const extended = [...unused.values()].some((file) => file !== files[0]) ? " and what it extends" : "";
     log(wrap(`not used here, from ${files[0]}${extended}: ${[...unused.keys()].join(", ")}`, 2, WIDTH));
   }
+  if (below) log(differenceLine(config, below));
 
   for (const value of Object.values(config)) Object.freeze(value);
   sourcesOf.set(config, sources);
@@ -117,12 +130,13 @@ export function pick<T extends object, K extends keyof T>(from: T, keys: readonl
 
 /** Where the user set `key`: "--n_layer", "NANOGPT_N_LAYER" or the path of the file; undefined for a default. */
 export function sourceOf<T extends object>(config: T, key: keyof T & string): string | undefined {
-  return sourcesOf.get(config)?.get(key)?.source;
+  return sourceKind(config, key) && sourcesOf.get(config)?.get(key)?.source;
 }
 
 /** Of which kind sourceOf's answer is. */
 export function sourceKind<T extends object>(config: T, key: keyof T & string): SourceKind | undefined {
-  return sourcesOf.get(config)?.get(key)?.kind;
+  const kind = sourcesOf.get(config)?.get(key)?.kind;
+  return kind === "run" ? undefined : kind;
 }
 
 // ---- the sources ----
@@ -216,8 +230,20 @@ function unknownKey(key: string, source: string, known: string[]): UserError {
 function overrideLines(config: Settings, sources: Map<string, Source>): string[] {
   const lines = new Map<string, string[]>();
   for (const [key, { source, kind }] of sources) {
+    if (kind === "run") continue;
     const name = kind === "flag" ? "flags" : kind === "variable" ? "the environment" : source;
     lines.set(name, [...(lines.get(name) ?? []), `${key}=${show(config[key])}`]);
   }
   return [...lines].map(([name, items]) => wrap(`overriding with ${name}: ${items.join(", ")}`, 2, WIDTH));
+}
+
+/** In which settings a run that goes on differs from what it was. */
+function differenceLine(config: Settings, { source, settings }: Under): string {
+  const others = Object.keys(config).filter(
+    (key) => Object.hasOwn(settings, key) && show(config[key]) !== show(settings[key]),
+  );
+  const changes = others.map((key) => `${key}=${show(config[key])} (was ${show(settings[key])})`);
+  const gone = Object.keys(settings).filter((key) => !Object.hasOwn(config, key));
+  const but = changes.length > 0 ? `, but ${changes.join(", ")}` : "";
+  return wrap(`settings as in ${source}${but}${gone.length > 0 ? `; not used: ${gone.join(", ")}` : ""}`, 2, WIDTH);
 }

@@ -11,17 +11,16 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { checkTraining } from "./config/model_memory.ts";
-import { chooseModel } from "./config/model_settings.ts";
+import { chooseModel, MODEL_KEYS } from "./config/model_settings.ts";
 import type { OptimizerName, ScheduleName } from "./config/rules.ts";
-import { configure } from "./configurator.ts";
+import { configure, pick } from "./configurator.ts";
 import { datasetFolder } from "./data/dataset.ts";
 import { tokensOf } from "./data/meta.ts";
 import { createObjective, emptyBatch } from "./data/objective.ts";
 import { openDataset } from "./data/open_dataset.ts";
 import { checkBlockSize } from "./data/token_file.ts";
-import { loadCheckpoint, saveCheckpoint } from "./engine/checkpoint.ts";
 import { WeightAverage } from "./engine/ema.ts";
-import { explain, main } from "./engine/errors.ts";
+import { main } from "./engine/errors.ts";
 import { lock } from "./engine/lock.ts";
 import { LossScaler } from "./engine/loss_scale.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
@@ -29,6 +28,15 @@ import { checkSameOptimizer, createOptimizer } from "./engine/optimizers/create.
 import { Peak } from "./engine/peak.ts";
 import { createEngine } from "./engine/program.ts";
 import { keyOf } from "./engine/rng.ts";
+import {
+  type Losses,
+  lossOf,
+  type Moment,
+  RunCheckpoint,
+  reachedBy,
+  resumeFolder,
+  settingsOfRun,
+} from "./engine/run_checkpoint.ts";
 import { learningRateAt } from "./engine/schedule.ts";
 import { TrainingState } from "./engine/training_state.ts";
 import { readExtended } from "./formats/extend.ts";
@@ -37,11 +45,12 @@ import { randomWeights } from "./library/create.ts";
 import { GPT } from "./model.ts";
 import type { EndReason, Metrics, Run } from "./monitor/callback.ts";
 import { Clock } from "./monitor/clock.ts";
+import { longerCommand } from "./monitor/ending.ts";
 import { runName, stamp } from "./monitor/file_names.ts";
-import { listenForInterrupt, resumeArguments } from "./monitor/interrupt.ts";
+import { listenForInterrupt } from "./monitor/interrupt.ts";
 import { Log } from "./monitor/log.ts";
 import { startProgress } from "./monitor/progress.ts";
-import { CallbackError, chosenCallbacks, watchRun } from "./monitor/watch.ts";
+import { chosenCallbacks, watchRun } from "./monitor/watch.ts";
 import { withRecompute } from "./nn/recompute.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
@@ -147,7 +156,11 @@ export type TrainConfig = typeof defaults;
 
 const log = new Log();
 await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Train a GPT.", log: log.line });
+  const config = await configure(import.meta.url, defaults, {
+    usage: "Train a GPT.",
+    log: log.line,
+    under: settingsOfRun,
+  });
   const { out_dir, batch_size: B, gradient_accumulation_steps: accumulation, seed } = config;
   const chosen = await chosenCallbacks(config);
 
@@ -157,12 +170,21 @@ await main(async () => {
   const meta = tokensOf(said, folder, config.vocab_size, log.line);
 
   // 2) model: new, or from other weights, whose shape then counts
-  if (!config.eval_only) lock(out_dir, "training"); // until this process ends
+  const held = config.eval_only ? undefined : lock(out_dir, "training"); // until this process ends
   const average = config.init_from !== "resume"; // a run goes on from its weights, not from their average
   const opened =
-    config.init_from === "scratch" ? undefined : await openModel(config.init_from, out_dir, { log: log.line, average });
+    config.init_from === "scratch"
+      ? undefined
+      : await openModel(config.init_from, resumeFolder(out_dir), { log: log.line, average });
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
   if (resumed && !config.eval_only) checkSameOptimizer(config.optimizer, resumed.config, out_dir);
+  const startIter = resumed?.iter_num ?? 0;
+  if (resumed && !config.eval_only && reachedBy(resumed) >= config.max_iters) {
+    log.line(
+      `the run in ${out_dir} has made all of its ${config.max_iters} steps; its checkpoint is of step ${startIter}`,
+    );
+    return log.line(`train it longer: ${longerCommand(out_dir, reachedBy(resumed))}`);
+  }
   const choice = await chooseModel(config, meta, opened, resumed !== undefined, log.line);
   checkTraining(choice.modelArgs, config);
   const model = new GPT(choice.modelArgs);
@@ -209,9 +231,8 @@ await main(async () => {
   const peak = await Peak.of(engine);
   log.line(`peak: ${peak} in a matrix product on this device; mfu is measured against it`);
 
-  const startIter = resumed?.iter_num ?? 0;
   let iterNum = startIter;
-  let savedIter = resumed ? startIter : undefined; // where out_dir has a checkpoint of this run
+  let sound = false; // was there a step, and did it leave weights that are worth a checkpoint?
   let bestValLoss = resumed?.best_val_loss ?? Number.POSITIVE_INFINITY;
   const batch = emptyBatch(objective);
 
@@ -235,45 +256,36 @@ await main(async () => {
     return losses;
   }
 
-  async function save(): Promise<void> {
-    clock.lap("other");
-    progress.log(`saving checkpoint to ${out_dir}`);
-    const metadata = {
+  // 5) what is kept, and who watches and may say what happens next
+  const checkpoint = new RunCheckpoint({
+    ...{ folder: out_dir, always: config.always_save_checkpoint, held, state, resumed: resumed !== undefined },
+    log: (line) => progress.log(line),
+    describe: () => ({
       model_args: { ...model.config },
-      config: { ...config },
+      config: { ...config, ...pick(model.config, MODEL_KEYS) },
       iter_num: iterNum,
       best_val_loss: Number.isFinite(bestValLoss) ? bestValLoss : null,
       rng: { seed, iteration: iterNum },
-      ...state.metadata(),
       callbacks: watch.state(),
       tokenizer: meta ?? null,
-    };
-    try {
-      await saveCheckpoint(out_dir, metadata, state.tensors());
-    } catch (error) {
-      throw explain(error, `can't write the checkpoint to ${out_dir}`);
-    }
-    savedIter = iterNum;
+    }),
+  });
+
+  /** Let the state of now be saved, if it is worth it. */
+  async function keep(save: (now: Moment) => Promise<string | undefined>): Promise<void> {
+    clock.lap("other");
+    const wasSound = sound;
+    sound = false; // what fails now isn't tried once more at the end
+    const path = await save({ iter: iterNum });
+    sound = wasSound;
     const seconds = clock.lap("checkpoint");
-    await watch.onCheckpoint({ iter: iterNum, path: join(out_dir, "ckpt.json"), seconds });
+    if (path !== undefined) await watch.onCheckpoint({ iter: iterNum, path, seconds });
   }
 
-  /** Go back to where out_dir's checkpoint is. */
-  async function rollBack(why: string): Promise<void> {
-    const { metadata, tensors } = await loadCheckpoint(out_dir);
-    await state.readWeights(tensors);
-    await state.readRest(tensors, metadata);
-    tensors.close();
-    iterNum = metadata.iter_num;
-    bestValLoss = metadata.best_val_loss ?? Number.POSITIVE_INFINITY;
-    progress.log(`${why}: back to the checkpoint of step ${iterNum}`);
-  }
-
-  // 5) who watches, and may say what happens next
   if (!resumed && existsSync(join(out_dir, "ckpt.json"))) log.line(`the checkpoint in ${out_dir} will be replaced`);
   const clock = new Clock();
   const progress = startProgress(config.max_iters, iterNum, log.line);
-  const watch = watchRun(chosen, config, progress, clock);
+  const watch = watchRun(chosen, config, progress, clock, checkpoint);
   watch.restore(resumed?.callbacks ?? {});
   const wish: { stop?: string; rollBack?: string } = {};
   const tokensPerIter = accumulation * B * T;
@@ -294,8 +306,8 @@ await main(async () => {
       wish.stop ??= why;
     },
     rollBack(why) {
-      if (savedIter !== undefined) wish.rollBack ??= why;
-      return savedIter !== undefined;
+      if (checkpoint.saved) wish.rollBack ??= why;
+      return checkpoint.saved !== undefined;
     },
   };
   const interrupted = listenForInterrupt((signal) => {
@@ -303,31 +315,33 @@ await main(async () => {
     progress.log(`${signal}: stopping after this step; once more ends at once`);
   });
 
-  // 6) the loop
-  let reason: EndReason = "finished";
+  // 6) the loop: max_iters steps, and evaluations between them, at the beginning and the end
+  let reason: EndReason = "failed";
   let why: string | undefined;
-  let sound = false; // was there a step, and did it leave weights that are worth a checkpoint?
   try {
     if (!config.eval_only) log.open(join(out_dir, "logs", `train_${run.name}_${stamp()}.log`));
     await watch.onTrainStart(run);
     for (let localIter = 0; !interrupted(); localIter++) {
       // evaluate, and keep the best weights
-      if (iterNum % config.eval_interval === 0 || config.eval_only) {
+      const isEnd = iterNum >= config.max_iters || config.eval_only || wish.stop !== undefined;
+      if (isEnd || iterNum % config.eval_interval === 0) {
         clock.lap("other");
-        const losses = await estimateLoss("train", "val");
+        const losses: Losses = await estimateLoss("train", "val");
         const averaged = await ema?.during(() => estimateLoss("val"));
         clock.lap("evaluate");
         if (interrupted()) break;
-        const valLoss = averaged?.val ?? losses.val; // of what sample.ts would take
+        const metrics: Metrics = { "train/loss": losses.train, "val/loss": losses.val };
+        if (averaged) metrics["val/ema_loss"] = losses.ema = averaged.val;
+        const valLoss = lossOf(losses);
         const best = valLoss < bestValLoss;
         if (best) bestValLoss = valLoss;
-        const metrics: Metrics = { "train/loss": losses.train, "val/loss": losses.val };
-        if (averaged) metrics["val/ema_loss"] = averaged.val;
+        sound &&= Number.isFinite(valLoss);
         await watch.onEvaluate({ iter: iterNum, metrics, best, texts: new Map() });
         if (await peak.lookAgain()) progress.log(`peak: ${peak}, now that the machine was less busy`);
         if (config.eval_only) break;
-        if ((best || config.always_save_checkpoint) && iterNum > 0) await save();
-        if (wish.stop) break;
+        const stops = isEnd || wish.stop !== undefined;
+        await keep((now) => checkpoint.offer({ ...now, losses }, stops));
+        if (stops) break;
       }
 
       // forward and backward, micro-batch by micro-batch, then the update
@@ -344,6 +358,7 @@ await main(async () => {
       }
       await scaler?.unscale(model.parameters);
       const lr = learningRateAt(iterNum, config) * run.learningRateScale;
+      sound = false; // until all of them are updated
       const gradNorm = await optimizer.step(lr, 1 / micros);
       if (Number.isFinite(gradNorm)) await ema?.update();
       clock.lap("update");
@@ -357,27 +372,26 @@ await main(async () => {
       sound = Number.isFinite(lossSum) && Number.isFinite(metrics.grad_norm ?? 0);
       if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak.flops, targets);
       await watch.onStep({ iter: iterNum++, metrics, histograms: new Map() });
-      if (wish.rollBack) await rollBack(wish.rollBack);
-      delete wish.rollBack;
-      if (iterNum > config.max_iters || wish.stop) break;
+      if (wish.rollBack) {
+        const metadata = await checkpoint.rollBack();
+        [iterNum, bestValLoss] = [metadata.iter_num, metadata.best_val_loss ?? Number.POSITIVE_INFINITY];
+        progress.log(`${wish.rollBack}: back to the checkpoint of step ${iterNum}`);
+        delete wish.rollBack;
+      }
     }
-    if (wish.stop) [reason, why] = ["stopped", wish.stop];
-    if (interrupted()) reason = "interrupted";
-    const keep = interrupted() || (wish.stop && config.always_save_checkpoint);
-    if (keep && sound && iterNum !== savedIter) await save();
+    reason = interrupted() ? "interrupted" : wish.stop ? "stopped" : "finished";
+    why = wish.stop;
+    if (!interrupted() && !config.eval_only) await checkpoint.end(wish.stop ? undefined : iterNum);
+    if (interrupted() && sound) await keep((now) => checkpoint.cutShort(now));
   } catch (error) {
-    [reason, why] = ["failed", error instanceof Error ? error.message : String(error)];
+    why = error instanceof Error ? error.message : String(error);
     log.keep(`error: ${why}`);
-    if (error instanceof CallbackError && sound && iterNum !== savedIter) await save();
+    const tell = (other: unknown) => progress.log(`the last state isn't saved: ${other}`);
+    if (sound) await keep((now) => checkpoint.cutShort(now)).catch(tell);
     throw error;
   } finally {
     progress.stop(); // also before the line of an error
     await watch.onTrainEnd({ iter: iterNum, reason, ...(why && { why }) });
   }
-  if (wish.stop) log.line(`stopped before step ${iterNum}: ${wish.stop}`);
-  else if (interrupted()) {
-    const goOn = `go on with: npx tsx train.ts ${resumeArguments(process.argv.slice(2))}`;
-    log.line(`stopped before step ${iterNum}; ${iterNum > 0 ? goOn : "there is nothing to save yet"}`);
-    process.exitCode = interrupted() === "SIGINT" ? 130 : 143;
-  }
+  if (interrupted()) process.exitCode = interrupted() === "SIGINT" ? 130 : 143;
 });

@@ -20,12 +20,17 @@ const Settings = z.record(z.string(), z.unknown());
 const Count = z.int().check(z.nonnegative());
 const LossScale = z.object({ scale: z.number().check(z.positive()), good_steps: Count, skipped_steps: Count });
 const FILE_NAME = /^(?!\.)[\w.-]+\.safetensors$/; // in the checkpoint's folder and nowhere else
+const Loss = z.nullable(z.number()); // null: NaN
+const Losses = z.object({ train: Loss, val: Loss, ema: z.exactOptional(Loss) });
 const Metadata = z.object({
   format_version: z.literal(FORMAT_VERSION),
   model_args: Settings, // what the model is made with
   config: Settings, // every setting of the run
   iter_num: Count, // the step that comes next
   best_val_loss: z.nullable(z.number()), // null before the first evaluation
+  losses: z.exactOptional(Losses), // of these weights, nats a token; missing where they weren't evaluated
+  ended: z.exactOptional(Count), // the run went on to this step, its last, and found nothing better
+  beside: z.exactOptional(z.string()), // of a run that was cut short: SHA-256 of its best weights, to which these are the last
   rng: z.object({ seed: Count, iteration: Count }), // all random choices are functions of these
   optimizer_steps: Count,
   ema_steps: z.exactOptional(Count), // updates of the average of the weights, if there is one
@@ -64,6 +69,12 @@ export async function saveCheckpoint(
   } finally {
     removeStrays(directory); // the old weights or, where ckpt.json could not be written, the new ones
   }
+}
+
+/** Change what a folder's ckpt.json says of its weights. */
+export function rewriteMetadata(directory: string, changes: Partial<Metadata>): void {
+  const whole: Metadata = { ...readMetadata(directory), ...changes };
+  writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
 }
 
 /** Remove the weights that ckpt.json doesn't name, if there is one, and what a killed process had begun. */

@@ -39,15 +39,10 @@ export function checkSettings(settings: Readonly<Record<string, unknown>>, where
 }
 
 /**
- * Check complete settings as a whole: combinations that can't be trained, or would leave nothing to compare.
+ * Check complete settings as a whole: combinations that can't be trained.
  * @throws UserError
  */
 export function checkTogether(config: Readonly<Settings>, where: string): void {
   const conflict = findConflict({ ...config });
   if (conflict) throw new UserError(`${where}: ${conflict.problem}`);
-  const { max_iters, eval_interval } = config;
-  if (Number(eval_interval) > Number(max_iters)) {
-    const numbers = `eval_interval ${eval_interval} is beyond max_iters ${max_iters}`;
-    throw new UserError(`${where}: ${numbers}, so that the trained model would never be evaluated; lower it`);
-  }
 }

@@ -9,9 +9,11 @@ import * as z from "zod/mini";
 import { UserError } from "../engine/errors.ts";
 import { printable } from "../engine/printable.ts";
 import { explainIssue } from "../engine/read_file.ts";
+import type { RunCheckpoint } from "../engine/run_checkpoint.ts";
 import type { Callback, CheckpointEvent, EndEvent, EvaluateEvent, Run, StepEvent } from "./callback.ts";
 import type { Clock } from "./clock.ts";
 import { consoleLines, progressBar } from "./console.ts";
+import { ending } from "./ending.ts";
 import { metricsFile } from "./metrics_file.ts";
 import type { Progress } from "./progress.ts";
 import { resources } from "./resources.ts";
@@ -80,12 +82,21 @@ export function watchRun(
   config: { log_interval: number; eval_only: boolean } & Uncompiled,
   progress: Progress,
   clock: Clock,
+  checkpoint?: RunCheckpoint,
 ): Watch {
   const { log_interval: logInterval, eval_only, compile } = config;
   const shown = [consoleLines(progress.log, { logInterval }), progressBar(progress)];
   if (!compile) shown.push(uncompiled(progress.log, config));
-  const written = eval_only ? [] : [metricsFile(), ...writers];
-  return new Watch([resources(clock), ...first, ...shown, ...written], progress.log);
+  const measured = [resources(clock), ...first];
+  if (eval_only) return new Watch([...measured, ...shown], progress.log);
+  const [before, after] = checkpoint ? [[ownFolder(checkpoint)], [ending(checkpoint)]] : [[], []];
+  return new Watch([...before, ...measured, ...shown, metricsFile(), ...writers, ...after], progress.log);
+}
+
+/** Sees to it that the folder is there, and the run's, before anything is written to it. */
+function ownFolder(checkpoint: RunCheckpoint): Callback {
+  const check = () => checkpoint.check();
+  return { name: "out_dir", onStep: check, onEvaluate: check };
 }
 
 /** The callback that a file exports as its default: an object, or a function that makes one from the run's settings. */

@@ -10,7 +10,7 @@ import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { joinList } from "../config/lists.ts";
-import { rules } from "../config/rules.ts";
+import { rules, type Settings } from "../config/rules.ts";
 import { configure, type Options, pick, sourceKind, sourceOf } from "../configurator.ts";
 import { UserError } from "../engine/errors.ts";
 
@@ -189,6 +189,27 @@ test("NANOGPT_ENV's file is named where it overrides; keys of other scripts are 
   );
   const path = relative("", join(ROOT, "config/environments/testing.yaml"));
   assert.deepEqual(lines, [`overriding with ${path}: eval_iters=2`]); // it has threads, too
+});
+
+test("settings under the others: above the defaults, told where they differ, checked where they count", async () => {
+  const printed: string[] = [];
+  const file = write(".json", '{"n_head": 2, "dropout": 0.1}');
+  const settings = { n_layer: 3, n_head: 4, dropout: 0.1, bias: true, elsewhere: 1 };
+  const asked: unknown[] = [];
+  const under = (given: Settings) => {
+    asked.push([given.n_layer, given.label]);
+    return { source: "out/ckpt.json", settings };
+  };
+  const config = await read([file, "--label=mine"], { under, log: (line) => printed.push(line) });
+  assert.deepEqual(asked, [[DEFAULTS.n_layer, "mine"]]);
+  assert.deepEqual([config.n_layer, config.n_head, config.dropout, config.bias], [3, 2, 0.1, true]);
+  assert.equal(sourceOf(config, "n_layer"), undefined); // nobody has set it now
+  assert.equal(sourceOf(config, "n_head"), file);
+  assert.equal(printed.at(-1), "settings as in out/ckpt.json, but n_head=2 (was 4); not used: elsewhere");
+
+  const odd = { under: () => ({ source: "out/ckpt.json", settings: { n_layer: 0 } }) };
+  await refused([], [/^n_layer must be .*, got 0 \(out\/ckpt\.json\)/], odd);
+  assert.equal((await read(["--n_layer=2"], odd)).n_layer, 2);
 });
 
 test("an unknown NANOGPT_ENV is refused with those that there are", async () => {

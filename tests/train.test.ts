@@ -30,6 +30,7 @@ import {
   oneProcess,
   ROOT,
   run,
+  succeed,
   TSX,
 } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
@@ -78,7 +79,7 @@ test("20 steps are 10 steps, resumed, and 10 more: every bit, with 1 and with 2 
       for (const part of [first, second]) {
         for (const [step, loss] of lossesOf(part)) assert.equal(loss, lossesOf(whole).get(step), step);
       }
-      assert.equal(lossesOf(first).size + lossesOf(second).size, lossesOf(whole).size + 2); // step 10 and iter 10 twice
+      assert.equal(lossesOf(first).size + lossesOf(second).size, lossesOf(whole).size + 1); // step 10 twice
       await assertSameState(`whole${threads}`, `parts${threads}`);
     }),
   );
@@ -143,7 +144,7 @@ test("init_from the folder of another program's model: its loss, finetuned on th
     assert.equal(metadata.tokenizer?.vocab_size, 21);
     // the run goes on from its own checkpoint
     const resumed = await train(`from_${name}`, { ...steps, init_from: "resume", max_iters: 2 });
-    assert.match(resumed, /^iter 2: loss /m);
+    assert.match(resumed, /^iter 1: loss .*\nstep 2: /m);
   }
   const cropped = await train("cropped", { ...steps, init_from: foreign("hf_gelu_new"), block_size: 8 });
   assert.doesNotMatch(cropped, /^block_size is/m);
@@ -239,6 +240,51 @@ test("the learning rate: linear warmup, a cosine down to min_lr, then min_lr", a
   }
 });
 
+test("a resumed run takes its own settings, and says which are others now; a finished one says so, and trains longer", async () => {
+  const own = { max_iters: 25, eval_interval: 10, gradient_accumulation_steps: 1, n_head: 4 };
+  const stdout = await train("own", own);
+  assert.equal((await stateOf("own")).metadata.iter_num, 25); // the last step, though it is between two evaluations
+  const [, again] = /^ {2}train it longer: npx tsx train\.ts (.*) --max_iters=50$/m.exec(stdout)!;
+  const before = contentsOf(outDir("own"));
+  const finished = await succeed("train.ts", again!.split(" "), { cwd: FOLDER });
+  assert.match(
+    finished,
+    /^the run in .*own has made all of its 25 steps; its checkpoint is of step 25\n.*--max_iters=50$/m,
+  );
+  assert.deepEqual(contentsOf(outDir("own")), before);
+
+  const longer = await succeed("train.ts", [...again!.split(" "), "--max_iters=30"], { cwd: FOLDER });
+  assert.match(longer, /^settings as in .*own.ckpt\.json, but max_iters=30 \(was 25\)$/m);
+  assert.match(longer, /^tokens per iteration will be: 64$/m);
+  await train("straight", { ...own, max_iters: 30 });
+  await assertSameState("own", "straight");
+});
+
+test("cut short while only the best is kept: the last state stands beside it, and a resumed run goes on from there", async () => {
+  const best = {
+    ...LONG,
+    always_save_checkpoint: false,
+    eval_interval: 10,
+    learning_rate: 3,
+    grad_clip: 0,
+    decay_lr: false,
+  };
+  const { child, ended, until } = launch("train.ts", tiny("beside", best), { cwd: FOLDER });
+  await until(/^iter 45:/m);
+  child.kill("SIGINT");
+  const { stdout } = await ended;
+  const [, kept, last] =
+    /^.* holds the checkpoint of step (\d+) \(.*\), the best, and the run's last state, of step (\d+)$/m.exec(stdout)!;
+  assert.equal((await stateOf("beside")).metadata.iter_num, Number(kept));
+  assert.equal((await stateOf(join("beside", "last"))).metadata.iter_num, Number(last));
+  const flags = ["--init_from=resume", `--out_dir=${outDir("beside")}`, "--max_iters=60"];
+  const resumed = await succeed("train.ts", flags, { cwd: FOLDER });
+  assert.match(resumed, new RegExp(`^iter ${last}: `, "m"));
+  assert.ok(!existsSync(join(outDir("beside"), "last")));
+  await train("undisturbed", { ...best, max_iters: 60 });
+  await assertSameState("beside", "undisturbed");
+});
+
 // ---- signals ----
 
 const LONG = { max_iters: 400, eval_interval: 200, lr_decay_iters: 400 };
@@ -323,7 +369,10 @@ test("the log's lines are nanoGPT's, with tokens/s behind", async () => {
     ...tens(10),
     evaluation(20),
     saving,
-    iteration(20),
+    /^.*log holds the checkpoint of step 20 \(train loss \d\.\d{4}, val loss \d\.\d{4}\)$/,
+    /^ {2}sample from it: npx tsx sample\.ts --out_dir=.*log$/,
+    /^ {2}plot its losses: npx tsx tools\/plot\.ts --out_dir=.*log$/,
+    /^ {2}train it longer: npx tsx train\.ts --init_from=resume --out_dir=.*log --max_iters=40$/,
   ];
   assert.equal(lines.length, expected.length, stdout);
   for (const [i, pattern] of expected.entries()) assert.match(lines[i]!, pattern);
@@ -331,15 +380,28 @@ test("the log's lines are nanoGPT's, with tokens/s behind", async () => {
   assert.match(stdout, /^device: cpu, compiled \(onnxruntime [\d.]+, 1 thread\)$/m);
 });
 
-test("log_interval leaves out lines; a run that finds nothing better keeps its best checkpoint", async () => {
+test("log_interval leaves out lines; a run that gets no better than it began keeps its best checkpoint, and says so", async () => {
   const worse = { learning_rate: 3, decay_lr: false, grad_clip: 0, log_interval: 7, always_save_checkpoint: false };
   const stdout = await train("worse", { ...worse, eval_interval: 5 });
   assert.deepEqual(
     [...stdout.matchAll(/^iter (\d+)/gm)].map(([, n]) => n),
     ["0", "7", "14"],
   );
-  assert.doesNotMatch(stdout, /saving/);
-  assert.deepEqual(checkpointIn("worse"), {});
+  const losses = [...stdout.matchAll(/^step (\d+): .*val loss (\S+)$/gm)].map(([, n, loss]) => [
+    Number(n),
+    Number(loss),
+  ]);
+  const [[, first], ...later] = losses as [[number, number], ...[number, number][]];
+  const [step, lowest] = later.reduce((best, other) => (other[1] < best[1] ? other : best));
+  assert.ok(lowest > first, stdout);
+  assert.match(
+    stdout,
+    new RegExp(`^the validation loss was never below that of step 0 \\(${first.toFixed(4)} at step 0,`, "m"),
+  );
+  const { metadata } = await stateOf("worse");
+  assert.equal(metadata.iter_num, step);
+  assert.equal(metadata.losses!.val!.toFixed(4), lowest.toFixed(4));
+  assert.equal(metadata.ended, step === 20 ? undefined : 20);
 });
 
 test("eval_only evaluates and stops, for a new model and at any step of a resumed one", async () => {
@@ -382,7 +444,7 @@ const ckpt = (changeOf: (json: Record<string, object>) => Record<string, unknown
   });
 const modelArgs = (change: Record<string, unknown>) =>
   ckpt(({ model_args }) => ({ model_args: { ...model_args, ...change } }));
-const RESUME = ["--init_from=resume"];
+const RESUME = ["--init_from=resume", "--max_iters=30"];
 
 // of those that every script refuses (configurator.test.ts) one in a flag and one in a file
 const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [

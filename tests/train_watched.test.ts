@@ -40,10 +40,10 @@ test("everything that watches, all at once, changes no bit of the weights, and w
   assert.ok((await stateOf("watched")).weights.equals((await stateOf("plain")).weights));
 
   const history = readHistory(outDir("watched"));
-  const steps = Array.from({ length: 21 }, (_, i) => i);
+  const steps = Array.from({ length: 20 }, (_, i) => i);
   assert.deepEqual(history.series.get("loss")!.iters, steps);
   assert.deepEqual(history.series.get("val/loss")!.iters, [0, 5, 10, 15, 20]);
-  assert.deepEqual(history.series.get("update_ratio/wte.weight")!.iters, [0, 4, 8, 12, 16, 20]);
+  assert.deepEqual(history.series.get("update_ratio/wte.weight")!.iters, [0, 4, 8, 12, 16]);
   assert.ok(history.series.get("activation/h.1.mlp/dead"));
   for (const name of ["lr", "grad_norm", "step_ms", "tokens_per_s"]) {
     assert.ok(
@@ -69,8 +69,8 @@ test("everything that watches, all at once, changes no bit of the weights, and w
   assert.equal(history.end!.reason, "finished");
 
   // the lines on the terminal are those of nanoGPT, and the log has them all
-  const [, printed] = /^iter 20: loss (\S+), time [\d.]+ms, mfu [\d.]+%, [\d,]+ tokens\/s$/m.exec(stdout)!;
-  assert.equal(printed, history.series.get("loss")!.values[20]!.toFixed(4));
+  const [, printed] = /^iter 19: loss (\S+), time [\d.]+ms, mfu [\d.]+%, [\d,]+ tokens\/s$/m.exec(stdout)!;
+  assert.equal(printed, history.series.get("loss")!.values[19]!.toFixed(4));
   const [log] = readdirSync(join(outDir("watched"), "logs"));
   assert.match(log!, /^train_watched_\d{8}_\d{6}\.log$/);
   assert.equal(readFileSync(join(outDir("watched"), "logs", log!), "utf8"), stdout);
@@ -83,7 +83,7 @@ test("of two runs in one out_dir the second is refused with the first one's proc
   const files = readdirSync(outDir("shared"));
   assertRefused(
     await run("train.ts", tiny("shared"), { cwd: FOLDER }),
-    new RegExp(`shared is in use: training in process ${first.child.pid} on ${hostname()}; `),
+    new RegExp(`shared is in use: training in process ${first.child.pid} on ${hostname()}, `),
   );
   for (const name of files) assert.ok(existsSync(join(outDir("shared"), name)) || name.startsWith("weights"), name);
   await succeed("train.ts", tiny("shared", { eval_only: true }), { cwd: FOLDER }); // that writes nothing
@@ -129,6 +129,46 @@ test("a disk that is full for the metrics is one line, and training goes on", {
   assert.ok((await stateOf("full")).weights.equals((await stateOf("plain")).weights));
 });
 
+test("an out_dir that is moved or replaced meanwhile is made again, with all that was written before", async () => {
+  const spoil = (name: string, change: string) =>
+    callbackFile(
+      `${name}.ts`,
+      `import { cpSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+      let out = "";
+      export default {
+        onTrainStart(run: { outDir: string }) { out = run.outDir; },
+        onStep({ iter }: { iter: number }) { if (iter === 7) { ${change} } },
+      };`,
+    );
+  const changes = {
+    moved: 'renameSync(out, out + "-elsewhere");',
+    replaced: 'renameSync(out, out + "-elsewhere"); cpSync(out + "-elsewhere", out, { recursive: true });',
+  };
+  const steps = Array.from({ length: 20 }, (_, i) => i);
+  for (const [name, change] of Object.entries(changes)) {
+    const stdout = await train(name, { callbacks: spoil(name, change), tensorboard: true });
+    assert.ok((await stateOf(name)).weights.equals((await stateOf("plain")).weights));
+    const history = readHistory(outDir(name));
+    assert.deepEqual(history.series.get("loss")!.iters, steps);
+    assert.equal(history.end!.reason, "finished");
+    const [log] = readdirSync(join(outDir(name), "logs"));
+    assert.equal(readFileSync(join(outDir(name), "logs", log!), "utf8"), stdout);
+    assert.equal(readdirSync(join(outDir(name), "tensorboard")).length, 1);
+    const line = /moved was moved, removed or replaced meanwhile: the run goes on in a new one$/m;
+    if (name === "moved") assert.match(stdout, line);
+  }
+
+  // where another run has taken its place, this one ends and leaves that alone
+  const holder = JSON.stringify({ pid: 1, host: "elsewhere", began: null, what: "training" });
+  const lock = `writeFileSync(out + "/lock.json", ${JSON.stringify(holder)});`;
+  const later = `setImmediate(() => { renameSync(out, out + "-elsewhere"); mkdirSync(out); ${lock} });`; // between two steps
+  const taken = spoil("taken", later);
+  const ended = await run("train.ts", tiny("taken", { callbacks: taken }), { cwd: FOLDER });
+  assertRefused(ended, /taken is in use: training in process 1 on elsewhere/);
+  assert.ok(!existsSync(join(outDir("taken"), "metrics.jsonl")));
+  assert.ok(!existsSync(join(outDir("taken"), "ckpt.json")));
+});
+
 test("early_stop_patience ends a run that gets no better, with its last checkpoint, and exit code 0", async () => {
   const still = { learning_rate: 0, max_iters: 1000, early_stop_patience: 2, always_save_checkpoint: false };
   const stdout = await train("early", still);
@@ -143,7 +183,7 @@ test("lr_patience lowers the learning rate, and a resumed run keeps it low", asy
   assert.ok(scale < 1);
   await train("plateau", { ...settings, lr_patience: 0, learning_rate: 1, init_from: "resume", max_iters: 21 });
   const history = readHistory(outDir("plateau"));
-  assert.equal(history.series.get("lr")!.iters.at(-1), 21);
+  assert.equal(history.series.get("lr")!.iters.at(-1), 20);
   assert.equal(history.last("lr"), scale);
 });
 
@@ -173,9 +213,9 @@ test("a loss that is no number: one line, exit code 1, and the weights of the ch
   const rates = history.series.get("lr")!;
   assert.deepEqual(
     rates.iters,
-    Array.from({ length: 21 }, (_, i) => i),
+    Array.from({ length: 20 }, (_, i) => i),
   );
-  assert.deepEqual([rates.values[9], rates.values[10], rates.values[20]], [0.01, 0.005, 0.005]);
+  assert.deepEqual([rates.values[9], rates.values[10], rates.values[19]], [0.01, 0.005, 0.005]);
   assert.ok(history.series.get("loss")!.values.every(Number.isFinite));
 });
 

@@ -178,7 +178,7 @@ test("training on a terminal logs what it logs to a pipe", TERMINAL, async () =>
   ].map(([, step]) => Number(step));
   assert.deepEqual(
     steps,
-    Array.from({ length: 31 }, (_, i) => i),
+    Array.from({ length: 30 }, (_, i) => i),
   );
   assert.match(stdout, BAR);
   assertTidy(stdout);
