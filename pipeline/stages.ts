@@ -413,7 +413,8 @@ const generate: Stage = {
       files: { [CHECKPOINT]: join(outDir, CHECKPOINT) },
     };
   },
-  about: ({ own }) => `${own.num_samples} x ${own.max_new_tokens} tokens after ${JSON.stringify(own.start)}`,
+  about: ({ own: { num_samples, max_new_tokens, start } }) =>
+    `${num_samples} x ${max_new_tokens} tokens${start === DEFAULT_START ? "" : ` after ${JSON.stringify(start)}`}`,
 
   async check({ own, outDir }, runs) {
     const meta = runs.has("process") ? undefined : readMeta(join(outDir, "data"));

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 
 import { ROOT } from "../../config/scripts.ts";
 import { loadCheckpoint } from "../../engine/checkpoint.ts";
@@ -28,6 +29,9 @@ const SCRIPT = join("tools", "pipeline.ts");
 const FOLDER = temporaryFolder();
 const TEXT = join(FOLDER, "words.txt");
 writeFileSync(TEXT, madeUpText(6000));
+
+const ONE_LINE = join(FOLDER, "one_line.txt"); // has no line break to begin samples with
+writeFileSync(ONE_LINE, madeUpText(6000).replaceAll("\n", " "));
 
 const SMALL = { n_layer: 1, n_head: 2, n_embd: 16, block_size: 16, eval_iters: 1, threads: 1 };
 const FIXED = { batch_size: 4, micro_batch_size: 4, learning_rate: 1e-2 };
@@ -172,11 +176,11 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   };
 
   const running = async (stage: StageName) => {
-    while (readState(out(name))?.stages[stage]?.state !== "running") await new Promise((wait) => setTimeout(wait, 5));
+    while (readState(out(name))?.stages[stage]?.state !== "running") await wait(5);
   };
 
   // 1) process
-  const first = launch(SCRIPT, flags({ input_file: TEXT, out_dir: out(name), ...settings }));
+  const first = launch(SCRIPT, flags({ input_file: ONE_LINE, out_dir: out(name), ...settings }));
   await first.until(/^\[1\/5\] process/m);
   await running("process");
   await kill(first);
@@ -197,11 +201,15 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   assert.ok(saved > 50 && saved < 3000, `the checkpoint of step ${saved}`);
   const [processed, optimized] = startsOf(name).slice(0, 2);
 
-  // 3) train: kill -9
-  const third = launch(SCRIPT, resume);
-  await third.until(/^ {6}step (\d+): (.|\n)*^ {6}step \d+: /m);
+  // 3) train: kill -9. No evaluation saves here, but train.ts itself does once the pipeline is gone
+  const third = launch(SCRIPT, [...resume, "--eval_interval=100000"]);
+  const later = saved + 20;
+  await third.until(new RegExp(`^ {6}going on from .*, step ${saved}$`, "m"));
+  while (readHistory(out(name)).iter < later && third.child.exitCode === null) await wait(5);
   await kill(third);
-  assert.match(stageOf(name, "train").commands[0]!, /--init_from=resume$/);
+  assert.match(stageOf(name, "train").commands[0]!, /--eval_interval=100000 .*--init_from=resume$/);
+  while (existsSync(join(out(name), "lock.json"))) await wait(5);
+  assert.ok(iterNum() >= later, `saved at ${iterNum()}, and ${later} steps were made`);
 
   // 4) evaluate
   const fourth = launch(SCRIPT, resume);
@@ -218,7 +226,13 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   assert.deepEqual(startsOf(name).slice(0, 3), [processed, optimized, trained]);
   for (const stage of STAGES) assert.equal(stageOf(name, stage).state, "done");
   assert.match(text, /^\[4\/5\] evaluate .*\(it was killed\)$/m);
-  assert.ok(iterNum() >= saved);
+  assert.ok(iterNum() >= later);
+  const [sample = ""] = readdirSync(join(out(name), "samples"));
+  assert.match(
+    readFileSync(join(out(name), "samples", sample), "utf8"),
+    /^ /,
+    "they begin with a character that is there",
+  );
 });
 
 test("under tsx' command line Ctrl-C and SIGTERM are answered once, the training is saved, and --resume alone goes on", async () => {
@@ -261,7 +275,7 @@ test("pipeline and trial killed in optimize: the search is made anew, and nothin
   };
   let pid = 0;
   while (pid === 0 && first.child.exitCode === null) {
-    await new Promise((wait) => setTimeout(wait, 5));
+    await wait(5);
     pid = pidOfTrial();
   }
   process.kill(pid, "SIGSTOP"); // else it would end by itself as soon as the pipeline is gone
