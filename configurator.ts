@@ -29,6 +29,7 @@ import { didYouMean } from "./config/nearest.ts";
 import { findConflict, rules, type Settings, type Value } from "./config/rules.ts";
 import { show } from "./config/show.ts";
 import { UserError } from "./engine/errors.ts";
+import { printable } from "./engine/printable.ts";
 
 /** What set a key: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
 export type SourceKind = "environment" | "file" | "variable" | "flag";
@@ -173,7 +174,7 @@ function readFlags(argv: readonly string[], defaults: Settings): { files: string
   const { _: files, ...given } = minimist(words, { string: ["_", ...Object.keys(defaults)] });
   const flags = Object.entries(given).map(([key, texts]) => {
     const values = [texts].flat().map((text: string) => fromText(text, defaults[key]));
-    const other = values.find((value) => show(value) !== show(values[0]));
+    const other = values.find((value) => JSON.stringify(value) !== JSON.stringify(values[0]));
     if (other !== undefined) {
       throw new UserError(`--${key} is given twice, as ${show(values[0])} and as ${show(other)}; pass it once`);
     }
@@ -222,7 +223,7 @@ function fromText(text: string, like: Value | undefined): unknown {
 
 function unknownKey(key: string, source: string, known: string[]): UserError {
   return new UserError(
-    `unknown key ${show(key)} (${source}); ${didYouMean(key, known) ?? "--help=all lists the keys"}`,
+    `unknown key ${show(key)} (${printable(source)}); ${didYouMean(key, known) ?? "--help=all lists the keys"}`,
   );
 }
 

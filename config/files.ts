@@ -129,19 +129,20 @@ async function parseDocument(path: string): Promise<unknown> {
   const yaml = await import("yaml"); // JSON too: JSON.parse lets the last of two equal keys win in silence
   const lines = new yaml.LineCounter();
   const text = readText(path, { most: MAX_BYTES }) ?? "";
-  const document = yaml.parseDocument(text, { lineCounter: lines, uniqueKeys: false }); // it would compare each key with each
+  const document = yaml.parseDocument(text, { lineCounter: lines, uniqueKeys: false, logLevel: "error" }); // unique: it would compare each key with each
   const [error] = document.errors;
   if (error) throw new Error(error.message.split(":\n")[0]); // what follows draws the place in three more lines
   yaml.visit(document, {
     Map(_, { items }) {
       const seen = new Set<unknown>();
       for (const { key } of items) {
-        if (!yaml.isScalar(key)) continue;
-        if (seen.has(key.value) && key.value !== "<<") {
-          const { line, col } = lines.linePos(key.range?.[0] ?? 0);
-          throw new Error(`Map keys must be unique at line ${line}, column ${col}`);
+        const name = yaml.isScalar(key) ? key.value : undefined;
+        const fault = name === undefined ? "a key must be a name" : seen.has(name) && "Map keys must be unique";
+        if (fault && name !== "<<") {
+          const { line, col } = lines.linePos(yaml.isNode(key) ? (key.range?.[0] ?? 0) : 0);
+          throw new Error(`${fault} at line ${line}, column ${col}`);
         }
-        seen.add(key.value);
+        seen.add(name);
       }
     },
   });

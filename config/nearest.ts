@@ -2,8 +2,11 @@
 
 import leven from "leven";
 
+const LONGEST = 200; // letters, of a name or a path: comparing takes time with the square
+
 /** "did you mean n_layer?" where one of the `known` words is near to `word`; `show` is how that one is said. */
 export function didYouMean(word: string, known: readonly string[], show = (near: string) => near): string | undefined {
+  if (word.length > LONGEST) return undefined;
   const spelled = word.toLowerCase();
   const distance = (other: string) => leven(spelled, other.toLowerCase());
   const [nearest] = known.toSorted((a, b) => distance(a) - distance(b));

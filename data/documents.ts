@@ -5,12 +5,12 @@
 //   .parquet  a document a row, the column "text"; a piece is a row group
 // Where pieces end depends on the files alone. Leaves out files whose single lines or words don't fit into memory.
 
-import { closeSync, readdirSync, readSync, statSync } from "node:fs";
+import { closeSync, readdirSync, readSync, type Stats, statSync } from "node:fs";
 import { extname, join, resolve } from "node:path";
 
 import type { FileMetaData, SchemaTree } from "hyparquet";
 
-import { UserError } from "../engine/errors.ts";
+import { explain, UserError } from "../engine/errors.ts";
 import { printable } from "../engine/printable.ts";
 import { openFile } from "../engine/read_file.ts";
 import { shownPath } from "./dataset.ts";
@@ -45,14 +45,23 @@ export interface Piece {
 /** The files at `paths`, folders opened (their files sorted by name); a UserError where there are none. */
 export function listFiles(paths: readonly string[]): InputFile[] {
   return paths.flatMap((path) => {
-    const stat = statSync(path, { throwIfNoEntry: false });
+    const stat = statOf(path, false);
     if (!stat) throw new UserError(`no file or folder ${path}; --input takes ${KINDS.join(", ")} files and folders`);
     if (!stat.isDirectory()) return [inputFile(path)];
     const names = readdirSync(path, { recursive: true, encoding: "utf8" });
-    const files = names.filter((name) => kindOf(name) && statSync(join(path, name)).isFile()).sort();
+    const files = names.filter((name) => kindOf(name) && statOf(join(path, name))?.isFile()).sort();
     if (files.length === 0) throw new UserError(`no ${KINDS.join(", ")} file in the folder ${path}`);
     return files.map((name) => inputFile(join(path, name)));
   });
+}
+
+/** @throws UserError where the system doesn't tell: links in a circle, or to nothing where it `mustBe` there */
+function statOf(path: string, mustBe = true): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: mustBe });
+  } catch (error) {
+    throw explain(error, `can't read ${shownPath(path)}`);
+  }
 }
 
 function kindOf(path: string): Kind | undefined {
@@ -62,7 +71,7 @@ function kindOf(path: string): Kind | undefined {
 function inputFile(path: string): InputFile {
   const kind = kindOf(path);
   if (!kind) throw new UserError(`${path} is none of ${KINDS.join(", ")}; rename it if it holds one of them`);
-  const stat = statSync(path);
+  const stat = statOf(path)!;
   if (!stat.isFile()) throw new UserError(`${path} is a pipe or a device; give a file`);
   const { size, mtimeMs } = stat;
   return { path: resolve(path), kind, bytes: size, modified: mtimeMs };

@@ -4,6 +4,7 @@
 
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 
+import { UserError } from "../engine/errors.ts";
 import { mergePairs } from "./merge_pairs.ts";
 import type { Gpt2Meta } from "./meta.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -19,6 +20,7 @@ const SPLIT =
 // Texts repeat their words, so most are looked up: five times the speed, or more. Where there are too many, it starts anew.
 const MAX_WORDS = 100_000;
 const MAX_WORD = 64; // characters
+const LONGEST_WORD = 2 ** 24; // characters: merging takes some 30 bytes for each, and a second for a million
 
 /** Half a character (a lone surrogate), which no UTF-8 can hold, is encoded as U+FFFD. */
 export function gpt2Tokenizer(meta: Gpt2Meta): Tokenizer {
@@ -41,6 +43,12 @@ export function gpt2Tokenizer(meta: Gpt2Meta): Tokenizer {
   function tokensOf(word: string): readonly number[] {
     const known = words.get(word);
     if (known !== undefined) return known;
+    if (word.length > LONGEST_WORD) {
+      const length = word.length.toLocaleString("en-US");
+      throw new UserError(
+        `a word of ${length} characters without white space takes too much memory as tokens; break it up`,
+      );
+    }
     const bytes = Buffer.from(word).toString("latin1");
     const whole = rankOf.get(bytes);
     const tokens = whole !== undefined ? [whole] : mergePairs(bytes, rankOf);

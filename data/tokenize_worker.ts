@@ -3,6 +3,7 @@
 import { parentPort } from "node:worker_threads";
 
 import { UserError } from "../engine/errors.ts";
+import { shownPath } from "./dataset.ts";
 import { type Piece, readPiece } from "./documents.ts";
 import { END_OF_TEXT_TOKEN } from "./gpt2_tokenizer.ts";
 import { GPT2_META } from "./meta.ts";
@@ -25,12 +26,21 @@ function answer(message: Answer, transfer: ArrayBuffer[] = []): void {
   parentPort?.postMessage(message, transfer);
 }
 
+/** @throws UserError that names the file */
+function encodeOf({ path }: Piece, text: string): number[] {
+  try {
+    return encode(text);
+  } catch (error) {
+    throw error instanceof UserError ? new UserError(`${shownPath(path)}: ${error.message}`) : error;
+  }
+}
+
 async function tokenize(piece: Piece) {
   let tokens = new Uint16Array(1 << 19); // grown where need be
   let length = 0;
   const ends: number[] = [];
   for await (const text of readPiece(piece)) {
-    const document = encode(text);
+    const document = encodeOf(piece, text);
     if (length + document.length + 1 > tokens.length) {
       const larger = new Uint16Array(2 * (length + document.length + 1));
       larger.set(tokens.subarray(0, length));

@@ -31,7 +31,7 @@ const BEAT = 15_000; // ms between two signs of life
 export const STALE = 120_000;
 
 const Holder = z.object({
-  pid: z.int(),
+  pid: z.int().check(z.gte(1), z.lte(2 ** 31 - 1)), // others can't be asked for
   host: z.string(),
   pids: z.optional(z.nullable(z.string())), // the namespace that the process id is of: a container's is its own
   began: z.nullable(z.string()),

@@ -1,18 +1,20 @@
 // A folder with a model for other programs: what is in it, whose it is, and how a new export takes the place of an earlier
 // one, all files at once.
 
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
 
 import type { Meta } from "../data/meta.ts";
 import { type FolderKind, finishFolder, writeFolderAtomic } from "../engine/atomic_folder.ts";
-import { explain, UserError } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import type { GPT } from "../model.ts";
 
 const MARK = "export.json"; // says that a folder is an export's, and which of its files are
-const Mark = z.object({ format: z.string(), files: z.optional(z.array(z.string())) });
+const FILE_NAME = /^(?!\.+$)[^/\\:\0]+$/; // in the folder, and nowhere else
+const Mark = z.object({ format: z.string(), files: z.optional(z.array(z.string().check(z.regex(FILE_NAME)))) });
 
 /** The files of exports whose mark doesn't list them. */
 const EARLIER_FILES = [
@@ -77,11 +79,12 @@ export function checkTarget(to: string, format: string): void {
 /** What a folder's mark says; undefined where there is none, or somebody else's. */
 function readMark(folder: string): z.infer<typeof Mark> | undefined {
   const path = join(folder, MARK);
-  if (!existsSync(path)) return undefined;
+  const text = readText(path);
+  if (text === undefined) return undefined;
   try {
-    return Mark.safeParse(JSON.parse(readFileSync(path, "utf8"))).data;
+    return parseJson(text, Mark, (why) => new UserError(why));
   } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw explain(error, `can't read ${path}`);
+    if (error instanceof UserError) return undefined;
+    throw error;
   }
 }

@@ -30,7 +30,13 @@ const DIGITS = 7; // of a number: as many as a float32 has
 const when = { time: z.number(), iter: z.int().check(z.nonnegative()) };
 const Events = {
   start: z.object({
-    ...{ event: z.literal("start"), ...when, resumed: z.boolean(), name: z.string(), pid: z.int() },
+    ...{
+      event: z.literal("start"),
+      ...when,
+      resumed: z.boolean(),
+      name: z.string(),
+      pid: z.int().check(z.gte(1), z.lte(2 ** 31 - 1)),
+    },
     config: z.record(z.string(), z.unknown()),
     facts: z.record(z.string(), z.union([z.string(), z.number()])),
   }),

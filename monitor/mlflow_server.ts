@@ -6,7 +6,7 @@ import * as z from "zod/mini";
 
 import { decoded } from "../config/login.ts";
 import { UserError } from "../engine/errors.ts";
-import { withoutPasswords } from "../engine/printable.ts";
+import { printable, withoutPasswords } from "../engine/printable.ts";
 
 const Failure = z.object({ error_code: z.union([z.string(), z.number()]), message: z.optional(z.string()) });
 
@@ -89,7 +89,7 @@ export class MlflowServer {
     if (status >= 200 && status < 300 && answer !== undefined) return answer;
     const said = Failure.safeParse(answer);
     const { error_code: code = "", message = text } = said.success ? said.data : {};
-    const words = message.trim().split("\n")[0]!.slice(0, 200);
+    const words = printable(message.trim().split("\n")[0]!);
     throw new Refusal(status, String(code), said.success ? words : `HTTP ${status}${words && `: ${words}`}`);
   }
 }

@@ -24,7 +24,7 @@ const defaults = {
   seed: 1, // another one makes other cases
   from: 0, // the first case's number
   only: [] as string[], // kinds, separated by commas; all if empty
-  hang: 20, // seconds after which a case counts as hanging
+  hang: 60, // seconds after which a case counts as hanging
   keep: "out-fuzz", // folder for what was found
 };
 

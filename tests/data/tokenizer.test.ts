@@ -189,6 +189,14 @@ test("GPT-2: half a character is encoded as U+FFFD", async () => {
   assert.deepEqual(encode("\uD83D"), [4210]); // tiktoken 0.12's token of U+FFFD
 });
 
+test("GPT-2: a word that would take gigabytes of memory is one line", async () => {
+  const { encode } = await createTokenizer(GPT2_META);
+  assert.throws(
+    () => encode(`a ${"xy".repeat(2 ** 23)} b`),
+    userError(/^a word of 16,777,217 characters without white space/),
+  );
+});
+
 test("GPT-2: a word of a megabyte takes no time and no stack", async () => {
   const tokenizer = await createTokenizer(GPT2_META);
   // some 0.5 s each; beyond what a file of tests may take if time grew with the square

@@ -1,6 +1,6 @@
 // One case: a sample of a kind with one file damaged, and its reader. All of it follows from the seed and the number.
 
-import { cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { Chance } from "./chance.ts";
@@ -38,8 +38,10 @@ export async function makeCase({ seed, index, kind, whole: isWhole }: Case, whol
   const { make, files } = kindOf(kind);
   const whole = join(wholes, kind);
   if (!existsSync(whole)) {
-    mkdirSync(whole, { recursive: true });
-    await make(whole);
+    const begun = `${whole}.${process.pid}`;
+    mkdirSync(begun, { recursive: true });
+    await make(begun);
+    renameSync(begun, whole);
   }
   rmSync(folder, { recursive: true, force: true });
   cpSync(whole, folder, { recursive: true });

@@ -1,8 +1,11 @@
 // The files that this project reads, kind by kind: a whole sample, what in it can be damaged, and who reads it. Readers are
 // the scripts themselves where they end by themselves soon, and else the functions that they call.
 
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { checkTraining } from "../../config/model_memory.ts";
 import { scriptDefaults } from "../../config/script_defaults.ts";
@@ -15,10 +18,12 @@ import { sampleBatch } from "../../data/token_file.ts";
 import { createTokenizer } from "../../data/tokenizer.ts";
 import { main } from "../../engine/errors.ts";
 import { lock } from "../../engine/lock.ts";
+import { readText } from "../../engine/read_file.ts";
 import { ExperimentConfig } from "../../experiments/experiment_config.ts";
 import { checkFolder, planRuns } from "../../experiments/run_folder.ts";
 import { openModel } from "../../formats/pretrained.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
+import type { Run } from "../../monitor/callback.ts";
 import { RunSet } from "../../monitor/run_set.ts";
 import { drawRuns } from "../../monitor/terminal_view.ts";
 import type { TrainConfig } from "../../train.ts";
@@ -51,7 +56,7 @@ async function readModel(folder: string): Promise<void> {
   const opened = await openModel(folder, "", { log: console.error });
   try {
     const model = new GPT(opened.modelArgs);
-    opened.read(model);
+    await opened.read(model);
     if (!opened.tokenizerMeta) return;
     const tokenizer = await opened.tokenizer();
     tokenizer.decode([0, 1, 70_000]);
@@ -264,6 +269,35 @@ export const kinds: Record<string, Kind> = {
     read: scripts(["data/shakespeare_char/prepare.ts", "--input=text.txt", "--out=made"]),
   },
 
+  prompt: {
+    async make(folder) {
+      await samples.checkpoint(folder);
+      writeFileSync(join(folder, "prompt.txt"), "a bad cab\n");
+    },
+    files: { "prompt.txt": "text" },
+    read: scripts(
+      ["sample.ts", "--start=FILE:prompt.txt", "--max_new_tokens=1", "--num_samples=1", "--threads=1"],
+      ["sample.ts", "--evaluate=prompt.txt", "--threads=1"],
+      ["tools/evaluate.ts", "--evaluate=prompt.txt", "--threads=1"],
+    ),
+  },
+
+  experiment_file: {
+    make: (folder) => writeFileSync(join(folder, "search.yaml"), samples.SEARCH),
+    files: { "search.yaml": "text" },
+    read: (folder) =>
+      body(async () => {
+        const experiment = await ExperimentConfig.load(join(folder, "search.yaml"));
+        await planRuns(experiment, join(folder, "e"));
+      }),
+  },
+
+  tracker: {
+    make: (folder) => writeFileSync(join(folder, "answer.json"), JSON.stringify(samples.ANSWER)),
+    files: { "answer.json": "json" },
+    read: (folder, chance) => body(() => askTracker(join(folder, "answer.json"), chance)),
+  },
+
   lock: {
     make: samples.locked,
     files: { "lock.json": "json" },
@@ -279,6 +313,28 @@ export const kinds: Record<string, Kind> = {
     },
   },
 };
+
+/** An MLflow server that gives this answer to everything. */
+async function askTracker(path: string, chance: Chance): Promise<void> {
+  const { checkMlflow, mlflow } = await import("../../monitor/mlflow.ts");
+  const { Watch } = await import("../../monitor/watch.ts");
+  const status = chance.pick([200, 200, 200, 404, 500]);
+  const text = readText(path, { most: 1e6 }) ?? "";
+  const server = createServer((_, response) => response.writeHead(status).end(text)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    const uri = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await checkMlflow(uri);
+    const watch = new Watch([mlflow({ uri, experiment: "owt", patience: 2000 })], console.error);
+    const run = { name: "out", outDir: dirname(path), config: { n_layer: 1 }, log: console.error };
+    await watch.onTrainStart(run as unknown as Run);
+    await watch.onStep({ iter: 0, metrics: { loss: 1 }, histograms: new Map() });
+    await watch.onTrainEnd({ iter: 1, reason: "finished" });
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
 
 /** The settings of a script, and whether a model of them can be made. */
 async function readConfig(argv: string[], env: Record<string, string>, script: string): Promise<void> {

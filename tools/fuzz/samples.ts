@@ -12,6 +12,7 @@ import { PartialDataset } from "../../data/partial_dataset.ts";
 import { sha256 } from "../../data/text.ts";
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
 import { AdamW } from "../../engine/optimizer.ts";
+import { readBytes, readText } from "../../engine/read_file.ts";
 import { fillNormal, keyOf } from "../../engine/rng.ts";
 import { writeSafetensors } from "../../engine/safetensors.ts";
 import { writeHuggingFace } from "../../formats/huggingface.ts";
@@ -41,13 +42,13 @@ const CALLBACKS = {
 };
 
 /** out/ and data/: a run's checkpoint and its dataset, as train.ts leaves them. */
-export function checkpoint(folder: string): void {
+export async function checkpoint(folder: string): Promise<void> {
   const tokenizer = dataset(join(folder, "data"));
   const gpt = model(tokenizer.vocab_size);
   const optimizer = new AdamW(gpt.decayGroups(), { beta1: 0.9, beta2: 0.95, weight_decay: 0.1, grad_clip: 1 });
   const out = join(folder, "out");
   const config = { ...trainDefaults(), ...SMALL, out_dir: "out", dataset: "./data", batch_size: 2, eval_iters: 1 };
-  saveCheckpoint(
+  await saveCheckpoint(
     out,
     {
       model_args: { ...gpt.config },
@@ -71,12 +72,8 @@ export function checkpoint(folder: string): void {
 export function refreshChecksum(out: string): void {
   const path = join(out, "ckpt.json");
   const file = "weights.safetensors";
-  let bytes = Buffer.alloc(0);
-  try {
-    bytes = readFileSync(join(out, file));
-  } catch {
-    return; // no file is there
-  }
+  const bytes = readBytes(join(out, file), { most: 1e6 });
+  if (!bytes) return;
   const json = JSON.parse(readFileSync(path, "utf8"));
   const weights = { file, bytes: bytes.length, sha256: sha256(bytes) };
   writeFileSync(path, JSON.stringify({ ...json, weights }, null, 2));
@@ -86,7 +83,7 @@ export function refreshChecksum(out: string): void {
 export function putCallbacks(out: string): void {
   const path = join(out, "ckpt.json");
   const { callbacks: _, ...json } = JSON.parse(readFileSync(path, "utf8"));
-  const state = readFileSync(join(out, "callbacks.json"), "utf8");
+  const state = readText(join(out, "callbacks.json"), { most: 1e7 }) ?? "";
   writeFileSync(path, `${JSON.stringify(json).slice(0, -1)},"callbacks":${state}}`);
 }
 
@@ -132,7 +129,7 @@ export function nanogpt(folder: string): void {
 
 /** A checkpoint, and an earlier export of it. */
 export async function exported(folder: string): Promise<void> {
-  checkpoint(folder);
+  await checkpoint(folder);
   const { exportModel } = await import("../../formats/export_folder.ts");
   const meta = readMeta(join(folder, "data"))!;
   await exportModel(model(meta.vocab_size, { ffn: "gelu_tanh" }), meta, {
@@ -246,7 +243,7 @@ export function pipeline(folder: string): void {
     [train]: record("stopped", Object.fromEntries(data), {}, { n_layer: 1 }),
   };
   const given = {
-    input_file: { value: join(folder, "text.txt"), from: "flag" },
+    input_file: { value: "text.txt", from: "flag" },
     n_layer: { value: 1, from: "flag" },
     block_size: { value: 16, from: "flag" },
     max_iters: { value: 20, from: "flag" },
@@ -271,6 +268,29 @@ start: |
 stop: [a, b]
 batch_size: 8
 `;
+
+export const SEARCH = `name: search
+base: { n_layer: 1, n_embd: 8, n_head: 2 }
+changes: { max_iters: 10 }
+search: random
+axes:
+  learning_rate: { log_uniform: [0.0001, 0.01] }
+  dropout: { uniform: [0, 0.5] }
+  n_head: { choice: [1, 2, 4] }
+trials: 4
+search_seed: 3
+seeds: [1, 2]
+`;
+
+/** What MLflow answers to all that it is asked. */
+export const ANSWER = {
+  experiment: { experiment_id: "0", name: "Default" },
+  experiment_id: "0",
+  run: {
+    info: { run_id: "0123456789abcdef", artifact_uri: "mlflow-artifacts:/0/0123456789abcdef/artifacts" },
+    data: { params: [{ key: "n_layer", value: "1" }] },
+  },
+};
 
 /** A folder of documents of all kinds. */
 export function documents(folder: string): void {
