@@ -54,15 +54,13 @@ export function versions(): Record<"package" | "commit" | "node" | "onnxruntime"
 }
 
 function commitOf(directory: string): string | null {
+  const env = { ...process.env, GIT_OPTIONAL_LOCKS: "0" }; // else git may write to its index
+  const git = (...args: string[]) =>
+    execFileSync("git", args, { cwd: directory, env, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   try {
-    const args = ["describe", "--always", "--dirty", "--exclude=*"];
-    const env = { ...process.env, GIT_OPTIONAL_LOCKS: "0" }; // else git may write to its index
-    return execFileSync("git", args, {
-      cwd: directory,
-      env,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }).trim();
+    const commit = git("describe", "--always", "--exclude=*");
+    // not describe --dirty, which writes there all the same
+    return git("status", "--porcelain", "--untracked-files=no") === "" ? commit : `${commit}-dirty`;
   } catch {
     return null; // no git, or no repository
   }
