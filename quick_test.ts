@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { loadCheckpoint } from "./engine/checkpoint.ts";
-import { assertRefused, contentsOf, flags, madeUpText, run, succeed, temporaryFolder } from "./tests/scripts.ts";
+import { assertRefused, contentsOf, flags, madeUpText, once, run, succeed, temporaryFolder } from "./tests/scripts.ts";
 
 const FOLDER = temporaryFolder();
 const here = { cwd: FOLDER };
@@ -26,30 +26,35 @@ const TRAIN = flags({
   threads: 1,
 });
 
-test("prepare", async () => {
+/** Each test takes what it needs from these, so that it passes alone. */
+const prepared = once(() => {
   writeFileSync(join(FOLDER, "text.txt"), TEXT);
-  const stdout = await succeed("data/shakespeare_char/prepare.ts", ["--input=text.txt", "--out=data"], here);
-  assert.match(stdout, /^vocab_size: 21\ntrain\.bin: +4,500 tokens\nval\.bin: +500 tokens$/m);
+  return succeed("data/shakespeare_char/prepare.ts", ["--input=text.txt", "--out=data"], here);
+});
+const trained = once(async () => {
+  await prepared();
+  const stdout = await succeed("train.ts", [...TRAIN, "--max_iters=3"], here);
+  const { metadata, tensors } = await loadCheckpoint(join(FOLDER, "out"));
+  tensors.close();
+  return { stdout, metadata, tensors, files: readdirSync(join(FOLDER, "out")).sort() };
+});
+
+test("prepare", async () => {
+  assert.match(await prepared(), /^vocab_size: 21\ntrain\.bin: +4,500 tokens\nval\.bin: +500 tokens$/m);
   assert.deepEqual(readdirSync(join(FOLDER, "data")).sort(), ["meta.json", "train.bin", "val.bin"]);
 });
 
 test("train", async () => {
-  const stdout = await succeed("train.ts", [...TRAIN, "--max_iters=3"], here);
+  const { stdout, metadata, tensors, files } = await trained();
   assert.match(stdout, /^step 0: train loss 3\.\d+, val loss 3\.\d+\niter 0: loss 3\.\d+, time /m); // about ln 21
-  const { metadata, tensors } = await loadCheckpoint(join(FOLDER, "out"));
-  tensors.close();
   assert.equal(metadata.iter_num, 3);
-  assert.deepEqual(readdirSync(join(FOLDER, "out")).sort(), [
-    "ckpt.json",
-    "logs",
-    "metrics.jsonl",
-    metadata.weights.file,
-  ]);
+  assert.deepEqual(files, ["ckpt.json", "logs", "metrics.jsonl", metadata.weights.file]);
   assert.ok(tensors.entries.has("transformer.h.0.attn.c_attn.weight"));
   assert.ok(tensors.entries.has("optimizer.exp_avg.transformer.wte.weight"));
 });
 
 test("resume", async () => {
+  await trained();
   const stdout = await succeed("train.ts", [...TRAIN, "--max_iters=6", "--init_from=resume"], here);
   assert.match(stdout, /^Resuming training from out\n/m);
   assert.deepEqual(
@@ -62,6 +67,7 @@ test("resume", async () => {
 });
 
 test("sample", async () => {
+  await trained();
   const ended = await run(
     "sample.ts",
     ["--start=ember", "--num_samples=2", "--max_new_tokens=20", "--threads=1"],
@@ -89,6 +95,7 @@ const MISTAKES: [script: string, args: string[], RegExp][] = [
 ];
 
 test("mistakes are one line and touch no file", async () => {
+  await trained();
   mkdirSync(join(FOLDER, "empty"));
   const before = contentsOf(FOLDER);
   const queue = [...MISTAKES];

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
+import { once as onceTold } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,6 +25,15 @@ export async function eventually(condition: () => boolean | Promise<boolean>, wh
     if (performance.now() > deadline) assert.fail(`still not after ${PATIENCE / 1000} s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/** What `make` gives, made when it is first asked for: tests that share it can run alone, and in any order. */
+export function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
 }
 
 /** A new folder, removed when the tests of the file have ended. */
@@ -96,12 +105,12 @@ export function oneProcess(): (script: string, args: readonly string[], cwd?: st
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     const over = new AbortController();
-    const end = once(child, "exit", over).then(([code]) =>
+    const end = onceTold(child, "exit", over).then(([code]) =>
       assert.fail(`${order.script} ended its process with ${code}`),
     );
     end.catch(() => {}); // as it is told when the answer is there
     child.send(order);
-    const [ended] = await Promise.race([once(child, "message", over), end]);
+    const [ended] = await Promise.race([onceTold(child, "message", over), end]);
     over.abort();
     return ended;
   }
