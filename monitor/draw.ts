@@ -95,9 +95,10 @@ function still(svg: string): string {
 /**
  * The picture as a PNG file's bytes, `scale` pixels for each of the SVG's. Brings its own font, so that it needs none of
  * the system's, and 35 MB of native code, which are loaded when it is first called.
+ * @throws UserError where that code isn't there, or the picture is too large
  */
 export async function svgToPng(svg: string, { scale = 2 }: { scale?: number } = {}): Promise<Buffer> {
-  const { createCanvas, GlobalFonts, loadImage } = await import("@napi-rs/canvas");
+  const { createCanvas, GlobalFonts, loadImage } = await loadCanvas();
   const { resolve } = createRequire(import.meta.url);
   for (const file of ["DejaVuSans.ttf", "DejaVuSans-Bold.ttf"]) {
     GlobalFonts.registerFromPath(resolve(`dejavu-fonts-ttf/ttf/${file}`), FAMILY);
@@ -110,6 +111,15 @@ export async function svgToPng(svg: string, { scale = 2 }: { scale?: number } = 
   const canvas = createCanvas(width, height);
   canvas.getContext("2d").drawImage(image, 0, 0, width, height);
   return canvas.toBuffer("image/png");
+}
+
+async function loadCanvas() {
+  try {
+    return await import("@napi-rs/canvas");
+  } catch (error) {
+    const why = "@napi-rs/canvas has no program for this machine in node_modules";
+    throw new UserError(`can't draw a PNG: ${why}; run: npm ci, or take --formats=svg`, { cause: error });
+  }
 }
 
 /** The picture's bytes as a file has them. */
@@ -129,14 +139,12 @@ export async function writePlot(
 ): Promise<string[]> {
   const folder = join(outDir, "visualizations");
   const base = join(folder, `${kind}_${runName(outDir)}_${stamp(date)}`);
+  const files: [path: string, bytes: string | Buffer][] = [];
+  for (const format of formats) files.push([`${base}.${format}`, await encode(svg, format)]);
   try {
     mkdirSync(folder, { recursive: true });
-    const paths: string[] = [];
-    for (const format of formats) {
-      writeFileAtomic(`${base}.${format}`, await encode(svg, format));
-      paths.push(`${base}.${format}`);
-    }
-    return paths;
+    for (const [path, bytes] of files) writeFileAtomic(path, bytes);
+    return files.map(([path]) => path);
   } catch (error) {
     throw explain(error, `can't write a picture to ${folder}`);
   }

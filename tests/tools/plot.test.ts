@@ -7,7 +7,7 @@ import { before, test } from "node:test";
 
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
 import { shakenGPT } from "../formats/support.ts";
-import { assertRefused, contentsOf, oneProcess, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const itos = [..."abcdefghij\n"];
@@ -52,6 +52,16 @@ test("all that one run has, in both formats, in its folder", async () => {
     assert.equal(names[2 * i + 1], names[2 * i]!.replace(/png$/, "svg"));
     assert.ok(output.includes(`wrote ${join("out-a", "visualizations", names[2 * i]!)}\n`), output);
   }
+});
+
+test("without the program that draws PNGs: one line, nothing written, and SVGs all the same", async () => {
+  const options = { cwd: FOLDER, env: { NAPI_RS_NATIVE_LIBRARY_PATH: join(FOLDER, "not-installed.node") } };
+  const before = contentsOf(FOLDER);
+  const ended = await run("tools/plot.ts", ["--out_dir=out-a"], options);
+  assertRefused(ended, /can't draw a PNG: @napi-rs\/canvas has no program .*; run: npm ci, or take --formats=svg$/m);
+  assert.deepEqual(contentsOf(FOLDER), before);
+  await succeed("tools/plot.ts", ["--out_dir=out-a", "--kind=training_curves", "--to=without.svg"], options);
+  assert.match(readFileSync(join(FOLDER, "without.svg"), "utf8"), /^<svg /);
 });
 
 test("two runs one over the other, compared, as SVG only, in the first one's folder", async () => {
