@@ -2,7 +2,8 @@
 // that fails doesn't stop the others, and mistakes get one line before anything runs.
 
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -185,6 +186,31 @@ test("a run that fails is told of at the end, and others go on; other settings a
   await refuseIn(/trial n_head=3: n_embd 16 does not divide/, experimentFile("odd", { axes: { n_head: [3] } }), "odd");
   assert.deepEqual(contentsOf(join(FOLDER, "out-experiments")), before);
   assert.ok(!existsSync(join(FOLDER, "odd")));
+});
+
+test("a run's folder whose holder shows no sign of life is not waited for, and the others go on", async () => {
+  const path = experimentFile("held", { axes: { n_head: [1, 2] }, base: { ...TINY, max_iters: 2, eval_interval: 2 } });
+  const out = join(FOLDER, "held");
+  const [first, second] = TRIALS.map((trial) => join(out, trial, "seed-1337"));
+  mkdirSync(first!, { recursive: true });
+  const stat = "/proc/self/stat"; // not everywhere
+  const began = existsSync(stat) ? readFileSync(stat, "utf8").split(") ").at(-1)!.split(" ")[19] : null;
+  const holder = { pid: process.pid, host: hostname(), began, what: "training" };
+  writeFileSync(join(first!, "lock.json"), JSON.stringify(holder));
+  utimesSync(join(first!, "lock.json"), new Date(0), new Date(0));
+  writeFileSync(join(out, "experiment.json"), JSON.stringify({ name: "held" }));
+  const lines: string[] = [];
+  const outcome = await runExperiment(await ExperimentConfig.load(path), { out, log: (line) => lines.push(line) });
+  assert.equal(outcome.finished, 1);
+  assert.deepEqual(
+    outcome.failed.map(({ label }) => label),
+    ["n_head=1, seed 1337"],
+  );
+  assert.match(
+    outcome.failed[0]!.error,
+    /is in use: training in process \d+ on .*, last sign of life \d+ s ago; .*kill/,
+  );
+  assert.ok(existsSync(join(second!, "results.json")));
 });
 
 test("help, and the line that each mistake gets", async () => {
