@@ -121,12 +121,6 @@ await main(async () => {
   const names = chosen(config, earlier);
   const settings = { ...config, rounds: config.rounds || (names.length > 1 ? 2 : names[0] === BY_NAME ? 3 : 5) };
   if (config.results !== "") (await import("./bench/report.ts")).prepareFolder(config.results);
-  for (const [signal, code] of [
-    ["SIGINT", 130],
-    ["SIGTERM", 143],
-  ] as const) {
-    process.once(signal, () => process.exit(code)); // an exit takes temporary files and child processes along
-  }
 
   // 2) one after the other
   const figures: Record<string, Record<string, unknown>> = {};

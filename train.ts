@@ -38,6 +38,8 @@ import {
   settingsOfRun,
 } from "./engine/run_checkpoint.ts";
 import { learningRateAt } from "./engine/schedule.ts";
+import { Cancelled } from "./engine/session.ts";
+import { exitCodeOf, listenForInterrupt } from "./engine/signals.ts";
 import { TrainingState } from "./engine/training_state.ts";
 import { readExtended } from "./formats/extend.ts";
 import { openModel } from "./formats/pretrained.ts";
@@ -47,7 +49,6 @@ import type { EndReason, Metrics, Run } from "./monitor/callback.ts";
 import { Clock } from "./monitor/clock.ts";
 import { longerCommand } from "./monitor/ending.ts";
 import { runName, stamp } from "./monitor/file_names.ts";
-import { listenForInterrupt } from "./monitor/interrupt.ts";
 import { Log } from "./monitor/log.ts";
 import { startProgress } from "./monitor/progress.ts";
 import { chosenCallbacks, watchRun } from "./monitor/watch.ts";
@@ -247,8 +248,8 @@ await main(async () => {
     const losses = Object.fromEntries(names.map((split) => [split, 0])) as Record<Split, number>;
     for (const split of names) {
       const count = (config.eval_iters * B) / rows;
-      for (let k = 0; k < count && !interrupted(); k++) {
-        const [loss] = await forward.run(getBatch(split, "eval", k));
+      for (let k = 0; k < count; k++) {
+        const [loss] = await forward.run(getBatch(split, "eval", k), { signal: interrupt.abort });
         losses[split] += loss! / count;
         progress.update(iterNum, `evaluating ${split} ${Math.round((100 * (k + 1)) / count)} %`);
       }
@@ -287,6 +288,10 @@ await main(async () => {
   const progress = startProgress(config.max_iters, iterNum, log.line);
   const watch = watchRun(chosen, config, progress, clock, checkpoint);
   watch.restore(resumed?.callbacks ?? {});
+  const interrupt = listenForInterrupt((signal) => {
+    progress.stop(); // now, because a second one ends the process
+    progress.log(`${signal}: stopping; once more ends at once`);
+  });
   const wish: { stop?: string; rollBack?: string } = {};
   const tokensPerIter = accumulation * B * T;
   const targets = batch.y.length / batch.x.length; // of each token
@@ -300,6 +305,7 @@ await main(async () => {
     inputs: objective.inputs,
     resumed: resumed !== undefined,
     learningRateScale: 1,
+    abort: interrupt.abort,
     log: progress.log,
     validationBatch: () => getBatch("val", "watch", 0, 0),
     stop(why) {
@@ -310,10 +316,6 @@ await main(async () => {
       return checkpoint.saved !== undefined;
     },
   };
-  const interrupted = listenForInterrupt((signal) => {
-    progress.stop(); // now, because a second one ends the process without a chance to
-    progress.log(`${signal}: stopping after this step; once more ends at once`);
-  });
 
   // 6) the loop: max_iters steps, and evaluations between them, at the beginning and the end
   let reason: EndReason = "failed";
@@ -321,7 +323,7 @@ await main(async () => {
   try {
     if (!config.eval_only) log.open(join(out_dir, "logs", `train_${run.name}_${stamp()}.log`));
     await watch.onTrainStart(run);
-    for (let localIter = 0; !interrupted(); localIter++) {
+    for (let localIter = 0; !interrupt.heard; localIter++) {
       // evaluate, and keep the best weights
       const isEnd = iterNum >= config.max_iters || config.eval_only || wish.stop !== undefined;
       if (isEnd || iterNum % config.eval_interval === 0) {
@@ -329,7 +331,6 @@ await main(async () => {
         const losses: Losses = await estimateLoss("train", "val");
         const averaged = await ema?.during(() => estimateLoss("val"));
         clock.lap("evaluate");
-        if (interrupted()) break;
         const metrics: Metrics = { "train/loss": losses.train, "val/loss": losses.val };
         if (averaged) metrics["val/ema_loss"] = losses.ema = averaged.val;
         const valLoss = lossOf(losses);
@@ -351,8 +352,8 @@ await main(async () => {
       for (let micro = 0; micro < micros; micro++) {
         const inputs = getBatch("train", "train", micro);
         clock.lap("data");
-        const dropout = [seed, iterNum, micro];
-        const [loss] = await backward.run(inputs, { dropout, accumulate: micro > 0, lossScale: scaler?.scale });
+        const options = { dropout: [seed, iterNum, micro], accumulate: micro > 0, lossScale: scaler?.scale };
+        const [loss] = await backward.run(inputs, { ...options, signal: interrupt.abort });
         clock.lap("compute");
         lossSum += loss!;
       }
@@ -379,19 +380,21 @@ await main(async () => {
         delete wish.rollBack;
       }
     }
-    reason = interrupted() ? "interrupted" : wish.stop ? "stopped" : "finished";
+    if (interrupt.heard) throw new Cancelled(); // after a step, which was not
+    reason = wish.stop ? "stopped" : "finished";
     why = wish.stop;
-    if (!interrupted() && !config.eval_only) await checkpoint.end(wish.stop ? undefined : iterNum);
-    if (interrupted() && sound) await keep((now) => checkpoint.cutShort(now));
+    if (!config.eval_only) await checkpoint.end(wish.stop ? undefined : iterNum);
   } catch (error) {
-    why = error instanceof Error ? error.message : String(error);
-    log.keep(`error: ${why}`);
+    const cancelled = error instanceof Cancelled;
+    if (cancelled) reason = "interrupted";
+    else why = error instanceof Error ? error.message : String(error);
+    if (!cancelled) log.keep(`error: ${why}`);
     const tell = (other: unknown) => progress.log(`the last state isn't saved: ${other}`);
     if (sound) await keep((now) => checkpoint.cutShort(now)).catch(tell);
-    throw error;
+    if (!cancelled) throw error;
   } finally {
     progress.stop(); // also before the line of an error
     await watch.onTrainEnd({ iter: iterNum, reason, ...(why && { why }) });
   }
-  if (interrupted()) process.exitCode = interrupted() === "SIGINT" ? 130 : 143;
+  if (interrupt.heard) process.exitCode = exitCodeOf(interrupt.heard);
 });

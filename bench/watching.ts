@@ -84,6 +84,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
       engine,
     },
     ...{ tokenizer: undefined, micros, startIter: 0, resumed: false, learningRateScale: 1 },
+    abort: new AbortController().signal,
     log: bar.log,
     stop() {},
     rollBack: () => false,

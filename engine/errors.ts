@@ -5,6 +5,7 @@ import { inspect } from "node:util";
 
 import { guardConsole } from "./console.ts";
 import { shownText } from "./printable.ts";
+import { endAtSignals } from "./signals.ts";
 
 /** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. */
 export class UserError extends Error {
@@ -26,9 +27,11 @@ export function errorLine(error: UserError): string {
   return `error: ${shownText(error.message).replaceAll("\n", "\\n")}`;
 }
 
-/** Run a script's body. A UserError becomes one line on stderr and exit code 1 (`DEBUG=1` adds its stack, and its cause's). */
+/** Run a script's body, until a signal ends it (signals.ts). A UserError becomes one line on stderr and exit code 1 (`DEBUG=1`
+ * adds its stack, and its cause's). */
 export async function main(body: () => Promise<void>): Promise<void> {
   guardConsole();
+  endAtSignals();
   try {
     await body();
   } catch (error) {

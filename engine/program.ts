@@ -14,7 +14,7 @@ import type { DType, Graph, Shape } from "./graph.ts";
 import { withHalfProducts } from "./half.ts";
 import { lower } from "./lower.ts";
 import { fillIntegers, fillKeepMask, type Key, keyOf } from "./rng.ts";
-import { type Bound, type Buffer, bind, runtimeVersion, Session } from "./session.ts";
+import { type Bound, type Buffer, bind, Cancelled, runtimeVersion, Session } from "./session.ts";
 import { type DeclareInput, trace } from "./trace.ts";
 
 /** A weight of the model. Its numbers live in `data`; `value` is the tensor that stands for them while a body runs. */
@@ -259,6 +259,7 @@ class EagerProgram<Name extends string> implements Program<Name> {
 
   async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
     const { variables, inputs: specs, gradients = false, half = false } = this.#options;
+    if (options.signal?.aborted) throw new Cancelled(); // an operation that goes on can't be ended
     let count = 0;
     const mask = maskSource((shape, dtype, fill) => {
       const data = arrayOf(shape, dtype);

@@ -48,6 +48,8 @@ export interface Run {
   stop(why: string): void;
   /** After this step go back to the checkpoint in outDir; false where there is none of this run. */
   rollBack(why: string): boolean;
+  /** Aborted by Ctrl-C or a termination signal: what takes long ends then. */
+  readonly abort: AbortSignal;
 }
 
 /** A step was made: step number `iter`, the first being 0. A callback may add metrics for those after it to write. */

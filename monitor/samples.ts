@@ -53,7 +53,8 @@ async function draw(run: Run, tokenizer: Tokenizer): Promise<string> {
   const continueTexts = await createContinuer(engine, model, tokenizer, { frozen, pairs: run.tokenizer?.pairs });
   try {
     const random = (_: number, step: number) => uniform(keyOf(Number(config.seed), "sample"), step);
-    const options = { max_new_tokens: TOKENS, temperature: 0.8, top_k: 200, random };
+    const interrupted = () => run.abort.aborted;
+    const options = { max_new_tokens: TOKENS, temperature: 0.8, top_k: 200, random, interrupted };
     let text = "";
     for await (const [sample] of continueTexts(promptOf(run, tokenizer), [0], options)) {
       text = sample!.text;

@@ -63,7 +63,7 @@ export async function killExports(folder: string, kills: number, log: (line: str
   for (const { name, model, meta } of [LETTERS, GPT2]) {
     const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
     const metadata = { model_args: { ...model.config }, config: {}, ...numbers, tokenizer: meta };
-    saveCheckpoint(join(folder, name), metadata, model.parameters);
+    await saveCheckpoint(join(folder, name), metadata, model.parameters);
     for (const format of FORMATS) {
       const to = join(folder, `${name}-${format}`);
       const began = performance.now();

@@ -289,12 +289,13 @@ test("cut short while only the best is kept: the last state stands beside it, an
 
 const LONG = { max_iters: 400, eval_interval: 200, lr_decay_iters: 400 };
 
-test("Ctrl-C finishes the step, saves, and says how to go on; that command ends as if nothing had happened", async () => {
+test("Ctrl-C ends the step, saves, and says how to go on; that command ends as if nothing had happened", async () => {
   const uninterrupted = train("uninterrupted", LONG);
   const name = "with 'a quote' & blank";
   const { child, ended, until } = launch("train.ts", ["--init_from", "scratch", ...tiny(name, LONG)], { cwd: FOLDER });
   await until(/^iter 12:/m);
   child.kill("SIGINT");
+  setTimeout(() => child.kill("SIGINT"), 40); // as npx and tsx pass it on once more
   const { code, stdout, stderr } = await ended;
   assert.equal(code, 130, stderr);
   const [, step, command] = /^stopped before step (\d+); go on with: npx tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];
@@ -337,18 +338,37 @@ test("a signal before the first step is done leaves the folder's older checkpoin
   assert.doesNotMatch(stdout, /init_from=resume/); // there is nothing of this run to resume
 });
 
-test("a second Ctrl-C ends at once", async () => {
-  const { child, ended, until } = launch("train.ts", tiny("twice", { gradient_accumulation_steps: 1e6 }), {
-    cwd: FOLDER,
-  });
+test("a second Ctrl-C ends at once, though something still holds the first one's end", async () => {
+  const waiting = join(FOLDER, "waiting.ts");
+  writeFileSync(
+    waiting,
+    'export default { name: "waiting", onStep: () => new Promise((go) => setTimeout(go, 1e9)) };\n',
+  );
+  const args = tiny("twice", { callbacks: waiting, eval_iters: 1 });
+  const { child, ended, until } = launch("train.ts", args, { cwd: FOLDER });
   await until(/^step 0:/m);
   child.kill("SIGINT");
-  await new Promise((resolve) => setTimeout(resolve, 400));
-  assert.equal(child.exitCode ?? child.signalCode, null, "the first Ctrl-C must wait for the step's end");
+  await until(/^SIGINT: stopping; once more ends at once$/m);
+  await new Promise((resolve) => setTimeout(resolve, 600)); // one that comes sooner is the first again
+  assert.equal(child.exitCode ?? child.signalCode, null);
   child.kill("SIGINT");
-  const { signal } = await ended; // SIGKILL by the launcher if it waited for the step's million micro-batches
-  assert.equal(signal, "SIGINT");
+  assert.equal((await ended).code, 130);
   assert.deepEqual(checkpointIn("twice"), {});
+  assert.ok(!existsSync(join(outDir("twice"), "lock.json")));
+});
+
+test("a signal while the run is being set up ends it with a line, and leaves nothing", async () => {
+  const slow = join(FOLDER, "slow.mts"); // it is asked for before anything else is made
+  writeFileSync(
+    slow,
+    'console.log("asked");\nawait new Promise((go) => setTimeout(go, 1e9));\nexport default () => ({ name: "slow" });\n',
+  );
+  const { child, ended, until } = launch("train.ts", tiny("early", { callbacks: slow }), { cwd: FOLDER });
+  await until(/^asked$/m);
+  child.kill("SIGTERM");
+  const { code, stderr } = await ended;
+  assert.deepEqual([code, stderr], [143, "SIGTERM: stopped\n"]);
+  assert.ok(!existsSync(outDir("early")));
 });
 
 // ---- what it prints, and when it saves ----

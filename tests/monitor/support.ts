@@ -22,6 +22,7 @@ export function aRun(outDir: string, overrides: Partial<Run> = {}): Run {
     resumed: false,
     log: (line) => assert.fail(`a line that nobody asked for: ${line}`),
     learningRateScale: 1,
+    abort: new AbortController().signal,
     stop: (why) => assert.fail(`stopped: ${why}`),
     rollBack: (why) => assert.fail(`rolled back: ${why}`),
   };
@@ -69,6 +70,7 @@ export async function fakeRun(
     startIter: 0,
     resumed: false,
     learningRateScale: 1,
+    abort: new AbortController().signal,
     inputs: createObjective("decoder", { B: 2, T: block_size, vocab_size, mask_fraction: 1, pairs: undefined }).inputs,
     validationBatch: () => ({ x, y: x }) as Batch,
     log: (line) => asked.lines.push(line),

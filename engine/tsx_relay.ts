@@ -1,0 +1,37 @@
+// tsx' command line kills a script that doesn't answer a signal within 60 ms: it wants a message through its socket (tsx 4, dist/cli.mjs
+// and dist/preflight.cjs), which tsx' own code in the script sends as soon as the event loop has a turn. The tracing of a large
+// model takes longer than that, and so does an operation of an uncompiled run. So a thread answers instead: one that hears the
+// signals too, and has nothing else to do. What the script does about them stays with its listeners, a moment later.
+
+import { existsSync } from "node:fs";
+import { tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+
+/** JavaScript, as no loader is asked for it. Workers have no process.on("SIGINT"), but the binding below it works in them. */
+const THREAD = `
+const { connect } = require("node:net");
+const { workerData } = require("node:worker_threads");
+process.noDeprecation = true;
+const { Signal } = process.binding("signal_wrap");
+const socket = connect(workerData.path).on("error", () => {}).unref();
+for (const [signal, number] of Object.entries(workerData.signals)) {
+  const handle = new Signal();
+  handle.onsignal = () => {
+    const message = Buffer.from(JSON.stringify({ type: "signal", signal }));
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(message.length);
+    socket.write(Buffer.concat([length, message]));
+  };
+  handle.start(number);
+}
+`;
+
+/** Answer tsx' command line, if it has started this process, when one of these signals comes. */
+export function answerTsx(signals: Record<string, number>): void {
+  if (process.platform === "win32") return; // there it doesn't ask
+  const path = join(tmpdir(), `tsx-${process.geteuid?.() ?? userInfo().username}`, `${process.ppid}.pipe`);
+  if (!existsSync(path)) return;
+  const options = { eval: true, execArgv: [], workerData: { path, signals } };
+  new Worker(THREAD, options).on("error", () => {}).unref(); // without it tsx is answered, too, only later
+}
