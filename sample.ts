@@ -66,7 +66,7 @@ await main(async () => {
     usage: "Draw text from a trained model, or say how well it predicts a text.",
     log: console.error,
   });
-  const stop = config.stop.map(unescapeStop);
+  const stop = config.stop.map((text) => unescapeStop(text));
   if (config.interactive && sourceOf(config, "start")) {
     throw new UserError("--interactive reads its prompts line by line from standard input; leave --start out");
   }

@@ -9,7 +9,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -19,7 +19,8 @@ import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 import * as z from "zod/mini";
 
 import { configure } from "../configurator.ts";
-import { type InputFile, piecesOf } from "../data/documents.ts";
+import { piecesOf, READING } from "../data/documents.ts";
+import { listFiles } from "../data/input_files.ts";
 import { GPT2_META } from "../data/meta.ts";
 import { decodeText, readInput } from "../data/text.ts";
 import { tokenBytes } from "../data/token_file.ts";
@@ -125,10 +126,10 @@ async function measure({ encode }: Tokenizer, documents: readonly string[]) {
 
 /** With the clock started once every thread is at work: after as many answers as there are threads. */
 async function measureAll(path: string, threads: number) {
-  const file: InputFile = { path, kind: ".jsonl", bytes: statSync(path).size, modified: 0 };
+  const reading = { ...READING, keep_crlf: true }; // the other program replaces none
   const counts: number[] = [];
   let start = 0;
-  for await (const { tokens } of tokenizePieces(piecesOf(file), threads)) {
+  for await (const { tokens } of tokenizePieces(piecesOf(listFiles([path])[0]!, reading), reading, threads)) {
     if (counts.push(tokens.length) === threads) start = performance.now();
   }
   const seconds = (performance.now() - start) / 1000;

@@ -10,10 +10,13 @@ import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
 import { parseJson, readText } from "../engine/read_file.ts";
 import { shownPath } from "./dataset.ts";
+import { noTally } from "./documents.ts";
 import { claimFolder, discardPartial, replaceDataset, type Split, statePath } from "./replace.ts";
 import { TokenWriter } from "./token_writer.ts";
 
 const count = z.int().check(z.nonnegative());
+const tally = z.object({ line_ends: z.int(), bad: z.int(), first_bad: z.string(), end_of_text: z.int() });
+
 const stateSchema = z.object({
   version: z.literal(1),
   made_of: z.string(), // a checksum: input and settings that decide what is written
@@ -23,12 +26,13 @@ const stateSchema = z.object({
   val_documents: count,
   train_tokens: count,
   val_tokens: count,
+  tally: z._default(tally, noTally()),
   complete: z.boolean(),
 });
 type State = z.infer<typeof stateSchema>;
 
 /** Where in the input a run is. */
-export type Place = Pick<State, "file" | "at" | "documents" | "val_documents">;
+export type Place = Pick<State, "file" | "at" | "documents" | "val_documents" | "tally">;
 
 export class PartialDataset {
   readonly resumed: boolean; // false for one that is at its start
@@ -53,8 +57,8 @@ export class PartialDataset {
         );
       }
       this.resumed = state !== undefined;
-      const none = { file: 0, at: 0, documents: 0, val_documents: 0, train_tokens: 0, val_tokens: 0, complete: false };
-      this.#state = state ?? { version: 1, made_of, ...none };
+      const none = { file: 0, at: 0, documents: 0, val_documents: 0, train_tokens: 0, val_tokens: 0 };
+      this.#state = state ?? { version: 1, made_of, ...none, tally: noTally(), complete: false };
       if (this.#state.complete) return; // but for the names of the files
       this.#writer = new TokenWriter(folder, state && { train: state.train_tokens, val: state.val_tokens });
     } catch (error) {

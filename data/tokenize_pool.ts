@@ -5,12 +5,18 @@
 import { Worker } from "node:worker_threads";
 
 import { UserError } from "../engine/errors.ts";
-import type { Piece } from "./documents.ts";
+import type { Piece, Reading, Tally } from "./documents.ts";
 
 /** The tokens of a piece. */
 export interface Tokenized {
   tokens: Uint16Array<ArrayBuffer>;
   ends: Uint32Array<ArrayBuffer>; // behind every document that ends in the piece, its <|endoftext|> included
+  tally: Tally;
+}
+/** What a worker is asked for. */
+export interface Question {
+  piece: Piece;
+  reading: Reading;
 }
 /** What a worker says: the tokens, or a UserError's message. */
 export type Answer = Tokenized | { problem: string };
@@ -20,6 +26,7 @@ const AHEAD = 3; // pieces under way for each worker: one in work, one that wait
 /** The tokens of all `pieces`, each with its piece. `workers` is the number of threads, at least 1. */
 export async function* tokenizePieces<P extends Piece>(
   pieces: AsyncIterable<P>,
+  reading: Reading,
   workers: number,
 ): AsyncGenerator<Tokenized & { piece: P }> {
   const pool = new Pool(workers);
@@ -30,7 +37,7 @@ export async function* tokenizePieces<P extends Piece>(
   };
   try {
     for await (const piece of pieces) {
-      underWay.push({ piece, result: pool.run(piece) });
+      underWay.push({ piece, result: pool.run({ piece, reading }) });
       if (underWay.length >= workers * AHEAD) yield await oldest();
     }
     while (underWay.length > 0) yield await oldest();
@@ -49,7 +56,7 @@ const BOOT = new URL(
 );
 
 interface Task {
-  piece: Piece;
+  question: Question;
   resolve(result: Tokenized): void;
   reject(error: Error): void;
 }
@@ -71,10 +78,10 @@ class Pool {
     }
   }
 
-  run(piece: Piece): Promise<Tokenized> {
+  run(question: Question): Promise<Tokenized> {
     const result = new Promise<Tokenized>((resolve, reject) => {
       if (this.#failure) reject(this.#failure);
-      else this.#waiting.push({ piece, resolve, reject });
+      else this.#waiting.push({ question, resolve, reject });
     });
     result.catch(() => {}); // it is awaited later, when those before it are done with
     this.#next();
@@ -91,7 +98,7 @@ class Pool {
       const worker = this.#idle.pop()!;
       const task = this.#waiting.shift()!;
       this.#working.set(worker, task);
-      worker.postMessage(task.piece);
+      worker.postMessage(task.question);
     }
   }
 

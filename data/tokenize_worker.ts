@@ -4,18 +4,18 @@ import { parentPort } from "node:worker_threads";
 
 import { UserError } from "../engine/errors.ts";
 import { shownPath } from "./dataset.ts";
-import { type Piece, readPiece } from "./documents.ts";
-import { END_OF_TEXT_TOKEN } from "./gpt2_tokenizer.ts";
+import { noTally, type Piece, readPiece } from "./documents.ts";
+import { END_OF_TEXT_TOKEN } from "./end_of_text.ts";
 import { GPT2_META } from "./meta.ts";
-import type { Answer } from "./tokenize_pool.ts";
+import type { Answer, Question } from "./tokenize_pool.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 const { encode } = await createTokenizer(GPT2_META);
 
-parentPort?.on("message", async (piece: Piece) => {
+parentPort?.on("message", async (question: Question) => {
   try {
-    const { tokens, ends } = await tokenize(piece);
-    answer({ tokens, ends }, [tokens.buffer, ends.buffer]);
+    const tokenized = await tokenize(question);
+    answer(tokenized, [tokenized.tokens.buffer, tokenized.ends.buffer]);
   } catch (error) {
     if (!(error instanceof UserError)) throw error; // a bug of ours: ends this thread, and the pool throws it
     answer({ problem: error.message });
@@ -35,12 +35,13 @@ function encodeOf({ path }: Piece, text: string): number[] {
   }
 }
 
-async function tokenize(piece: Piece) {
+async function tokenize({ piece, reading }: Question) {
+  const tally = noTally();
   let tokens = new Uint16Array(1 << 19); // grown where need be
   let length = 0;
   const ends: number[] = [];
-  for await (const text of readPiece(piece)) {
-    const document = encodeOf(piece, text);
+  for await (const part of readPiece(piece, reading, tally)) {
+    const document = encodeOf(piece, part.text);
     if (length + document.length + 1 > tokens.length) {
       const larger = new Uint16Array(2 * (length + document.length + 1));
       larger.set(tokens.subarray(0, length));
@@ -48,9 +49,9 @@ async function tokenize(piece: Piece) {
     }
     tokens.set(document, length);
     length += document.length;
-    if (!piece.endsDocument) continue;
+    if (!part.ends) continue;
     tokens[length++] = END_OF_TEXT_TOKEN;
     ends.push(length);
   }
-  return { tokens: tokens.slice(0, length), ends: Uint32Array.from(ends) };
+  return { tokens: tokens.slice(0, length), ends: Uint32Array.from(ends), tally };
 }

@@ -1,32 +1,72 @@
-// What the prepare scripts that hold a whole text in memory have in common: writing the files, and the closing lines.
+// What the prepare scripts have in common that write a dataset in one go: its files, and the closing lines.
 
 import { explain } from "../engine/errors.ts";
 import { shownPath } from "./dataset.ts";
 import { type CharacterMeta, type Complete, type Gpt2Meta, listCharacters, type TextSource } from "./meta.ts";
-import { claimFolder, discardPartial, replaceDataset } from "./replace.ts";
+import { claimFolder, discardPartial, replaceDataset, type Split } from "./replace.ts";
 import { TokenWriter } from "./token_writer.ts";
 
 /** meta.json as such a script writes it. */
 export type PreparedMeta = Complete<CharacterMeta> | (Complete<Gpt2Meta> & { source: TextSource });
 
+/** A dataset on its way into a folder: until `finish` the one that is there counts. */
+export class DatasetWriter {
+  readonly #folder: string;
+  readonly #release: () => void;
+  readonly #writer: TokenWriter;
+
+  /** @throws UserError where the folder can't be written, or another process writes into it */
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.#release = claimFolder(folder);
+    try {
+      discardPartial(folder); // another run's, interrupted
+      this.#writer = new TokenWriter(folder);
+    } catch (error) {
+      this.#release();
+      throw error;
+    }
+  }
+
+  /** How many there are. */
+  get tokens(): Readonly<Record<Split, number>> {
+    return this.#writer.tokens;
+  }
+
+  append(split: Split, tokens: Uint16Array): void {
+    this.#writer.append(split, tokens);
+  }
+
+  /** Take the place of the dataset that is there. */
+  finish(meta: PreparedMeta): void {
+    try {
+      this.#writer.flush();
+      this.#writer.close();
+      replaceDataset(this.#folder, meta);
+    } catch (error) {
+      throw explain(error, `cannot write into ${shownPath(this.#folder)}`);
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Give the folder back; what hasn't been finished is thrown away. */
+  close(): void {
+    this.#writer.close();
+    discardPartial(this.#folder);
+    this.#release();
+  }
+}
+
 /** Put train.bin, val.bin and meta.json into `directory`, in the place of a dataset that is there: all of them or none. */
 export function writeDataset(directory: string, train: Uint16Array, val: Uint16Array, meta: PreparedMeta): void {
-  const release = claimFolder(directory);
-  let writer: TokenWriter | undefined;
+  const writer = new DatasetWriter(directory);
   try {
-    discardPartial(directory); // another run's, interrupted
-    writer = new TokenWriter(directory);
     writer.append("train", train);
     writer.append("val", val);
-    writer.flush();
-    writer.close();
-    replaceDataset(directory, meta);
-  } catch (error) {
-    writer?.close();
-    discardPartial(directory);
-    throw explain(error, `cannot write into ${shownPath(directory)}`);
+    writer.finish(meta);
   } finally {
-    release();
+    writer.close();
   }
 }
 

@@ -4,7 +4,7 @@
 
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 
-import { END_OF_TEXT, END_OF_TEXT_TOKEN } from "../data/gpt2_tokenizer.ts";
+import { END_OF_TEXT, END_OF_TEXT_TOKEN } from "../data/end_of_text.ts";
 import { mergePairs } from "../data/merge_pairs.ts";
 
 /** The text of each file, by its name. */

@@ -15,7 +15,7 @@ import { downloadFile } from "../hub.ts";
 
 export const REPOSITORY = "Skylion007/openwebtext";
 
-const INSTEAD = "give documents of your own with --input=FILE,FOLDER,... (.txt, .jsonl or .parquet)";
+const INSTEAD = "give documents of your own with --input=FILE,FOLDER,... (.txt, .md, .jsonl, .json, .csv or .parquet)";
 const listSchema = z.record(z.string(), z.record(z.string(), z.array(z.url({ protocol: /^https?$/ }))));
 
 /** The paths of all files, in the hub's order; a UserError, in one line, where they can't be had. */

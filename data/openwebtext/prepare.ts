@@ -13,8 +13,10 @@ import { configure } from "../../configurator.ts";
 import { main, UserError } from "../../engine/errors.ts";
 import { keyOf, uniform } from "../../engine/rng.ts";
 import { startProgress } from "../../monitor/progress.ts";
-import { type InputFile, listFiles, type Piece, piecesOf } from "../documents.ts";
+import { addTally, type Piece, piecesOf, type Reading } from "../documents.ts";
+import { type InputFile, listFiles } from "../input_files.ts";
 import { GPT2_META } from "../meta.ts";
+import { describeTally, readingOf } from "../own_texts.ts";
 import { PartialDataset, type Place } from "../partial_dataset.ts";
 import type { Split } from "../replace.ts";
 import { tokenizePieces } from "../tokenize_pool.ts";
@@ -23,7 +25,11 @@ import { downloadOpenWebText, REPOSITORY } from "./download.ts";
 const here = dirname(fileURLToPath(import.meta.url));
 
 const defaults = {
-  input: [] as string[], // .txt, .jsonl and .parquet files, and folders of them; OpenWebText if empty
+  input: [] as string[], // .txt, .md, .jsonl, .json, .csv and .parquet files, and folders of them; OpenWebText if empty
+  field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
+  separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty. \n, \t and \uXXXX are understood
+  skip_bad: false, // leave out rows without a text, and count them; else they are errors
+  keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n
   out: "", // the folder to write into; this one if empty
   workers: 0, // threads; 0: one a core
   val_fraction: 0.0005, // the share of the documents that goes into val.bin
@@ -40,13 +46,15 @@ await main(async () => {
 
   // 1) what to read, and where an earlier run has got to
   const paths = config.input.length > 0 ? config.input : await downloadOpenWebText(join(here, "download"));
-  const files = listFiles(paths);
-  const dataset = new PartialDataset(out, { files, seed, val_fraction }, config.restart);
+  const files = listFiles(paths, console.log);
+  const reading = readingOf(config);
+  const dataset = new PartialDataset(out, { files, seed, val_fraction, reading }, config.restart);
   const place: Place = {
     file: dataset.state.file,
     at: dataset.state.at,
     documents: dataset.state.documents,
     val_documents: dataset.state.val_documents,
+    tally: { ...dataset.state.tally },
   };
   const before = tokens();
   if (dataset.resumed) {
@@ -72,8 +80,10 @@ await main(async () => {
   if (!dataset.state.complete) {
     const progress = startProgress(megabytes(total), megabytes(offsets[place.file]!));
     try {
-      const pieces = piecesFrom(files, place.file, place.at);
-      for await (const { piece, tokens, ends } of tokenizePieces(pieces, config.workers || availableParallelism())) {
+      const pieces = piecesFrom(files, reading, place.file, place.at);
+      const threads = config.workers || availableParallelism();
+      for await (const { piece, tokens, ends, tally } of tokenizePieces(pieces, reading, threads)) {
+        addTally(place.tally, tally);
         let written = 0;
         for (const end of ends) {
           const split = splitOf(place.documents++);
@@ -89,7 +99,7 @@ await main(async () => {
           dataset.save(place);
           saved = performance.now();
         }
-        progress.update(megabytes(offsets[piece.file]! + piece.bytes), `MB, ${(rate() / 1e6).toFixed(2)} M tokens/s`);
+        progress.update(megabytes(offsets[piece.file]! + piece.done), `MB, ${(rate() / 1e6).toFixed(2)} M tokens/s`);
         if (stopped) break;
       }
     } catch (error) {
@@ -115,6 +125,7 @@ await main(async () => {
   }
   const [first] = files;
   const name = config.input.length === 0 ? REPOSITORY : files.length === 1 ? basename(first!.path) : "several files";
+  for (const line of describeTally(name, place.tally, reading)) console.log(line);
   const source = { name, files: files.length, bytes: total, documents: place.documents, seed, val_fraction };
   dataset.finish(place, { ...GPT2_META, source, train_tokens, val_tokens });
   console.log(`documents:  ${count(place.documents)}, of them ${count(place.val_documents)} for validation`);
@@ -128,10 +139,15 @@ await main(async () => {
 });
 
 /** All pieces from a place on, with the numbers of their files. */
-async function* piecesFrom(files: InputFile[], first: number, at: number): AsyncGenerator<Piece & { file: number }> {
+async function* piecesFrom(
+  files: InputFile[],
+  reading: Reading,
+  first: number,
+  at: number,
+): AsyncGenerator<Piece & { file: number }> {
   for (const [number, file] of files.entries()) {
     if (number < first) continue;
-    for await (const piece of piecesOf(file, number === first ? at : 0)) yield { ...piece, file: number };
+    for await (const piece of piecesOf(file, reading, number === first ? at : 0)) yield { ...piece, file: number };
   }
 }
 

@@ -9,28 +9,29 @@ import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
 import { main } from "../../engine/errors.ts";
-import { prepareCharacters } from "../characters.ts";
-import { readOrFetch } from "../fetch_text.ts";
+import { ownTexts } from "../own_texts.ts";
+import { prepareTexts } from "../prepare_texts.ts";
 import { MOBY_DICK, TINY_SHAKESPEARE } from "../tiny_shakespeare.ts";
 import { describe } from "../write_dataset.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
 const defaults = {
-  input: "", // a text file of your own, in UTF-8
+  input: [] as string[], // .txt, .md, .jsonl, .json, .csv and .parquet files of your own, and folders of them
+  field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
+  separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty. \n, \t and \uXXXX are understood
+  skip_bad: false, // leave out rows without a text, and count them; else they are errors
   keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n, as in nanoGPT
   out: "", // the folder to write into; this one if empty
 };
 
 await main(async () => {
   const config = await configure(import.meta.url, defaults);
-  const { text, source } = await readOrFetch({
-    input: config.input,
+  const texts = await ownTexts(config, {
     saved: join(here, "input.txt"), // a second run needs no network
     original: TINY_SHAKESPEARE,
     standIn: MOBY_DICK,
-    keep_crlf: config.keep_crlf,
   });
-  const meta = prepareCharacters({ text, source, directory: config.out || here });
+  const meta = await prepareTexts(texts, "char", config.out || here);
   console.log(describe(meta)); // tinyshakespeare: vocab_size 65, train 1,003,854, val 111,540
 });

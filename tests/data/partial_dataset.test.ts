@@ -3,10 +3,11 @@ import { appendFileSync, readdirSync, readFileSync, renameSync, truncateSync, wr
 import { join } from "node:path";
 import test from "node:test";
 
+import { noTally } from "../../data/documents.ts";
 import { PartialDataset } from "../../data/partial_dataset.ts";
 import { temporaryFolder, userError } from "./support.ts";
 
-const place = (file: number) => ({ file, at: 7, documents: 3, val_documents: 1 });
+const place = (file: number) => ({ file, at: 7, documents: 3, val_documents: 1, tally: noTally() });
 const tokens = (...numbers: number[]) => Uint16Array.from(numbers);
 
 test("goes on where it was saved, and forgets what came after", (t) => {

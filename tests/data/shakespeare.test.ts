@@ -36,7 +36,7 @@ test("prepare.ts refuses a text that is too short in one line", async () => {
   writeFileSync(join(folder, "in.txt"), "short");
   assertRefused(
     await run(SCRIPT, ["--input=in.txt", "--out=made"], { cwd: folder }),
-    /in\.txt has 5 characters, too few/,
+    /in\.txt has 5 characters; 11 are the least/,
   );
   assert.deepEqual(readdirSync(folder), ["in.txt"]);
 });

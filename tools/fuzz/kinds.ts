@@ -11,7 +11,8 @@ import { checkTraining } from "../../config/model_memory.ts";
 import { scriptDefaults } from "../../config/script_defaults.ts";
 import { type Ended, ROOT } from "../../config/scripts.ts";
 import { configure } from "../../configurator.ts";
-import { listFiles, piecesOf, readPiece } from "../../data/documents.ts";
+import { piecesOf, READING, readPiece } from "../../data/documents.ts";
+import { listFiles } from "../../data/input_files.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { PartialDataset } from "../../data/partial_dataset.ts";
 import { sampleBatch } from "../../data/token_file.ts";
@@ -239,6 +240,9 @@ export const kinds: Record<string, Kind> = {
     files: {
       "text.txt": "text",
       "lines.jsonl": "jsonl",
+      "list.json": "json",
+      "table.csv": "text",
+      "pages.parquet": "bytes",
       "snappy.parquet": "bytes",
       "zstd.parquet": "bytes",
       "gzip.parquet": "bytes",
@@ -247,7 +251,9 @@ export const kinds: Record<string, Kind> = {
     read: (folder) =>
       body(async () => {
         for (const file of listFiles([folder])) {
-          for await (const piece of piecesOf(file, 0, 2000)) for await (const _ of readPiece(piece));
+          const field = file.path.endsWith("pages.parquet") ? "body" : "text";
+          const reading = { ...READING, field, separator: "night", skip_bad: file.kind !== ".jsonl" };
+          for await (const piece of piecesOf(file, reading, 0, 2000)) for await (const _ of readPiece(piece, reading));
         }
       }),
   },

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { trainDefaults } from "../../config/script_defaults.ts";
 import { ROOT } from "../../config/scripts.ts";
 import { prepareCharacters } from "../../data/characters.ts";
+import { noTally } from "../../data/documents.ts";
 import { type Meta, readMeta } from "../../data/meta.ts";
 import { PartialDataset } from "../../data/partial_dataset.ts";
 import { sha256 } from "../../data/text.ts";
@@ -296,6 +297,11 @@ export const ANSWER = {
 export function documents(folder: string): void {
   writeFileSync(join(folder, "text.txt"), TEXT);
   copyFixture("documents.jsonl", join(folder, "lines.jsonl"));
+  const rows = Array.from({ length: 40 }, (_, i) => ({ id: i, text: `row ${i}, "quoted"\n${"words ".repeat(i)}` }));
+  writeFileSync(join(folder, "list.json"), JSON.stringify(rows, null, 1));
+  const quoted = rows.map(({ id, text }) => `${id},"${text.replaceAll('"', '""')}"\n`);
+  writeFileSync(join(folder, "table.csv"), ["id,text\n", ...quoted].join(""));
+  copyFixture("documents_pages_dictionary.parquet", join(folder, "pages.parquet"));
   for (const codec of ["snappy", "zstd", "gzip", "none"]) {
     copyFixture(`documents_${codec}.parquet`, join(folder, `${codec}.parquet`));
   }
@@ -313,7 +319,7 @@ export function partial(folder: string): void {
   const unfinished = new PartialDataset(folder, PARTIAL, true);
   unfinished.append("train", Uint16Array.of(1, 2, 3, 4));
   unfinished.append("val", Uint16Array.of(5, 6));
-  unfinished.save({ file: 0, at: 20, documents: 2, val_documents: 1 });
+  unfinished.save({ file: 0, at: 20, documents: 2, val_documents: 1, tally: noTally() });
   unfinished.close();
 }
 

@@ -1,0 +1,48 @@
+// The values of a JSON file one by one, so that a list of any length needs no memory: the elements of a list, or values that
+// follow one another. Finds where they end; what is in them is for JSON.parse.
+
+/** Where a value is among some bytes. */
+export interface Span {
+  start: number;
+  end: number;
+}
+
+const [COMMA, OPEN, CLOSE, OPEN_BRACE, CLOSE_BRACE, QUOTE, BACKSLASH] = [...("," + '[]{}"\\')].map((c) =>
+  c.charCodeAt(0),
+);
+
+/** The first place of a JSON file where a value of the list, or of the sequence, may begin: behind a byte order mark and `[`. */
+export function listStart(bytes: Uint8Array): { start: number; isList: boolean } {
+  let at = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+  while (isSpace(bytes[at])) at++;
+  const isList = bytes[at] === OPEN;
+  return { start: isList ? at + 1 : at, isList };
+}
+
+/**
+ * The next value at or after `from`, with the commas and the list's end before it passed over.
+ * @returns null where none follows, undefined where `bytes` end within one; `atEnd` says that nothing comes after them
+ */
+export function nextValue(bytes: Uint8Array, from: number, atEnd: boolean): Span | null | undefined {
+  let start = from;
+  while (start < bytes.length && (isSpace(bytes[start]) || bytes[start] === COMMA || bytes[start] === CLOSE)) start++;
+  if (start === bytes.length) return atEnd ? null : undefined;
+  let depth = 0;
+  for (let at = start; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === QUOTE) {
+      for (at++; at < bytes.length && bytes[at] !== QUOTE; at++) if (bytes[at] === BACKSLASH) at++;
+      if (at >= bytes.length) break;
+      if (depth === 0) return { start, end: at + 1 };
+    } else if (byte === OPEN || byte === OPEN_BRACE) depth++;
+    else if (byte === CLOSE || byte === CLOSE_BRACE) {
+      if (depth === 0) return { start, end: at }; // of a number
+      if (--depth === 0) return { start, end: at + 1 };
+    } else if (depth === 0 && (byte === COMMA || isSpace(byte))) return { start, end: at };
+  }
+  return atEnd ? { start, end: bytes.length } : undefined;
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || (byte !== undefined && byte >= 0x09 && byte <= 0x0d);
+}
