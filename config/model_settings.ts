@@ -3,8 +3,8 @@
 // computed. And how far another program may let it see.
 
 import { pick, sourceOf } from "../configurator.ts";
-import { datasetFolder, shownPath } from "../data/dataset.ts";
-import { GPT2_META, listCharacters, type Meta } from "../data/meta.ts";
+import { datasetFile, datasetFolder, shownPath } from "../data/dataset.ts";
+import { GPT2_META, GPT2_PADDED, listCharacters, type Meta } from "../data/meta.ts";
 import { extraTokens } from "../data/objective.ts";
 import { describeTokens, difference, knownTokens } from "../data/vocabulary.ts";
 import { UserError } from "../engine/errors.ts";
@@ -50,6 +50,7 @@ export async function chooseModel(
   log: (line: string) => void,
 ): Promise<Chosen> {
   const { block_size, dropout } = config;
+  if (meta) checkVocabSize(config, meta);
   const vocab_size = vocabularyFor(config.architecture, meta, config.vocab_size);
   const modelArgs: FullConfig = { ...pick(config, MODEL_KEYS), vocab_size, dropout };
   if (!opened) {
@@ -72,6 +73,18 @@ export async function chooseModel(
   if (resized && !crop) modelArgs.block_size = block_size;
   if (rows) modelArgs.vocab_size = rows.length;
   return { modelArgs, crop, rows, tokens: tokensIn(meta, modelArgs) };
+}
+
+/** @throws UserError where meta.json has another vocab_size than the one that the user gave for folders without it */
+function checkVocabSize(config: Settings, meta: Meta): void {
+  const { dataset, vocab_size } = config;
+  const source = sourceOf(config, "vocab_size");
+  if (!source || vocab_size === meta.vocab_size || vocab_size === GPT2_PADDED) return;
+  const path = shownPath(datasetFile(datasetFolder(dataset), "meta.json"));
+  throw new UserError(
+    `${path} says that there are ${meta.vocab_size} tokens; leave out vocab_size ${vocab_size} (${source}), ` +
+      "which is for folders without one",
+  );
 }
 
 /** How many tokens a new model knows: the dataset's and those of its architecture. */
@@ -140,8 +153,10 @@ async function agree(
 
   // 3) others
   if (resumes || vocab !== "extend") {
+    const size =
+      tokens.kind === "ids" && tokens.vocab_size === config.vocab_size ? [`--vocab_size=${tokens.vocab_size}`] : [];
     const advice = resumes
-      ? `a run goes on with its own tokens; to train its weights on these: ${startCommand(config, source, "--vocab=extend")}`
+      ? `a run goes on with its own tokens; to train its weights on these: ${startCommand(config, source, ...size, "--vocab=extend")}`
       : "take the dataset that it was trained on, or add --vocab=extend: the same tokens keep their rows, the others start anew";
     throw new UserError(
       `the tokens of dataset ${dataset} mean something else to the model in ${source}: ${differs}${unsaid}; ${advice}`,

@@ -98,7 +98,6 @@ export function readMeta(folder: string): Meta | undefined {
  * @param meta what meta.json says
  * @param vocab_size of --vocab_size; GPT-2's padded one by default
  * @returns undefined for GPT-2's tokens that no meta.json speaks of: a model's vocabulary for them is padded
- * @throws UserError where meta.json has another vocab_size than the one that was asked for
  */
 export function tokensOf(
   meta: Meta | undefined,
@@ -108,11 +107,6 @@ export function tokensOf(
 ): Meta | undefined {
   const path = shownPath(datasetFile(folder, "meta.json"));
   if (meta) {
-    if (vocab_size !== GPT2_PADDED && vocab_size !== meta.vocab_size) {
-      throw new UserError(
-        `${path} says that there are ${meta.vocab_size} tokens; leave out --vocab_size=${vocab_size}, which is for folders without one`,
-      );
-    }
     log(`found vocab_size = ${meta.vocab_size} (inside ${path})`);
     return meta;
   }

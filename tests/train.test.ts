@@ -195,6 +195,15 @@ test("tokens of one's own, with their number alone: trained on, and samples are 
   const { metadata } = await stateOf("own");
   assert.deepEqual(metadata.tokenizer, { kind: "ids", vocab_size: 300 });
   assert.equal(metadata.model_args.vocab_size, 300);
+  const resumed = await run(
+    "train.ts",
+    flags({ init_from: "resume", out_dir: outDir("own"), dataset: DATASET, max_iters: 2 }),
+  );
+  assertRefused(
+    resumed,
+    /the model knows 300 tokens without a text, the dataset has 21 characters; a run goes on with/,
+  );
+  assert.deepEqual((await stateOf("own")).metadata.tokenizer, { kind: "ids", vocab_size: 300 });
 });
 
 test("the checkpoint's shape counts when a run is resumed, and the flags that differ are named", async () => {
@@ -514,6 +523,11 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
       bytes.writeUInt16LE(21, 2 * 12_345);
       writeFileSync(join(data, "train.bin"), bytes);
     }),
+  ],
+  [
+    "a vocabulary that meta.json has, in other words",
+    ["--vocab_size=300"],
+    /meta\.json says that there are 21 tokens; leave out vocab_size 300 \(--vocab_size\), which is for folders without/,
   ],
   [
     "a vocabulary to extend without weights that have one",

@@ -42,12 +42,6 @@ test("without a meta.json --vocab_size says how many there are; GPT-2's numbers 
   assert.match(lines[1]!, /^no .*meta\.json: vocab_size is 50304, for GPT-2's tokens$/);
 });
 
-test("--vocab_size against a meta.json is one line, unless they agree", (t) => {
-  const folder = folderWith(t, { vocab_size: 300 });
-  assert.equal(readTokens(folder, 300, () => {})?.vocab_size, 300);
-  assert.throws(() => readTokens(folder, 200, () => {}), userError(/there are 300 tokens; leave out --vocab_size=200/));
-});
-
 test("pairs end with one of the vocabulary's tokens, and consist of texts", () => {
   const pairs = { length: 8, end: 2 };
   const characters = { kind: "char", vocab_size: 2, itos: ["a", "b"], stoi: { a: 0, b: 1 } };
