@@ -5,13 +5,13 @@
 //
 // Left out: what a key means and may be (configurator.ts, rules.ts), and files at an address of the network.
 
-import { readdirSync, realpathSync, type Stats, statSync } from "node:fs";
+import { readdirSync, realpathSync } from "node:fs";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-import { explain, UserError } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
 import { printable } from "../engine/printable.ts";
-import { readText } from "../engine/read_file.ts";
+import { readText, statOf } from "../engine/read_file.ts";
 import { didYouMean } from "./nearest.ts";
 import { show } from "./show.ts";
 
@@ -106,15 +106,6 @@ function namesBelow(folder: string, recursive: boolean): string[] {
     return readdirSync(folder, { recursive, encoding: "utf8" });
   } catch {
     return []; // there is no such folder, or nobody may look into it
-  }
-}
-
-/** Undefined where there is no such file. @throws UserError where the system doesn't let us look */
-function statOf(full: string, path: string): Stats | undefined {
-  try {
-    return statSync(full, { throwIfNoEntry: false });
-  } catch (error) {
-    throw explain(error, `can't read ${printable(path)}`); // no permission, a name that is too long, links in a circle
   }
 }
 

@@ -1,12 +1,13 @@
 // Where a dataset is: `shakespeare_char` means data/shakespeare_char of this repository, wherever the script was
 // started; anything else is a path. Also how to speak of files and prepare scripts in messages.
 
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { didYouMean } from "../config/nearest.ts";
 import { UserError } from "../engine/errors.ts";
+import { statOf } from "../engine/read_file.ts";
 
 const DATA = dirname(fileURLToPath(import.meta.url));
 
@@ -14,7 +15,7 @@ const DATA = dirname(fileURLToPath(import.meta.url));
 export function datasetFolder(dataset: string): string {
   const isName = /^[^./\\][^/\\]*$/.test(dataset); // "." and "../x" are paths
   const places = isName ? [join(DATA, dataset), resolve(dataset)] : [resolve(dataset)];
-  const found = places.find((place) => statSync(place, { throwIfNoEntry: false })?.isDirectory());
+  const found = places.find((place) => statOf(place)?.isDirectory());
   if (found !== undefined && dataset !== "") return found;
   const near = isName ? didYouMean(dataset, knownDatasets()) : undefined;
   if (near) throw new UserError(`no dataset "${dataset}"; ${near}`);

@@ -8,16 +8,7 @@
 // folder may spoil each other's half, which the checksum tells).
 
 import { createHash } from "node:crypto";
-import {
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { createReadStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 
@@ -26,6 +17,7 @@ import * as z from "zod/mini";
 
 import { writeFileAtomic } from "../engine/atomic.ts";
 import { explain, UserError } from "../engine/errors.ts";
+import { parseJson, readText } from "../engine/read_file.ts";
 import { networkReason } from "./download.ts";
 
 export interface DownloadOptions {
@@ -159,7 +151,7 @@ class Download {
   #known(): { remote: Remote & { etag: string }; have: number } | undefined {
     try {
       const have = statSync(this.#partial).size;
-      const remote = Remote.parse(JSON.parse(readFileSync(this.#notes, "utf8")));
+      const remote = parseJson(readText(this.#notes) ?? "", Remote, (why) => new UserError(why));
       const { etag, size } = remote;
       if (etag === null || have === 0 || (size !== null && have > size)) return undefined;
       return { remote: { ...remote, etag }, have };

@@ -6,11 +6,12 @@
 // ~/.cache; ~/Library/Caches on a Mac; %LOCALAPPDATA% on Windows). Environment: HF_HOME, HF_HUB_CACHE (Python's cache),
 // HF_ENDPOINT (a mirror), HF_TOKEN (for gated repositories), HF_HUB_OFFLINE=1 (ask nobody).
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { UserError } from "../engine/errors.ts";
+import { readText } from "../engine/read_file.ts";
 import { DownloadError, type DownloadOptions, downloadFile } from "./download_file.ts";
 
 export { type DownloadOptions, downloadFile };
@@ -84,11 +85,6 @@ function pythonRepo(repo: string, env: Environment): string {
 function pythonSnapshot(repo: string, env: Environment): string | undefined {
   const folder = pythonRepo(repo, env);
   const ref = join(folder, "refs", "main");
-  let commit = "";
-  try {
-    commit = readFileSync(ref, "utf8").trim();
-  } catch (error) {
-    if (!hasCode(error, "ENOENT") && !hasCode(error, "ENOTDIR")) throw explain(error, `can't read ${ref}`);
-  }
+  const commit = (readText(ref, { most: 1000 }) ?? "").trim();
   return /^[0-9a-f]{40}$/.test(commit) ? join(folder, "snapshots", commit) : undefined;
 }

@@ -1,9 +1,8 @@
 // A dataset as training reads it: what its tokens mean and both token files, all of one dataset, even where another takes
 // its place meanwhile. Leaves out batches (objective.ts).
 
-import { statSync } from "node:fs";
-
 import { UserError } from "../engine/errors.ts";
+import { statOf } from "../engine/read_file.ts";
 import { type DatasetFile, datasetFile, prepareHint, shownPath } from "./dataset.ts";
 import { type Meta, readMeta } from "./meta.ts";
 import { SPLITS, type Split } from "./replace.ts";
@@ -55,7 +54,7 @@ const FILES: readonly DatasetFile[] = ["train.bin", "val.bin", "meta.json"];
 /** The same text only where the same files count: a renamed one is the same file. */
 function stateOf(folder: string): string {
   return FILES.map((name) => {
-    const stat = statSync(datasetFile(folder, name), { throwIfNoEntry: false });
+    const stat = statOf(datasetFile(folder, name));
     return stat && [stat.ino, stat.size, stat.mtimeMs].join(":");
   }).join();
 }

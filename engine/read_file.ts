@@ -1,7 +1,7 @@
 // Files that may be damaged, or something else than a file: each fault is a UserError of one line, and none makes the
 // reader wait (a pipe without a writer) or take memory without end (a device, a file of gigabytes where a page is due).
 
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 
 import * as z from "zod/mini";
 
@@ -13,6 +13,19 @@ const MAX_TEXT = 256 * 2 ** 20; // bytes, of files that are read whole; a string
 export interface ReadOptions {
   shown?: string; // the path in messages
   most?: number; // bytes; more is refused before anything is read
+}
+
+/**
+ * What the system says of a path, links followed; undefined where nothing is there.
+ * @throws UserError where it doesn't say: no permission, a name that is too long, links in a circle
+ */
+export function statOf(path: string, shown = path): Stats | undefined {
+  if (path.includes("\0")) throw new UserError(`${printable(shown)} is no path: it holds the character NUL`);
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw explain(error, `can't read ${printable(shown)}`);
+  }
 }
 
 /**

@@ -3,7 +3,7 @@
 // checked to the last number before anything is made of its size. Writes float32 and int32 only.
 
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, readSync, statSync } from "node:fs";
+import { closeSync, existsSync, readSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
@@ -12,7 +12,7 @@ import { writeFileAtomic } from "./atomic.ts";
 import { breathe } from "./breathe.ts";
 import { UserError } from "./errors.ts";
 import { printable } from "./printable.ts";
-import { openFile, readBytes } from "./read_file.ts";
+import { openFile, readBytes, statOf } from "./read_file.ts";
 
 export interface NamedTensor {
   name: string;
@@ -99,7 +99,7 @@ export function writeSafetensors(path: string, tensors: readonly NamedTensor[]):
  * @throws UserError where there is none, or one of the files is not what it should be
  */
 export function openSafetensors(path: string): Tensors {
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return new SafetensorsFile(path);
+  if (!statOf(path)?.isDirectory()) return new SafetensorsFile(path);
   const whole = join(path, "model.safetensors");
   if (existsSync(whole)) return new SafetensorsFile(whole);
   const index = join(path, "model.safetensors.index.json");

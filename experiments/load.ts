@@ -1,13 +1,14 @@
 // Finds runs on disk for the comparison and the report: those of an experiment, of one of its trials, or a run of
 // train.ts by itself.
 
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 
 import { didYouMean } from "../config/nearest.ts";
 import type { Settings } from "../config/rules.ts";
 import { shownPath } from "../data/dataset.ts";
 import { UserError } from "../engine/errors.ts";
+import { statOf } from "../engine/read_file.ts";
 import { runName } from "../monitor/file_names.ts";
 import type { ComparedRun, Group } from "./compare.ts";
 import type { ExperimentConfig, Trial } from "./experiment_config.ts";
@@ -77,14 +78,14 @@ function comparedRun(name: string, seed: number, folder: string, results: Result
 /** Every folder below `root` (or it itself) that holds an experiment. */
 export function findExperiments(root: string): string[] {
   if (existsSync(join(root, EXPERIMENT_FILE))) return [root];
-  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) return [];
+  if (!statOf(root)?.isDirectory()) return [];
   const folders = readdirSync(root, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   return folders.map(({ name }) => join(root, name)).filter((folder) => existsSync(join(folder, EXPERIMENT_FILE)));
 }
 
 /** The folder that a word of the command line means: a path, or the name of something below out-experiments/. */
 export function folderOf(word: string): string {
-  const isFolder = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory();
+  const isFolder = (path: string) => statOf(path)?.isDirectory();
   if (isFolder(word)) return word;
   const inside = join(EXPERIMENTS, word);
   const escapes = word.split(/[/\\]/).includes("..");

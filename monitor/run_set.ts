@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 import * as z from "zod/mini";
 
 import { UserError } from "../engine/errors.ts";
-import { parseJson, readText } from "../engine/read_file.ts";
+import { parseJson, readText, statOf } from "../engine/read_file.ts";
 import { runName } from "./file_names.ts";
 import { METRICS_FILE } from "./metrics_file.ts";
 import { FollowedRun, isLive, type Status } from "./run_status.ts";
@@ -56,7 +56,7 @@ export class RunSet {
   constructor(folders: readonly string[]) {
     const names = folders.map(runName);
     this.#groups = folders.map((folder, i) => {
-      if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
+      if (!statOf(folder)?.isDirectory()) {
         throw new UserError(`no folder ${folder}; name the out_dir of a run: --out_dir=out`);
       }
       const alone = names.indexOf(names[i]!) === names.lastIndexOf(names[i]!);

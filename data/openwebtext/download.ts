@@ -2,13 +2,14 @@
 // on, and once all are here no network is needed. Environment: HF_ENDPOINT (a mirror), HF_TOKEN. Leaves out renewing the
 // list of files: remove the folder.
 
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "../../engine/atomic.ts";
 import { explain, UserError } from "../../engine/errors.ts";
+import { readText } from "../../engine/read_file.ts";
 import { shownPath } from "../dataset.ts";
 import { networkReason } from "../download.ts";
 import { downloadFile } from "../hub.ts";
@@ -40,7 +41,7 @@ export async function downloadOpenWebText(folder: string, env = process.env): Pr
 async function listUrls(folder: string, env: NodeJS.ProcessEnv): Promise<string[]> {
   const saved = join(folder, "list.json");
   if (existsSync(saved)) {
-    const urls = z.array(z.string()).safeParse(parse(readFileSync(saved, "utf8")));
+    const urls = z.array(z.string()).safeParse(parse(readText(saved) ?? ""));
     if (urls.success) return urls.data;
     throw new UserError(`${shownPath(saved)} is no list of addresses; remove it, then it is asked for again`);
   }

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import * as z from "zod/mini";
 
 import { UserError } from "../../engine/errors.ts";
-import { openFile, parseJson, readBytes, readText } from "../../engine/read_file.ts";
+import { openFile, parseJson, readBytes, readText, statOf } from "../../engine/read_file.ts";
 import { userError } from "../data/support.ts";
 import { temporaryFolder } from "../scripts.ts";
 
@@ -44,6 +44,15 @@ test("a folder, a device, links in a circle and a NUL in a path are one line eac
   symlinkSync(join(FOLDER, "circle"), join(FOLDER, "circle"));
   assert.throws(() => readText(join(FOLDER, "circle")), userError(/^can't read .*circle: ELOOP/));
   assert.throws(() => openFile("a\0b"), userError(/^a\\u\{0\}b is no path: it holds the character NUL$/));
+});
+
+test("what a path is, where the system doesn't say, is one line", UNIX, () => {
+  assert.equal(statOf(join(FOLDER, "none")), undefined);
+  assert.equal(statOf(FOLDER)?.isDirectory(), true);
+  symlinkSync(join(FOLDER, "round"), join(FOLDER, "round"));
+  assert.throws(() => statOf(join(FOLDER, "round")), userError(/^can't read .*round: ELOOP/));
+  assert.throws(() => statOf("x".repeat(5000)), userError(/^can't read x+\.\.\.: ENAMETOOLONG/));
+  assert.throws(() => statOf("a\0b"), userError(/holds the character NUL$/));
 });
 
 test("a file that is too large is refused before it is read", () => {
