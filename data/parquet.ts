@@ -210,6 +210,7 @@ function readable<T>(path: string, read: () => T): T {
 }
 
 function unreadable(path: string, error: unknown): UserError {
-  const reason = error instanceof Error ? error.message : String(error);
+  const isStumble = error instanceof TypeError || error instanceof RangeError; // of the library over what isn't there
+  const reason = isStumble ? "it is damaged" : error instanceof Error ? error.message : String(error);
   return new UserError(`${shownPath(path)} can't be read as parquet: ${printable(reason.replaceAll(/\s+/g, " "))}`);
 }

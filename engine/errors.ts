@@ -4,7 +4,7 @@
 import { inspect } from "node:util";
 
 import { guardConsole } from "./console.ts";
-import { shownText } from "./printable.ts";
+import { printable, shownText } from "./printable.ts";
 import { endAtSignals } from "./signals.ts";
 
 /** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. */
@@ -19,7 +19,9 @@ export function hasCode(error: unknown, code: string): boolean {
 
 /** A fault of the system (no permission, no space, ...) as a one-line UserError; any other error as it is. */
 export function explain(error: unknown, what: string): unknown {
-  return error instanceof Error && "syscall" in error ? new UserError(`${what}: ${error.message}`) : error;
+  return error instanceof Error && "syscall" in error
+    ? new UserError(`${what}: ${printable(error.message, 500)}`)
+    : error;
 }
 
 /** What is printed of a UserError. */

@@ -94,7 +94,8 @@ test("a case that hangs or ends its process is a finding, and the next one is ru
       if (about.index === 2) process.exit(7);
       if (about.index === 3) process.kill(process.pid, "SIGKILL");
       process.send(about);
-    });`,
+    });
+    process.send("ready");`,
   );
   const [watched, impatient] = [watcher(HANG, child), watcher(0.1, child)];
   after(() => watched.stop());

@@ -52,7 +52,10 @@ export function watcher(hang: number, child = join(ROOT, "tools", "fuzz", "child
     wholes,
     async run(about) {
       if (count++ >= RENEW) await kill();
-      running ??= start();
+      if (!running) {
+        running = start();
+        await Promise.race([once(running, "message"), once(running, "exit")]); // its start is no part of a case
+      }
       const over = new AbortController();
       const { signal } = over;
       const answer = once(running, "message", { signal }).then(([outcome]) => outcome as Outcome);

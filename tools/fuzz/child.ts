@@ -12,3 +12,4 @@ process.on("message", async (about: Case) => {
   process.send!(await runCase(about, join(folder, "whole"), join(folder, "case")));
 });
 process.on("disconnect", () => process.exit());
+process.send!("ready");
