@@ -2,9 +2,12 @@
 // training has saved its first own, and the stage's record says which one that was, so that nobody goes on from it.
 
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 
 import type { Settings } from "../config/rules.ts";
 import { readMetadata } from "../engine/checkpoint.ts";
+import { InUseError, lock } from "../engine/lock.ts";
+import { resumeFolder } from "../engine/run_checkpoint.ts";
 import { flagsOf, isFree, numberOf, same, trainFlags } from "./settings.ts";
 import { type Inputs, type Mark, markOf, type StageRecord, whyOther } from "./state.ts";
 
@@ -35,7 +38,7 @@ export async function beginningOf(
   if (before.replaces?.sha256 === mark.sha256) return over("the training before had not saved one yet");
   const other = whyOther(bound(before.inputs), bound(inputs));
   if (other !== undefined) return over(other);
-  const { iter_num } = readMetadata(outDir);
+  const { iter_num } = readMetadata(resumeFolder(outDir));
   const [was, is] = [before.inputs, inputs].map(({ settings }) => numberOf(settings as Settings, "max_iters"));
   if (is! < was! && iter_num > is!) return over(`it has ${iter_num} steps, and max_iters is ${is}`);
   return { from: iter_num };
@@ -50,10 +53,35 @@ function bound({ settings, files }: Inputs): Inputs {
 export function flagsFor(settings: Settings, defaults: Settings, outDir: string, { from }: Beginning): string[] {
   const flags = trainFlags(settings, defaults);
   if (from === undefined) return flags;
-  const { config } = readMetadata(outDir); // what resumption takes where nothing is given
+  const { config } = readMetadata(resumeFolder(outDir)); // what resumption takes where nothing is given
   const changed = Object.entries(settings).filter(
     ([key, value]) =>
       isFree(key) && same(value, defaults[key]) && Object.hasOwn(config, key) && !same(value, config[key]),
   );
   return [...flags, ...flagsOf(Object.fromEntries(changed)), "--init_from=resume"];
+}
+
+/**
+ * Wait for the training of a pipeline that was killed: it has heard of that, and saves what it has.
+ * @param check throws where there is no use in waiting any more
+ * @param most ms
+ * @throws InUseError where the folder is in use all the same
+ */
+export async function untilFree(
+  outDir: string,
+  say: (line: string) => void,
+  check: () => void,
+  most = 60_000,
+): Promise<void> {
+  const began = performance.now();
+  for (let tries = 0; ; tries++) {
+    try {
+      return lock(outDir, "a pipeline")();
+    } catch (error) {
+      if (!(error instanceof InUseError) || performance.now() - began > most) throw error;
+      if (tries === 0) say("waiting for the training of the pipeline that was killed: it saves what it has");
+    }
+    await setTimeout(100);
+    check();
+  }
 }

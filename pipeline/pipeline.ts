@@ -11,7 +11,7 @@ import { shownPath } from "../data/dataset.ts";
 import { explain, hasCode, UserError } from "../engine/errors.ts";
 import { lock } from "../engine/lock.ts";
 import { stamp } from "../monitor/file_names.ts";
-import { type Beginning, beginningOf } from "./beginning.ts";
+import { type Beginning, beginningOf, untilFree } from "./beginning.ts";
 import { Runner, Stopped } from "./child.ts";
 import { numberOf } from "./settings.ts";
 import { type Context, SCRATCH, stages } from "./stages.ts";
@@ -139,6 +139,8 @@ export async function runPipeline(
         say(`${heading(name)} ${UNCHANGED}`);
         continue;
       }
+      if (name === "train" && state.stages.train?.state === "running")
+        await untilFree(outDir, say, () => runner.check());
       const beginning = await begin(name, context, state, inputs, wish);
       say(`${heading(name)} ${stages[name].about(context)}${why === FIRST ? "" : ` (${why})`}`);
       await runStage({ name, why, inputs, beginning }, context, state, runner, say);

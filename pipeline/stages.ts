@@ -16,10 +16,11 @@ import { checkBlockSize, TokenFile } from "../data/token_file.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { readStart } from "../decoding/start.ts";
 import { writeFileAtomic } from "../engine/atomic.ts";
-import { readMetadata } from "../engine/checkpoint.ts";
+import { type Metadata, readMetadata } from "../engine/checkpoint.ts";
 import { UserError } from "../engine/errors.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { parseJson, readText } from "../engine/read_file.ts";
+import { resumeFolder } from "../engine/run_checkpoint.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../monitor/file_names.ts";
 import { whole } from "../monitor/format.ts";
 import { type History, readHistory } from "../monitor/metrics_file.ts";
@@ -282,7 +283,7 @@ const train: Stage = {
     const { from, replaces, why } = beginning;
     const settings = trainSettings(work);
     const checkpoint = join(outDir, CHECKPOINT);
-    if (from !== undefined) say(`going on from ${shownPath(checkpoint)}, step ${from}`);
+    if (from !== undefined) say(`going on from ${shownPath(join(resumeFolder(outDir), CHECKPOINT))}, step ${from}`);
     if (replaces) say(`from the start: ${why}; the checkpoint that is there stays until there is a newer one`);
     const bar = startProgress(numberOf(settings, "max_iters"), from ?? 0, say);
     try {
@@ -304,25 +305,31 @@ const train: Stage = {
         `training left no checkpoint (all it printed is in ${work.log}); run it again with --from=train`,
       );
     }
-    const { iter_num, weights } = readMetadata(outDir);
-    for (const line of lesson(readHistory(outDir), iter_num)) say(line);
-    return [CHECKPOINT, weights.file];
+    const metadata = readMetadata(outDir);
+    for (const line of lesson(readHistory(outDir), metadata, numberOf(settings, "max_iters"))) say(line);
+    return [CHECKPOINT, metadata.weights.file];
   },
 };
 
-/** What is unusual about how the validation loss went. */
-export function lesson({ series }: Pick<History, "series">, kept: number): string[] {
+/** What is unusual about how the validation loss went, and about the model that is kept. */
+export function lesson(
+  { series }: Pick<History, "series">,
+  { iter_num, best_val_loss }: Pick<Metadata, "iter_num" | "best_val_loss">,
+  steps: number,
+): string[] {
   const { iters = [], values = [] } = series.get("val/ema_loss") ?? series.get("val/loss") ?? {};
-  const [first] = values;
-  if (first === undefined || iters[0] !== 0 || values.length < 2) return [];
-  const lowest = Math.min(...values.slice(1).filter(Number.isFinite));
-  if (lowest < first || !Number.isFinite(lowest)) return [];
-  const at = iters[values.indexOf(lowest, 1)];
-  if (first === 0)
+  const first = iters[0] === 0 ? values[0] : undefined;
+  const best = best_val_loss ?? Number.POSITIVE_INFINITY;
+  const fell = first === undefined || best < first * (1 - 1e-6); // the history has seven digits
+  if (fell && iter_num < steps)
+    return [`the model is that of step ${iter_num}; the lowest validation loss was ${best.toFixed(4)}`];
+  if (fell) return [];
+  if (first === 0) {
     return ["the validation loss is 0 from step 0 on: there is nothing to learn where one token follows always"];
+  }
   return [
-    `the validation loss was never below step 0's ${first.toFixed(4)}, at best ${lowest.toFixed(4)} at step ${at}: the text's last tenth is unlike the rest`,
-    `the model is kept as it is at step ${kept}; a text whose parts are alike (shuffled, say) gives a better one`,
+    `the validation loss was never below step 0's ${first.toFixed(4)}; the model of step ${iter_num} is kept`,
+    "either the text's last tenth is unlike the rest (shuffle its parts), or the learning rate is too high",
   ];
 }
 

@@ -33,7 +33,7 @@ export function suiteOf(path: string): Suite {
   if (path.endsWith("_cost.test.ts") || dirname(path) === join(TESTS, "bench")) return "performance";
   const imports = [...readFileSync(path, "utf8").matchAll(/^import\s+([^;]*?)\s+from\s+"([^"]+)"/gm)];
   const starts = imports.some(([, names = "", from = ""]) => {
-    if (from === "node:child_process" || /\/(python|tiny_runs)\.ts$/.test(from)) return true;
+    if (from === "node:child_process" || /\/(python|tiny_runs|pipeline\/child)\.ts$/.test(from)) return true;
     return from.endsWith("/scripts.ts") && /\b(run|succeed|launch|launchCommand)\b/.test(names);
   });
   return starts ? "integration" : "unit";

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { saveCheckpoint } from "../../engine/checkpoint.ts";
-import { beginningOf, flagsFor } from "../../pipeline/beginning.ts";
+import { InUseError, lock } from "../../engine/lock.ts";
+import { beginningOf, flagsFor, untilFree } from "../../pipeline/beginning.ts";
 import { type Inputs, markOf, type StageRecord } from "../../pipeline/state.ts";
 import { temporaryFolder } from "../scripts.ts";
 
@@ -92,4 +93,27 @@ test("what differs from the checkpoint's settings is given to a resumption, thou
     ...["--max_iters=400", "--n_layer=2", "--threads=0"],
     "--init_from=resume",
   ]);
+});
+
+test("what a killed pipeline's training still saves is waited for", async () => {
+  const outDir = temporaryFolder();
+  const held = lock(outDir, "training");
+  const said: string[] = [];
+  const asked = () => {
+    if (said.length > 0) held();
+  };
+  await untilFree(outDir, (line) => said.push(line), asked);
+  assert.equal(said.length, 1);
+
+  const again = lock(outDir, "training");
+  await assert.rejects(
+    untilFree(
+      outDir,
+      () => {},
+      () => {},
+      0,
+    ),
+    InUseError,
+  );
+  again();
 });

@@ -94,13 +94,23 @@ test("a prompt that could not be written after training is refused before it", a
 });
 
 test("a validation loss that is never below step 0, and one of 0, are called what they are", () => {
-  const said = (...values: number[]) =>
-    lesson({ series: new Map([["val/loss", { iters: values.map((_, i) => 10 * i), values }]]) }, 20).join("\n");
-  assert.match(said(3.9, 5.8, 4.2), /never below step 0's 3\.9000, at best 4\.2000 at step 20/);
-  assert.match(said(0, 0, 0), /0 from step 0 on/);
-  assert.equal(said(3.9, 3.8, 4.2), "");
-  assert.equal(said(3.9, 1e-9), "");
-  assert.equal(said(), "");
+  const said = (best_val_loss: number, ...values: number[]) => {
+    const iters = values.map((_, i) => 10 * i);
+    return lesson({ series: new Map([["val/loss", { iters, values }]]) }, { iter_num: 10, best_val_loss }, 20).join(
+      "\n",
+    );
+  };
+  assert.match(
+    said(3.912345678, 3.912346, 5.8, 4.2),
+    /never below step 0's 3\.9123; the model of step 10 is kept\n.*last tenth is unlike the rest/,
+  );
+  assert.match(said(0, 0, 0, 0), /0 from step 0 on/);
+  assert.match(said(3.8, 3.9, 3.8, 4.2), /^the model is that of step 10; the lowest validation loss was 3\.8000$/);
+  const resumed = lesson(
+    { series: new Map([["val/loss", { iters: [15, 20], values: [4, 4.1] }]]) },
+    ...([{ iter_num: 20, best_val_loss: 4 }, 20] as const),
+  );
+  assert.deepEqual(resumed, []);
 });
 
 test("a text's name is fit for file names", () => {

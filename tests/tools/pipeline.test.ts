@@ -8,8 +8,9 @@ import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 
 import { ROOT } from "../../config/scripts.ts";
-import { loadCheckpoint } from "../../engine/checkpoint.ts";
+import { loadCheckpoint, readMetadata } from "../../engine/checkpoint.ts";
 import { lock } from "../../engine/lock.ts";
+import { resumeFolder } from "../../engine/run_checkpoint.ts";
 import { readHistory } from "../../monitor/metrics_file.ts";
 import { SCRATCH } from "../../pipeline/stages.ts";
 import { readState, STAGES, type StageName, writeState } from "../../pipeline/state.ts";
@@ -43,7 +44,7 @@ const stageOf = (name: string, stage: StageName) => readState(out(name))!.stages
 const startsOf = (name: string) => STAGES.map((stage) => readState(out(name))?.stages[stage]?.started);
 /** What is said of a checkpoint that loads whole. */
 const loadedFrom = async (name: string) => {
-  const { metadata, tensors } = await loadCheckpoint(out(name)); // compares the checksum
+  const { metadata, tensors } = await loadCheckpoint(resumeFolder(out(name))); // compares the checksum
   tensors.close();
   return metadata;
 };
@@ -141,14 +142,16 @@ test("a text becomes a model, its evaluation and samples; then parts of it run a
 
   await t.test("the finished model stays until another training has saved its own, whatever kills it", async () => {
     const finished = await loadedFrom(name);
-    const running = launch(SCRIPT, flags({ out_dir: out(name), resume: true, weight_decay: 0.2 }));
-    await running.until(/^ {6}from the start: weight_decay was 0\.1 and is 0\.2; the checkpoint that is there stays/m);
+    const running = launch(SCRIPT, flags({ out_dir: out(name), resume: true, learning_rate: 0.02 }));
+    await running.until(
+      /^ {6}from the start: learning_rate was \S+ and is 0\.02.*; the checkpoint that is there stays/m,
+    );
     running.child.kill("SIGKILL");
     await running.ended;
     assert.deepEqual(await loadedFrom(name), finished);
     const text = await again({ resume: true });
     assert.match(text, /^ {6}from the start: the training before had not saved one yet; /m);
-    assert.equal((await loadedFrom(name)).config.weight_decay, 0.2);
+    assert.equal((await loadedFrom(name)).config.learning_rate, 0.02);
   });
 
   await t.test("another text is prepared and trained on", async () => {
@@ -196,7 +199,7 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   assert.match(stopped.stdout, /^stopped; go on with: npx tsx tools\/pipeline\.ts --out_dir=\S+ --resume=true$/m);
   assert.deepEqual([stopped.code, stopped.stderr], [130, ""]);
   assert.equal(stageOf(name, "train").state, "stopped");
-  const iterNum = () => JSON.parse(readFileSync(join(out(name), "ckpt.json"), "utf8")).iter_num;
+  const iterNum = () => readMetadata(resumeFolder(out(name))).iter_num;
   const saved = iterNum();
   assert.ok(saved > 50 && saved < 3000, `the checkpoint of step ${saved}`);
   const [processed, optimized] = startsOf(name).slice(0, 2);
