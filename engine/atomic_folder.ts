@@ -21,6 +21,7 @@ import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 
 import { flushDirectory } from "./atomic.ts";
 import { hasCode } from "./errors.ts";
+import { exchange } from "./exchange.ts";
 import { lock } from "./lock.ts";
 
 const [NEW, READY, OLD] = ["new", "ready", "old"]; // being written; whole; what was there before
@@ -35,9 +36,9 @@ export interface FolderKind {
 
 /**
  * Give `folder`, which is made if need be, the files that `write` makes in the directory that it is told. A process that is
- * killed at any moment leaves the folder as it was, or whole and new, or (where two renames make the change, and it
- * fell between them) what `finishFolder` puts there. A folder with other files, a mounted one and the working directory
- * keep their place: there the files move one by one, and `finishFolder` moves the rest.
+ * killed at any moment leaves the folder as it was, or whole and new. Two exceptions, after which `finishFolder` has to
+ * come first: where the system can't exchange folders, a kill may fall between two renames; and a folder with other files,
+ * a mounted one and the working directory keep their place, so that files move one by one.
  * @throws UserError where another process is doing the same; what `write` throws
  */
 export async function writeFolderAtomic(
@@ -54,9 +55,13 @@ export async function writeFolderAtomic(
     await write(directory);
     for (const name of readdirSync(directory)) flushFile(join(directory, name));
     flushDirectory(directory);
-    renameSync(directory, join(work, READY));
-    flushDirectory(work);
-    putInPlace(work, target, kind);
+    if (existsSync(target) && isMovable(target, kind) && exchange(directory, target)) {
+      flushDirectory(dirname(target)); // the old files are in the work folder now, and go with it
+    } else {
+      renameSync(directory, join(work, READY));
+      flushDirectory(work);
+      putInPlace(work, target, kind);
+    }
   });
 }
 

@@ -1,0 +1,34 @@
+// Two folders change places in one step, so that nobody ever finds none: a call of the system that Node doesn't have. Left
+// out: Windows, which has none.
+
+import { createRequire } from "node:module";
+
+const HERE = -100; // AT_FDCWD: paths are relative to the working directory
+const SWAP = 2; // RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+
+let swap: ((a: string, b: string) => number) | undefined;
+
+/** False, with nothing changed, where the system or the disk can't. Both folders are there before and after. */
+export function exchange(a: string, b: string): boolean {
+  swap ??= load();
+  return swap(a, b) === 0;
+}
+
+function load(): (a: string, b: string) => number {
+  const { platform } = process;
+  try {
+    const koffi: typeof import("koffi") = createRequire(import.meta.url)("koffi");
+    const system = koffi.load(null);
+    if (platform === "linux") {
+      const call = system.func("int renameat2(int, const char *, int, const char *, unsigned int)");
+      return (a, b) => call(HERE, a, HERE, b, SWAP);
+    }
+    if (platform === "darwin") {
+      const call = system.func("int renamex_np(const char *, const char *, unsigned int)");
+      return (a, b) => call(a, b, SWAP);
+    }
+  } catch {
+    // no koffi here, or a C library without the call
+  }
+  return () => -1;
+}
