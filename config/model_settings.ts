@@ -152,14 +152,11 @@ async function agree(
   }
 
   // 3) others
-  if (resumes || vocab !== "extend") {
-    const size =
-      tokens.kind === "ids" && tokens.vocab_size === config.vocab_size ? [`--vocab_size=${tokens.vocab_size}`] : [];
-    const advice = resumes
-      ? `a run goes on with its own tokens; to train its weights on these: ${startCommand(config, source, ...size, "--vocab=extend")}`
-      : "take the dataset that it was trained on, or add --vocab=extend: the same tokens keep their rows, the others start anew";
+  const comparable = (known.kind === "ids") === (tokens.kind === "ids");
+  if (resumes || vocab !== "extend" || !comparable) {
     throw new UserError(
-      `the tokens of dataset ${dataset} mean something else to the model in ${source}: ${differs}${unsaid}; ${advice}`,
+      `the tokens of dataset ${dataset} mean something else to the model in ${source}: ${differs}${unsaid}; ` +
+        otherTokensAdvice(config, source, tokens, resumes, comparable),
     );
   }
   const rows = new Int32Array(vocabularyFor(architecture, meta, config.vocab_size)).fill(-1);
@@ -173,6 +170,24 @@ async function agree(
   );
   if (extra > 0) rows[rows.length - 1] = vocab_size - 1; // what an encoder guesses is always the last
   return rows;
+}
+
+/** What to do where tokens differ. @param comparable whether any of the weights' tokens can be known to be the dataset's */
+function otherTokensAdvice(
+  config: Settings,
+  source: string,
+  tokens: Meta,
+  resumes: boolean,
+  comparable: boolean,
+): string {
+  if (!comparable)
+    return "which of them are the same isn't known: take the dataset that it was trained on, or --init_from=scratch";
+  if (!resumes) {
+    return "take the dataset that it was trained on, or add --vocab=extend: the same tokens keep their rows, the others start anew";
+  }
+  const size =
+    tokens.kind === "ids" && tokens.vocab_size === config.vocab_size ? [`--vocab_size=${tokens.vocab_size}`] : [];
+  return `a run goes on with its own tokens; to train its weights on these: ${startCommand(config, source, ...size, "--vocab=extend")}`;
 }
 
 const samePairs = (a: Meta["pairs"], b: Meta["pairs"]) => a?.length === b?.length && a?.end === b?.end;

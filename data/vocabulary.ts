@@ -62,9 +62,7 @@ export async function knownTokens(model: Meta, dataset: Meta): Promise<Int32Arra
   } else if (model.kind === "gpt2" && dataset.kind === "char") {
     for (const [id, token] of await wholeTokens(model, dataset.itos)) known[id] = token;
   } else {
-    throw new UserError(
-      `--vocab=extend must know what both's tokens mean, and ${difference(model, dataset)}; take --init_from=scratch`,
-    );
+    throw new UserError(`${difference(model, dataset)}: which of them are the same isn't known`);
   }
   return known;
 }

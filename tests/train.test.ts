@@ -201,7 +201,7 @@ test("tokens of one's own, with their number alone: trained on, and samples are 
   );
   assertRefused(
     resumed,
-    /the model knows 300 tokens without a text, the dataset has 21 characters; a run goes on with/,
+    /the model knows 300 tokens without a text, the dataset has 21 characters; which of them are the same/,
   );
   assert.deepEqual((await stateOf("own")).metadata.tokenizer, { kind: "ids", vocab_size: 300 });
 });

@@ -127,7 +127,6 @@ test("other tokens are refused with what differs and what to do, whatever the we
     [GPT2_META, 50_304, char("abc"), /the model knows GPT-2's 50,257 tokens, the dataset has 3 characters/],
     [char("abc"), 50_304, GPT2_META, /the model knows 3 characters, the dataset has GPT-2's 50,257 tokens/],
     [char("abc"), 50_304, undefined, /has no meta\.json: for other tokens than GPT-2's say --vocab_size=N/],
-    [char("abc"), 3, { kind: "ids", vocab_size: 3 }, /the dataset has 3 tokens without a text/],
     [{ kind: "ids", vocab_size: 9 }, 9, { kind: "ids", vocab_size: 8 }, /the model knows 9 tokens .* has 8 tokens/],
   ];
   for (const [known, V, meta, message] of cases) {
@@ -137,6 +136,20 @@ test("other tokens are refused with what differs and what to do, whatever the we
       await assert.rejects(
         choose(modelOf(known, V), meta, { vocab, resumes: true }),
         userError(message, /goes on with its own tokens.*npx tsx train\.ts '--init_from=old run' .*--vocab=extend$/),
+      );
+    }
+  }
+});
+
+test("where only one of both says what its tokens mean, nothing can be extended, and nothing else is advised", async () => {
+  for (const [known, V, meta] of [
+    [char("abc"), 3, { kind: "ids", vocab_size: 3 }],
+    [{ kind: "ids", vocab_size: 9 }, 9, char("abc")],
+  ] as const) {
+    for (const changes of [{}, { resumes: true }, { vocab: "extend" }]) {
+      await assert.rejects(
+        choose(modelOf(known, V), meta, changes),
+        userError(/ without a text.*; which of them are the same isn't known: take .*, or --init_from=scratch$/),
       );
     }
   }

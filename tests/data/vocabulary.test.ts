@@ -52,6 +52,6 @@ test("the same tokens: by their character, GPT-2's that are one character, numbe
     [char("ab"), ids(3)],
     [GPT2_META, ids(3)],
   ] as const) {
-    await assert.rejects(knownTokens(model, dataset), userError(/--vocab=extend must know what both's tokens mean/));
+    await assert.rejects(knownTokens(model, dataset), userError(/which of them are the same isn't known$/));
   }
 });
