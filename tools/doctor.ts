@@ -3,6 +3,7 @@
 //
 //   npm run doctor
 //   npx tsx tools/doctor.ts --out_dir=out-mine --json=true
+//   npx tsx tools/doctor.ts config/train_shakespeare_char.ts --wandb_log=true     # is all there that this run needs?
 //
 // Changes nothing. Leaves out how fast training is: bench.ts.
 
@@ -14,6 +15,12 @@ import { gatherFacts } from "./doctor/facts.ts";
 const defaults = {
   out_dir: "out", // where runs are to be written: its disk and the right to write there are looked at
   json: false, // the findings and the facts behind them, as JSON
+  // what a run is to use, from its config file or flags: what that needs and isn't here is missing, all else optional
+  dataset: "", // a folder under data/, or a path; empty for any
+  wandb_log: false,
+  mlflow_uri: "",
+  tensorboard: false,
+  compile: true,
 };
 
 await main(async () => {
@@ -21,8 +28,9 @@ await main(async () => {
     usage: "Look what is here to train with.",
     log: console.error,
   });
-  const facts = await gatherFacts(config.out_dir);
-  const findings = diagnose(facts);
+  const { dataset, wandb_log: wandb, tensorboard, compile } = config;
+  const facts = await gatherFacts(config.out_dir, dataset);
+  const findings = diagnose(facts, { dataset, wandb, mlflow: config.mlflow_uri !== "", tensorboard, eager: !compile });
   const can_train = canTrain(findings);
   console.log(config.json ? JSON.stringify({ can_train, findings, facts }, null, 1) : describeFindings(findings));
   if (!can_train) process.exitCode = 1;

@@ -1,11 +1,12 @@
 // tools/doctor.ts: what follows from made-up facts, and the command on this machine, where the tests show that training runs.
 
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
-import { canTrain, describeFindings, diagnose, type Finding } from "../../tools/doctor/diagnose.ts";
+import { knownDatasets } from "../../data/dataset.ts";
+import { canTrain, describeFindings, diagnose, type Finding, type Needs } from "../../tools/doctor/diagnose.ts";
 import type { Facts } from "../../tools/doctor/facts.ts";
 import { run, succeed, temporaryFolder } from "../scripts.ts";
 
@@ -71,27 +72,67 @@ for (const [name, changes, what, advice] of BROKEN) {
 }
 
 const none = { command: "python3", version: "3.12.0", modules: {} };
-const LACKING: [name: string, Partial<Facts>, advice: RegExp][] = [
-  ["npm", { npm: undefined }, /comes with Node/],
-  ["libtensorflow", { optional: { "@tensorflow/tfjs-node": undefined } }, /npm install @tensorflow\/tfjs-node/],
-  ["plots", { canvas: { error: "no binding" } }, /PNG/],
-  ["python", { python: undefined }, /NANOGPT_PYTHON/],
-  ["wandb", { python: none }, /--wandb_log=true: python3 -m pip install wandb/],
-  ["tensorboard", { python: none }, /pip install tensorboard/],
-  ["mlflow", { python: undefined }, /pip install mlflow/],
-  ["browser", { browser: undefined }, /CHROME/],
-  ["git", { git: undefined }, /commit/],
-  ["data/words", { datasets: [{ name: "words", tokens: undefined }] }, /npm run prepare -- words/],
+const words = { name: "words", tokens: { train: 90_000, val: 10_000 } };
+const lines = { name: "lines", tokens: undefined };
+const NEEDS: Needs = { dataset: "", wandb: false, mlflow: false, tensorboard: false, eager: false };
+const LACKING: [name: string, Partial<Facts>, advice: RegExp, needs?: Partial<Needs>][] = [
+  ["npm", { npm: undefined }, /comes with Node/, {}],
+  ["plots", { canvas: { error: "no binding" } }, /PNG/, {}],
+  [
+    "libtensorflow",
+    { optional: { "@tensorflow/tfjs-node": undefined } },
+    /--ignore-scripts=false @tensorflow\/tfjs-node .*MB/,
+    { eager: true },
+  ],
+  ["python", { python: undefined }, /NANOGPT_PYTHON/, { mlflow: true }],
+  ["wandb", { python: none }, /--wandb_log=true: python3 -m pip install wandb \(downloads \d+ MB\)/, { wandb: true }],
+  ["tensorboard", { python: none }, /pip install tensorboard \(downloads \d+ MB\)/, { tensorboard: true }],
+  ["mlflow", { python: undefined }, /pip install mlflow/, { mlflow: true }],
+  ["data/lines", { datasets: [words, lines] }, /npm run prepare -- lines/, { dataset: "lines" }],
+  ["browser", { browser: undefined }, /81 MB.*CHROME/],
+  ["git", { git: undefined }, /commit.*7 MB/],
 ];
-for (const [name, changes, advice] of LACKING) {
-  test(`missing, and training runs all the same: ${name}`, () => {
-    const found = findingOf(name, changes);
-    assert.equal(found.status, "missing");
+for (const [name, changes, advice, needs] of LACKING) {
+  test(`${name}: missing for who needs it, optional for all others, and training runs`, () => {
+    const facts = { ...COMPLETE, ...changes };
+    const find = (some: Partial<Needs>) => diagnose(facts, { ...NEEDS, ...some }).find((found) => found.name === name)!;
+    const found = find(needs ?? {});
+    assert.equal(found.status, needs ? "missing" : "optional");
+    if (needs && Object.keys(needs).length > 0) assert.equal(find({}).status, "optional");
     assert.match(found.advice!, advice);
     assert.ok(!found.advice!.includes("\n"));
-    assert.ok(canTrain(diagnose({ ...COMPLETE, ...changes })));
+    assert.ok(canTrain(diagnose(facts)));
   });
 }
+
+test("one dataset is enough; where there is none, the one to begin with is missing, with the size of its download", () => {
+  const unprepared = (...names: string[]) => names.map((name) => ({ name, tokens: undefined }));
+  const datasets = unprepared("openwebtext", "pairs", "shakespeare_char");
+  const statuses = (some: Facts["datasets"]) =>
+    diagnose({ ...COMPLETE, datasets: some }).flatMap(({ name, status }) => (name.startsWith("data/") ? [status] : []));
+  assert.deepEqual(statuses(datasets), ["optional", "optional", "missing"]);
+  assert.deepEqual(statuses([...datasets, words]), ["optional", "optional", "optional", "ok"]);
+  const advice = findingOf("data/shakespeare_char", { datasets }).advice;
+  assert.equal(advice, "npm run prepare -- shakespeare_char (downloads 1.1 MB)");
+  assert.match(findingOf("data/openwebtext", { datasets }).advice!, /downloads 40 GB of text, and writes 17 GB/);
+});
+
+test("every dataset that can be prepared has the size of its download", () => {
+  const datasets = knownDatasets().map((name) => ({ name, tokens: undefined }));
+  for (const { name, advice } of diagnose({ ...COMPLETE, datasets })) {
+    if (name.startsWith("data/")) assert.match(advice!, /\(downloads [\d.]+ [MG]B/, name);
+  }
+});
+
+test("what is optional stands apart, in lines without the word missing; what is missing is named in the last line", () => {
+  const bare = { ...COMPLETE, python: undefined, browser: undefined, git: undefined, datasets: [words, lines] };
+  const text = describeFindings(diagnose(bare));
+  assert.doesNotMatch(text, /missing/);
+  assert.match(text, /\n\nnot here, and needed only for what is said:\n(.*\n){7}\ntraining can run here$/);
+  const needed = describeFindings(diagnose(bare, { ...NEEDS, wandb: true }));
+  assert.match(needed, /^missing +wandb +none\n +-> for --wandb_log=true/m);
+  assert.ok(needed.endsWith("\ntraining can run here; missing: python, wandb"));
+});
 
 test("notes: a GPU that isn't used, little memory, a container's limit, little disk", () => {
   const gpu = findingOf("gpu", { gpus: ["NVIDIA X, 8192 MiB"] });
@@ -120,10 +161,20 @@ test("the command: what this machine has, exit code 0", async () => {
   assert.ok(report.findings.every(({ status }: Finding) => status !== "broken"));
 });
 
+test("the command: what a run's config file and flags need", async () => {
+  writeFileSync(join(FOLDER, "mine.yaml"), "dataset: ./mine\nwandb_log: true\nn_layer: 2\n");
+  mkdirSync(join(FOLDER, "mine"));
+  const env = { NANOGPT_PYTHON: join(FOLDER, "no-such-python"), PATH: FOLDER };
+  const { code, stdout, stderr } = await run("tools/doctor.ts", ["mine.yaml", "--no-compile"], { cwd: FOLDER, env });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^missing +\.\/mine +not prepared\n +-> make it of a text: npx tsx /m);
+  assert.match(stdout, /\ntraining can run here; missing: .*\.\/mine, (libtensorflow, )?python, wandb\n$/);
+});
+
 test("the command: what is broken is told, and the exit code is 1", async () => {
   writeFileSync(join(FOLDER, "file"), "");
   const { code, stdout } = await run("tools/doctor.ts", [`--out_dir=${join(FOLDER, "file", "run")}`]);
   assert.equal(code, 1);
   assert.match(stdout, /^broken +out_dir .*file is a file$/m);
-  assert.match(stdout, /\ntraining can't run here: see what is broken above\n$/);
+  assert.match(stdout, /\ntraining can't run here: see what is broken above(; missing: .*)?\n$/);
 });

@@ -4,8 +4,18 @@
 import { whole } from "../../monitor/format.ts";
 import type { Facts } from "./facts.ts";
 
-/** "broken" keeps training from running; "missing" is something that only some uses need. */
-export type Status = "ok" | "note" | "missing" | "broken";
+/** "broken" keeps training from running; "missing" is what this user needs and hasn't, "optional" what only other uses need. */
+export type Status = "ok" | "note" | "missing" | "broken" | "optional";
+
+/** What the user's settings need beyond what every run does. */
+export interface Needs {
+  dataset: string; // "" for none in particular: any will do
+  wandb: boolean;
+  mlflow: boolean;
+  tensorboard: boolean;
+  eager: boolean; // runs without compiling
+}
+const NOTHING: Needs = { dataset: "", wandb: false, mlflow: false, tensorboard: false, eager: false };
 
 export interface Finding {
   name: string;
@@ -18,8 +28,8 @@ const NODE = 20; // the oldest that works
 const GB = 2 ** 30;
 const LITTLE = GB; // of memory or disk: below it a note says so
 
-export function diagnose(facts: Facts): Finding[] {
-  return [...required(facts), ...machine(facts), ...optional(facts), ...datasets(facts)];
+export function diagnose(facts: Facts, needs: Needs = NOTHING): Finding[] {
+  return [...required(facts), ...machine(facts), ...datasets(facts, needs), ...forSomeUses(facts, needs)];
 }
 
 /** Can training run? Data can be prepared, so a dataset that isn't there doesn't count. */
@@ -90,51 +100,80 @@ function machine({ cpu, gpus, memory, disk, folder }: Facts): Finding[] {
   ];
 }
 
-function optional({ optional, canvas, python, browser, git }: Facts): Finding[] {
+/** What pip fetches for a module with all that it needs, as measured in November 2026 with Python 3.11. */
+const PIP_SIZES = { wandb: "27 MB", tensorboard: "44 MB", mlflow: "more than 180 MB" };
+
+function forSomeUses({ optional, canvas, python, browser, git }: Facts, needs: Needs): Finding[] {
   const eager = Object.entries(optional).filter(([, version]) => version !== undefined);
-  const module = (name: string, use: string) => {
+  const absent = (needed: boolean) => (needed ? "missing" : "optional");
+  const module = (name: "wandb" | "tensorboard" | "mlflow", use: string) => {
     const version = python?.modules[name];
     const command = `${python?.command ?? "python3"} -m pip install ${name}`;
-    return finding(name, version ? "ok" : "missing", version ?? "none", `${use}: ${command}`);
+    const advice = `${use}: ${command} (downloads ${PIP_SIZES[name]})`;
+    return finding(name, version ? "ok" : absent(needs[name]), version ?? "none", advice);
   };
+  const usesPython = needs.wandb || needs.mlflow || needs.tensorboard;
   return [
-    finding(
-      "libtensorflow",
-      eager.length > 0 ? "ok" : "missing",
-      eager.map(([name, version]) => `${name} ${version}`).join(", ") || "none",
-      "makes --compile=false faster, nothing else: npm install @tensorflow/tfjs-node (or tfjs-node-gpu)",
-    ),
     "error" in canvas
-      ? finding("plots", "missing", `@napi-rs/canvas doesn't load: ${canvas.error}`, "draws plots as PNG: npm install")
+      ? finding("plots", "missing", `@napi-rs/canvas doesn't load: ${canvas.error}`, "draws plots as PNG: npm ci")
       : finding("plots", "ok", `as SVG and PNG; ${canvas.families} font families besides the packaged one`),
     finding(
+      "libtensorflow",
+      eager.length > 0 ? "ok" : absent(needs.eager),
+      eager.map(([name, version]) => `${name} ${version}`).join(", ") || "none",
+      "makes --compile=false less slow, nothing else: npm install --ignore-scripts=false @tensorflow/tfjs-node " +
+        "(downloads libtensorflow, more than 100 MB)",
+    ),
+    finding(
       "python",
-      python ? "ok" : "missing",
+      python ? "ok" : absent(usesPython),
       python ? `${python.version} (${python.command})` : "none",
-      "for the three below and for tests; install python3, or name one in NANOGPT_PYTHON",
+      "for the three below and for some tests: install python3, or name one in NANOGPT_PYTHON",
     ),
     module("wandb", "for --wandb_log=true"),
-    module("tensorboard", "shows the event files that training writes"),
+    module("tensorboard", "shows the event files that --tensorboard=true writes"),
     module("mlflow", "a server for --mlflow_uri"),
     finding(
       "browser",
-      browser ? "ok" : "missing",
+      browser ? "ok" : "optional",
       browser ?? "none",
-      "the tests of the pages run in Chromium: install it, or name it in CHROME (the pages open in any browser)",
+      "the tests of the pages run in Chromium: install it (Debian's package: 81 MB), or name one in CHROME; the pages " +
+        "themselves open in any browser",
     ),
-    finding("git", git ? "ok" : "missing", git ?? "none", "names the commit in results; install git"),
+    finding(
+      "git",
+      git ? "ok" : "optional",
+      git ?? "none",
+      "names the commit in results: install git (Debian's package: 7 MB)",
+    ),
   ];
 }
 
-function datasets({ datasets }: Facts): Finding[] {
-  return datasets.map(({ name, tokens }) =>
-    finding(
-      `data/${name}`,
-      tokens ? "ok" : "missing",
-      tokens ? `train ${whole(tokens.train)}, val ${whole(tokens.val)} tokens` : "not prepared",
-      `npm run prepare -- ${name}`,
-    ),
-  );
+/** What prepare fetches where the text isn't there yet. */
+const DOWNLOADS: Record<string, string> = {
+  shakespeare_char: "1.1 MB",
+  shakespeare: "1.1 MB",
+  pairs: "1.1 MB",
+  openwebtext: "40 GB of text, and writes 17 GB",
+};
+const FIRST = "shakespeare_char"; // to begin with
+
+/** One dataset is enough; which others can be had is told all the same. */
+function datasets({ datasets }: Facts, needs: Needs): Finding[] {
+  const isPath = (name: string) => /[./\\]/.test(name);
+  const command = (name: string) => {
+    if (isPath(name)) return `make it of a text: npx tsx data/shakespeare_char/prepare.ts --input=FILE --out=${name}`;
+    const size = DOWNLOADS[name];
+    return `npm run prepare -- ${name}${size === undefined ? "" : ` (downloads ${size})`}`;
+  };
+  const none = needs.dataset === "" && datasets.every(({ tokens }) => tokens === undefined);
+  return datasets.map(({ name, tokens }) => {
+    const shown = isPath(name) ? name : `data/${name}`;
+    if (tokens) return finding(shown, "ok", `train ${whole(tokens.train)}, val ${whole(tokens.val)} tokens`);
+    const needed = name === needs.dataset || (none && name === FIRST);
+    const what = none && needed ? "not prepared, and no other dataset is" : "not prepared";
+    return finding(shown, needed ? "missing" : "optional", what, command(name));
+  });
 }
 
 /** `advice` is for a thing that is not ok. */
@@ -145,13 +184,19 @@ function finding(name: string, status: Status, what: string, advice?: string): F
 const gb = (bytes: number) => `${(bytes / GB).toFixed(1)} GB`;
 const counted = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 
-/** For a person: a line for each finding, its advice in a line below. */
+/** For a person: a line for each finding, its advice in a line below; what only other uses need comes last. */
 export function describeFindings(findings: readonly Finding[]): string {
   const width = Math.max(...findings.map(({ name }) => name.length)) + 2;
-  const lines = findings.flatMap(({ name, status, what, advice }) => [
-    `${status.padEnd(9)}${name.padEnd(width)}${what}`,
-    ...(advice === undefined ? [] : [`${" ".repeat(9 + width)}-> ${advice}`]),
-  ]);
+  const lines = findings.flatMap(({ name, status, what, advice }) => {
+    if (status === "optional") return [];
+    const line = `${status.padEnd(9)}${name.padEnd(width)}${what}`;
+    return advice === undefined ? [line] : [line, `${" ".repeat(9 + width)}-> ${advice}`];
+  });
+  const optional = findings.flatMap(({ name, status, advice }) =>
+    status === "optional" ? [`${" ".repeat(9)}${name.padEnd(width)}${advice}`] : [],
+  );
+  if (optional.length > 0) lines.push("", "not here, and needed only for what is said:", ...optional, "");
   const verdict = canTrain(findings) ? "training can run here" : "training can't run here: see what is broken above";
-  return [...lines, verdict].join("\n");
+  const lacking = findings.filter(({ status }) => status === "missing").map(({ name }) => name);
+  return [...lines, lacking.length === 0 ? verdict : `${verdict}; missing: ${lacking.join(", ")}`].join("\n");
 }

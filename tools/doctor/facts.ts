@@ -2,7 +2,7 @@
 // follows from it is diagnose.ts' business.
 
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -34,7 +34,8 @@ export interface Facts {
   datasets: { name: string; tokens: { train: number; val: number } | undefined }[];
 }
 
-export async function gatherFacts(outDir: string): Promise<Facts> {
+/** @param dataset the one that a run is to train on; "" for none in particular. @throws UserError where there is no such one */
+export async function gatherFacts(outDir: string, dataset = ""): Promise<Facts> {
   const { dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const optional = ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"];
   return {
@@ -42,7 +43,7 @@ export async function gatherFacts(outDir: string): Promise<Facts> {
     npm: printedBy(process.platform === "win32" ? "npm.cmd" : "npm", ["--version"]),
     platform: `${process.platform} ${process.arch}`,
     packages: versionsOf(Object.keys(dependencies)),
-    optional: versionsOf(optional),
+    optional: Object.fromEntries(optional.map((name) => [name, hasBinding(name) ? installedVersion(name) : undefined])),
     engine: await engineFacts(),
     canvas: await canvasFacts(),
     cpu: await cpuFacts(),
@@ -53,7 +54,10 @@ export async function gatherFacts(outDir: string): Promise<Facts> {
     python: pythonFacts(),
     browser: [process.env.CHROME, ...BROWSERS].find((name) => name && isProgram(name)),
     git: printedBy("git", ["--version"])?.replace(/^git version /, ""),
-    datasets: knownDatasets().map((name) => ({ name, tokens: tokensOf(datasetFolder(name)) })),
+    datasets: [...new Set([...knownDatasets(), ...(dataset === "" ? [] : [dataset])])].map((name) => ({
+      name,
+      tokens: tokensOf(datasetFolder(name)),
+    })),
   };
 }
 
@@ -72,6 +76,13 @@ function isProgram(name: string): boolean {
 
 function versionsOf(names: readonly string[]): Record<string, string | undefined> {
   return Object.fromEntries(names.map((name) => [name, installedVersion(name)]));
+}
+
+/** Has a tfjs-node package what makes it one, libtensorflow? npm doesn't fetch that by itself (.npmrc). */
+function hasBinding(name: string): boolean {
+  const lib = join(ROOT, "node_modules", name, "lib");
+  const versions = existsSync(lib) ? readdirSync(lib) : [];
+  return versions.some((version) => existsSync(join(lib, version, "tfjs_binding.node")));
 }
 
 /** The version of a package, in the node_modules of the repository or of a folder around it. */
