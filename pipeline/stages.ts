@@ -1,7 +1,7 @@
 // The five stages: what each one reads, and what it does with the project's own scripts. They write into OUT_DIR:
 // data/, optimize.json, the checkpoint, evaluation/ and samples/. Left out: when a stage runs (pipeline.ts).
 
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, parse, relative } from "node:path";
 import { setImmediate } from "node:timers/promises";
 
@@ -10,8 +10,13 @@ import * as z from "zod/mini";
 import type { Settings } from "../config/rules.ts";
 import { lastLine } from "../config/scripts.ts";
 import { shownPath } from "../data/dataset.ts";
+import { READING, type Reading } from "../data/documents.ts";
+import { listFiles } from "../data/input_files.ts";
 import { readMeta } from "../data/meta.ts";
-import { readInput, readText as readInputText } from "../data/text.ts";
+import { readingOf, textsOf } from "../data/own_texts.ts";
+import { BETWEEN } from "../data/prepare_texts.ts";
+import { countCharacters } from "../data/split_text.ts";
+import { TINY_SHAKESPEARE } from "../data/tiny_shakespeare.ts";
 import { checkBlockSize, TokenFile } from "../data/token_file.ts";
 import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { readStart } from "../decoding/start.ts";
@@ -35,6 +40,9 @@ import { markOf, type StageName } from "./state.ts";
 export interface Own {
   input_file: string;
   tokenizer: string;
+  field: string;
+  separator: string;
+  skip_bad: boolean;
   keep_crlf: boolean;
   optimize: boolean;
   optimize_seconds: number;
@@ -96,20 +104,17 @@ export const TOKENIZERS = Object.keys(PREPARE);
 const PART = 1 << 16; // tokens
 
 const process_: Stage = {
-  inputs: ({ own: { tokenizer, keep_crlf, input_file } }) => ({
-    settings: { tokenizer, ...(keep_crlf && { keep_crlf }) },
-    files: { "the text": input_file },
-  }),
+  inputs: ({ own }) => ({ settings: { tokenizer: own.tokenizer, ...readingGiven(own) }, files: textFiles(own) }),
   about: ({ own, outDir }) => `${shownPath(own.input_file)} -> ${shownPath(join(outDir, "data"))}, ${own.tokenizer}`,
 
-  check({ own, train }) {
+  async check({ own, train }) {
     const name = shownPath(own.input_file);
-    const bytes = readInput(own.input_file);
-    if (bytes.length === 0) throw new UserError(`${name} is empty; give a text file in UTF-8`);
-    const text = readInputText(bytes, name, { keep_crlf: own.keep_crlf, log: console.log });
-    if (own.tokenizer !== "characters") return; // only the tokens can tell
+    const texts = textsOf(listFiles([own.input_file], console.log), readingOf(own), TINY_SHAKESPEARE, console.log);
     let characters = 0;
-    for (const _ of text) characters++;
+    for await (const { text, begins } of texts.read())
+      characters += countCharacters(text) + (begins ? BETWEEN.length : 0);
+    if (characters === 0) throw new UserError(`${name} is empty; give a text file in UTF-8`);
+    if (own.tokenizer !== "characters") return; // only the tokens can tell
     const val = characters - Math.floor(0.9 * characters);
     const block = numberOf(train, "block_size");
     if (val > block) return;
@@ -120,7 +125,7 @@ const process_: Stage = {
 
   command: ({ own, outDir }) => [
     PREPARE[own.tokenizer]!,
-    flagsOf({ input: shownPath(own.input_file), out: join(outDir, "data"), ...lineEnds(own) }),
+    flagsOf({ input: shownPath(own.input_file), out: join(outDir, "data"), ...readingGiven(own) }),
   ],
 
   async run(work) {
@@ -457,6 +462,18 @@ export const stages: Record<StageName, Stage> = { process: process_, optimize, t
 function system({ device, threads, compile }: Settings, defaults: Settings): Settings {
   const given = Object.entries({ device: device!, threads: threads!, compile: compile! });
   return Object.fromEntries(given.filter(([key, value]) => value !== defaults[key]));
+}
+
+/** How the text is read, where that isn't as usual: so that earlier pipelines' inputs stay the same. */
+function readingGiven({ field, separator, skip_bad, keep_crlf }: Own): Settings {
+  const given = Object.entries({ field, separator, skip_bad, keep_crlf });
+  return Object.fromEntries(given.filter(([key, value]) => value !== READING[key as keyof Reading]));
+}
+
+/** The text's file; of a folder all that are read. */
+function textFiles({ input_file }: Own): Record<string, string> {
+  if (!statSync(input_file, { throwIfNoEntry: false })?.isDirectory()) return { "the text": input_file };
+  return Object.fromEntries(listFiles([input_file]).map(({ path }) => [shownPath(path), path]));
 }
 
 function lineEnds({ keep_crlf }: Own): Settings {

@@ -34,7 +34,10 @@ import { readState, STAGES, type State } from "../pipeline/state.ts";
 
 const defaults = {
   // the text
-  input_file: "", // in UTF-8
+  input_file: "", // .txt, .md, .jsonl, .json, .csv or .parquet, or a folder of them
+  field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
+  separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty
+  skip_bad: false, // leave out rows without a text, and count them; else they are errors
   keep_crlf: false, // leave the text's line ends \r\n and \r as they are; else they become \n
   tokenizer: "characters", // a character a token, or "gpt2" for GPT-2's byte pairs
   out_dir: "", // folder of all results; empty for one by the text's name: out-my for my.txt. Not taken from a config file

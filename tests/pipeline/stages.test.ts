@@ -7,6 +7,7 @@ import { test } from "node:test";
 
 import type { Settings, Value } from "../../config/rules.ts";
 import { scriptDefaults, trainDefaults } from "../../config/script_defaults.ts";
+import { READING } from "../../data/documents.ts";
 import { UserError } from "../../engine/errors.ts";
 import { defaultsOfTraining, SEARCHED } from "../../pipeline/settings.ts";
 import { type Context, datasetName, lesson, stages } from "../../pipeline/stages.ts";
@@ -16,7 +17,7 @@ import { madeUpText, temporaryFolder, tinyDataset } from "../scripts.ts";
 const FOLDER = temporaryFolder();
 const ALL = new Set(STAGES);
 const OWN = {
-  keep_crlf: false,
+  ...READING,
   optimize: true,
   optimize_seconds: 60,
   start: "\n",
@@ -40,7 +41,7 @@ function context(input_file: string, tokenizer = "characters"): Context {
   };
 }
 
-test("a text that can't be trained on is refused in one line", () => {
+test("a text that can't be trained on is refused in one line", async () => {
   for (const [name, content, message] of [
     ["empty.txt", "", /empty\.txt is empty/],
     ["zero.txt", "text\0text", /zero\.txt is not text: it has a zero byte at offset 4/],
@@ -56,17 +57,36 @@ test("a text that can't be trained on is refused in one line", () => {
     writeFileSync(path, content);
     const refused = (error: unknown) =>
       error instanceof UserError && message.test(error.message) && !error.message.includes("\n");
-    assert.throws(() => stages.process.check!(context(path), ALL), refused, name);
+    await assert.rejects(async () => stages.process.check!(context(path), ALL), refused, name);
   }
   assert.ok(!readdirSync(FOLDER).includes("out"));
 });
 
-test("the shortest text that will do is taken", () => {
+test("the shortest text that will do is taken", async () => {
   const path = join(FOLDER, "enough.txt");
   writeFileSync(path, "ä".repeat(650)); // 65 characters for validation: 64 and the one that follows them
-  stages.process.check!(context(path), ALL);
+  await stages.process.check!(context(path), ALL);
   writeFileSync(path, "ä".repeat(640));
-  assert.throws(() => stages.process.check!(context(path), ALL), UserError);
+  await assert.rejects(async () => stages.process.check!(context(path), ALL), UserError);
+});
+
+test("a table is read by its field, not as raw text, and a folder by its files", async () => {
+  const folder = join(FOLDER, "rows");
+  mkdirSync(folder);
+  for (const name of ["a.jsonl", "b.jsonl"]) {
+    writeFileSync(join(folder, name), `${JSON.stringify({ body: "ä".repeat(400) })}\n{"body": null}\n`);
+  }
+  const { process } = stages;
+  const some = context(folder);
+  await assert.rejects(async () => process.check!(some, ALL), /has no field "text"; it has body: .*--field=body/);
+  const own = { ...some.own, field: "body", skip_bad: true };
+  await process.check!({ ...some, own }, ALL);
+  const { settings, files } = process.inputs({ ...some, own });
+  assert.deepEqual(settings, { tokenizer: "characters", field: "body", skip_bad: true });
+  assert.deepEqual(Object.values(files), [join(folder, "a.jsonl"), join(folder, "b.jsonl")]);
+  const [, args] = process.command!({ ...some, own }, {});
+  assert.deepEqual(args.slice(2), ["--field=body", "--skip_bad=true"]);
+  assert.deepEqual(process.inputs(some).settings, { tokenizer: "characters" }); // as earlier pipelines have it
 });
 
 test("a prompt that could not be written after training is refused before it", async () => {
