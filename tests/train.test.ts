@@ -351,11 +351,12 @@ test("a second Ctrl-C ends at once, though something still holds the first one's
   const waiting = join(FOLDER, "waiting.ts");
   writeFileSync(
     waiting,
-    'export default { name: "waiting", onStep: () => new Promise((go) => setTimeout(go, 1e9)) };\n',
+    'const held = () => (console.log("held"), new Promise((go) => setTimeout(go, 1e9)));\n' +
+      'export default { name: "waiting", onStep: held };\n',
   );
   const args = tiny("twice", { callbacks: waiting, eval_iters: 1 });
   const { child, ended, until } = launch("train.ts", args, { cwd: FOLDER });
-  await until(/^step 0:/m);
+  await until(/^held$/m); // not sooner: a step that is going on would just end
   child.kill("SIGINT");
   await until(/^SIGINT: stopping; once more ends at once$/m);
   await new Promise((resolve) => setTimeout(resolve, 600)); // one that comes sooner is the first again
