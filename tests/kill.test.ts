@@ -2,7 +2,7 @@
 // at least as new as the last that was announced, and in the end the weights are those of a run that nobody killed.
 
 import assert from "node:assert/strict";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, watch } from "node:fs";
 import { test } from "node:test";
 
 import { loadCheckpoint } from "../engine/checkpoint.ts";
@@ -36,6 +36,17 @@ async function inspect(out: string): Promise<{ iterNum: number; weights: number;
   return { iterNum: metadata.iter_num, weights, temporary };
 }
 
+/** Wait until a file is begun in a folder. */
+function temporaryIn(folder: string): Promise<void> {
+  return new Promise((resolve) => {
+    const watcher = watch(folder, (_, name) => {
+      if (!name?.endsWith(".tmp")) return;
+      watcher.close();
+      resolve();
+    });
+  });
+}
+
 test(`${KILLS} kills leave a whole checkpoint each time, and none of them changes the result`, async () => {
   let previous = 0; // the checkpoint's step after the last kill
   const found = { strays: 0, progress: 0 };
@@ -45,10 +56,12 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
       "train.ts",
       args("killed", { max_iters: 1e6, eval_interval: 1 + (kill % 2), init_from: resume ? "resume" : "scratch" }),
     );
-    // 1) every fourth kill falls anywhere into the start, the others into the first half second of training
+    // 1) of four kills one falls anywhere into the start, one soon after the begin of a save that isn't the first, and two
+    // when such a save writes a file
     const random = uniform(keyOf("kill"), kill);
-    if (kill % 4 !== 3) await until(/^iter \d+:/m);
-    await new Promise((resolve) => setTimeout(resolve, random * (kill % 4 === 3 ? 1500 : 500)));
+    if (kill % 4 !== 3) await until(new RegExp(`(^saving [^]*?){${3 + Math.floor(4 * random)}}`, "m"));
+    if (kill % 2 === 0) await temporaryIn(outDir("killed"));
+    else await new Promise((resolve) => setTimeout(resolve, random * (kill % 4 === 3 ? 1500 : 100)));
     child.kill("SIGKILL");
     const { signal, stdout, stderr } = await ended;
     assert.equal(signal, "SIGKILL", `it had ended before kill ${kill}:\n${stdout}${stderr}`);
