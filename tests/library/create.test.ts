@@ -28,7 +28,7 @@ test("a config is whole, and a mistake in it one line", () => {
       (error) => error instanceof UserError && message.test(error.message) && !error.message.includes("\n"),
     );
   refused({ n_head: 3 }, /n_embd 16 does not divide by n_head 3/);
-  refused({ pos: "nowhere" }, /pos must be "learned" or /);
+  refused({ pos: "nowhere" }, /pos must be "learned", .* or "none", got "nowhere"/);
   refused({ n_kv_head: 2, n_head: 1 }, /n_head 1 does not divide by n_kv_head 2/);
   refused({ parallel_block: true, norm_position: "post" }, /parallel_block has its norms before both/);
   refused({ window: 0, attn_stride: 3 }, /widen a window/);
