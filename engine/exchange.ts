@@ -1,7 +1,7 @@
 // Two folders change places in one step, so that nobody ever finds none: a call of the system that Node doesn't have. Left
 // out: Windows, which has none.
 
-import { createRequire } from "node:module";
+import { nativeCalls } from "./native.ts";
 
 const HERE = -100; // AT_FDCWD: paths are relative to the working directory
 const SWAP = 2; // RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
@@ -17,8 +17,7 @@ export function exchange(a: string, b: string): boolean {
 function load(): (a: string, b: string) => number {
   const { platform } = process;
   try {
-    const koffi: typeof import("koffi") = createRequire(import.meta.url)("koffi");
-    const system = koffi.load(null);
+    const system = nativeCalls().load(null);
     if (platform === "linux") {
       const call = system.func("int renameat2(int, const char *, int, const char *, unsigned int)");
       return (a, b) => call(HERE, a, HERE, b, SWAP);

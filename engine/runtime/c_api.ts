@@ -12,6 +12,7 @@ import { dirname, join } from "node:path";
 import type { LibraryHandle } from "koffi";
 
 import { UserError } from "../errors.ts";
+import { nativeCalls } from "../native.ts";
 
 /** A handle of ONNX Runtime's, or the address of an array. */
 export type Pointer = bigint;
@@ -105,9 +106,7 @@ function load(): OrtApi {
   // cache. It asks for this when it is loaded.
   process.env.ORT_DISABLE_TELEMETRY = "1";
   const require = createRequire(import.meta.url);
-  const koffi = loadKoffi(require);
-  // a step's products go deeper than the 128 KiB that a call on a thread would get
-  koffi.config({ ...koffi.config(), async_stack_size: 8 << 20, async_heap_size: 1 << 20, resident_async_pools: 2 });
+  const koffi = loadKoffi();
   library = koffi.load(libraryPath(require));
 
   const places = (struct: unknown, place: number): Pointer => koffi.decode(struct, place * 8, POINTER);
@@ -176,9 +175,9 @@ const ARENA = 1; // OrtAllocatorType
 const DEFAULT_MEMORY = 0; // OrtMemType
 
 /** koffi's addon is a package for each system, which npm leaves out with --omit=optional. */
-function loadKoffi(require: NodeJS.Require): typeof import("koffi") {
+function loadKoffi(): typeof import("koffi") {
   try {
-    return require("koffi");
+    return nativeCalls();
   } catch (cause) {
     throw new UserError(
       `koffi, which calls ONNX Runtime, does not load on ${process.platform} ${process.arch}; run npm ci without ` +
