@@ -91,7 +91,7 @@ const MISTAKES: [script: string, args: string[], RegExp][] = [
   ["sample.ts", ["--out_dir=empty"], /no checkpoint in empty/],
   ["sample.ts", ["--start=%"], /no token for the character "%"/],
   ["bench.ts", ["--steps=0"], /steps must be an integer of at least 1, got 0/],
-  ["data/shakespeare_char/prepare.ts", ["--input=none.txt"], /no file none\.txt/],
+  ["data/shakespeare_char/prepare.ts", ["--input=none.txt"], /no file or folder none\.txt/],
 ];
 
 test("mistakes are one line and touch no file", async () => {

@@ -26,7 +26,9 @@ for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
     takeWeights(weights, fixture);
     const [x, memory] = ["x", "memory"].map((name) => {
       const { shape, data } = tensors.get(name)!;
-      return Object.assign(new Parameter(name, [...shape], { constant: 0 }), { data });
+      const variable = new Parameter(name, [...shape], { constant: 0 });
+      variable.data.set(data);
+      return variable;
     }) as [Parameter, Parameter];
     const [B, S] = memory.shape as [number, number];
     const out = () => block.forward(x.value, x.shape[1]!, { memory: { x: memory.value, hides: tf.zeros([B, S]) } });

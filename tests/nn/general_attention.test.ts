@@ -71,7 +71,9 @@ for (const name of FIXTURES.map((name) => `attention_${name}`)) {
     };
     const variables = ["query", "key", "value"].map((name) => {
       const { shape, data } = tensors.get(name)!;
-      return Object.assign(new Parameter(`given ${name}`, shape, { constant: 0 }), { data });
+      const variable = new Parameter(`given ${name}`, shape, { constant: 0 });
+      variable.data.set(data);
+      return variable;
     });
     weights[0]?.data.set(tensors.get("relative")!.data);
     const d = tensors.get("d_out")!;
