@@ -60,10 +60,10 @@ test("a report of two test files: by the lines of the TypeScript, processes of t
     assert.equal(counts.size, lines.length - 1, `${source}: a count for every line`);
     return counts.get(1 + lines.findIndex((line) => line.includes(text)));
   };
-  assert.equal(timesRun("data/text.ts", "is too long to be held as one text"), 0); // no test has such a file
-  assert.ok(timesRun("data/text.ts", "return readFileSync(path);")! > 0);
+  assert.equal(timesRun("engine/read_file.ts", "can't be read here"), 0); // neither has such a file
+  assert.ok(timesRun("data/text.ts", "const bytes = readBytes(path")! > 0);
   assert.ok(timesRun("engine/errors.ts", "process.env.DEBUG")! > 0); // in child processes only
-  assert.equal(timesRun("data/byte_pairs.ts", "export"), 0); // never loaded
+  assert.equal(timesRun("engine/ema.ts", "export"), 0); // never loaded
   assert.doesNotMatch(lcov, /^SF:(tests|config|node_modules)\//m);
 });
 
