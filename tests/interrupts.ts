@@ -1,7 +1,8 @@
 // Stops scripts as a person does: `npx tsx train.ts ...` on a terminal of its own, Ctrl-C typed there, or a SIGTERM to tsx, which
 // passes it on and kills a script that doesn't answer within 60 ms. interrupts.test.ts does it once each;
 //
-//   npx tsx tests/interrupts.ts 10        ten times each, with the baby GPT's shape
+//   npx tsx tests/interrupts.ts 10           ten times each, with the baby GPT's shape
+//   npx tsx tests/interrupts.ts 10 step      at one of the moments alone
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -106,15 +107,16 @@ export async function stopTraining(
   return stopped;
 }
 
-const BABY = { n_layer: 6, n_head: 6, n_embd: 384, block_size: 256, batch_size: 64, dropout: 0.2 };
+const BABY = { n_layer: 6, n_head: 6, n_embd: 384, block_size: 256, batch_size: 16, dropout: 0.2 };
 
 /** Each moment and signal `count` times with the baby GPT's shape. */
-async function main(count: number): Promise<void> {
+async function main(count: number, only?: string): Promise<void> {
   const folder = temporaryFolder();
   const dataset = tinyDataset(folder, 100_000);
   const settings = Object.entries({ ...BABY, dataset, gradient_accumulation_steps: 1, eval_iters: 2, log_interval: 1 });
   const flags = settings.map(([key, value]) => `--${key}=${value}`);
   for (const moment of Object.keys(MOMENTS) as (keyof typeof MOMENTS)[]) {
+    if (only && only !== moment) continue;
     for (const signal of SIGNALS) {
       const answers: number[] = [];
       let lost = 0;
@@ -134,4 +136,4 @@ async function main(count: number): Promise<void> {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]!).href) await main(Number(process.argv[2] ?? 1));
+if (import.meta.url === pathToFileURL(process.argv[1]!).href) await main(Number(process.argv[2] ?? 1), process.argv[3]);
