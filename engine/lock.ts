@@ -8,6 +8,7 @@ import {
   linkSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
@@ -96,6 +97,7 @@ function take(folder: string, path: string, mine: Holder): string | undefined {
   for (let attempt = 0; ; attempt++) {
     try {
       writeFileSync(path, `${JSON.stringify(mine)}\n`, { flag: "wx" }); // fails where there is one
+      sweepAside(folder);
       return made;
     } catch (error) {
       if (!hasCode(error, "EEXIST")) throw explain(error, `can't make or write the folder ${folder}`);
@@ -150,6 +152,16 @@ function removeIf(path: string, dead: Holder): void {
   rmSync(aside, { force: true });
 }
 
+/** Remove what processes left that were killed while they took over a lock; those that live may still need theirs. */
+function sweepAside(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const pid = ASIDE.exec(name)?.[1];
+    if (pid !== undefined && !isRunning(Number(pid))) rmSync(join(folder, name), { force: true });
+  }
+}
+
+const ASIDE = /^lock\.json\.(\d{1,9})\.tmp$/;
+
 /** Undefined where the file is gone or only half written: by a process that is doing so, or was killed just then. */
 function readHolder(path: string): Holder | undefined {
   const text = readText(path, { most: 1 << 16 });
@@ -170,13 +182,17 @@ function isNear({ host, pids }: Holder): boolean {
 function isAlive(holder: Holder, path: string): boolean {
   if (!isNear(holder)) return silenceOf(path) < STALE;
   const { pid, began } = holder;
+  return isRunning(pid) && beginningOf(pid) === began; // else the number has been given to a new process
+}
+
+function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0); // asks, does nothing
   } catch (error) {
     if (hasCode(error, "ESRCH")) return false;
     if (!hasCode(error, "EPERM")) throw error; // another user's
   }
-  return beginningOf(pid) === began; // else the number has been given to a new process
+  return true;
 }
 
 /** A sign of life. The byte is every lock's first: should this be another's by now, it stays whole. */

@@ -214,3 +214,13 @@ test("a folder that can't be made is one line", () => {
     (error) => error instanceof UserError && /^can't make or write the folder .*train\.ts/.test(error.message),
   );
 });
+
+test("what a process left that was killed while it took over a lock goes with the next one", () => {
+  const folder = fresh();
+  const { pid } = spawnSync(process.execPath, ["--version"]); // of a process that is gone
+  write(folder, "{");
+  renameSync(join(folder, "lock.json"), join(folder, `lock.json.${pid}.tmp`));
+  writeFileSync(join(folder, `lock.json.${process.ppid}.tmp`), "{}"); // of one that lives
+  lock(folder, "testing")();
+  assert.deepEqual(readdirSync(folder), [`lock.json.${process.ppid}.tmp`]);
+});
