@@ -2,16 +2,16 @@
 // passes it on and kills a script that doesn't answer within 60 ms. interrupts.test.ts does it once each;
 //
 //   npx tsx tests/interrupts.ts 10           ten times each, with the baby GPT's shape
-//   npx tsx tests/interrupts.ts 10 step      at one of the moments alone
+//   npx tsx tests/interrupts.ts 10 step      at one of the moments alone, or `others`: other scripts
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
 import { loadCheckpoint } from "../engine/checkpoint.ts";
-import { launchCommand, ROOT, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { launchCommand, ROOT, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 export const hasTerminal =
   process.platform === "linux" &&
@@ -47,7 +47,7 @@ export async function stopUnderNpx(
   let answered = 0;
   running.child.stdout!.on("data", (part) => {
     output += part;
-    if (sent && !answered && output.includes(`${signal}: stop`)) answered = performance.now();
+    if (sent && !answered && output.includes(`${signal}: `)) answered = performance.now();
   });
   await running.until(when);
   if (delay) await new Promise((resolve) => setTimeout(resolve, delay));
@@ -107,6 +107,45 @@ export async function stopTraining(
   return stopped;
 }
 
+/** Other scripts, at work: what to type, one of the words to find them by, and what they print then. */
+export function otherScripts(folder: string, dataset: string): [script: string, args: string[], when: RegExp][] {
+  const out = `--out_dir=${join(folder, "done")}`;
+  const shape = [
+    "--n_layer=2",
+    "--n_head=2",
+    "--n_embd=64",
+    "--block_size=64",
+    "--batch_size=8",
+    `--dataset=${dataset}`,
+  ];
+  const experiment = join(folder, "two.json");
+  const base = { dataset, n_layer: 2, n_head: 2, n_embd: 64, block_size: 64, batch_size: 8, max_iters: 1e6 };
+  writeFileSync(
+    experiment,
+    JSON.stringify({ name: "two", base: { ...base, threads: 1 }, axes: { dropout: [0, 0.1] } }),
+  );
+  return [
+    ["sample.ts", [out, "--max_new_tokens=1000000"], /[a-z]{4}\n?[a-z ]{40}/],
+    ["tools/evaluate.ts", [out, "--stride=1", `--dataset=${dataset}`], /\d \| /],
+    ["bench.ts", [...shape, "--benchmark=training_throughput", "--steps=1000000", `--results=${folder}`], /device: /],
+    ["tools/experiment.ts", ["run", experiment, `--out=${join(folder, "two")}`], /\d\/1000000/],
+  ];
+}
+
+/** Each of them stopped once by each signal: asserts the line and the code. */
+export async function stopOthers(folder: string, dataset: string, say: (line: string) => void): Promise<void> {
+  const shape = ["--n_layer=2", "--n_head=2", "--n_embd=64", "--block_size=64", "--max_iters=20", "--eval_iters=1"];
+  await succeed("train.ts", [`--dataset=${dataset}`, `--out_dir=${join(folder, "done")}`, ...shape]);
+  for (const [script, args, when] of otherScripts(folder, dataset)) {
+    for (const signal of SIGNALS) {
+      const { code, output, answer_ms } = await stopUnderNpx(script, args, args.at(-1)!, when, signal, 300);
+      assert.equal(code, CODES[signal], output.slice(-300));
+      assert.ok(answer_ms < Number.POSITIVE_INFINITY, `no answer, and then: ${output.slice(-300)}`);
+      say(`${script}, ${signal}: answered in ${answer_ms.toFixed(0)} ms`);
+    }
+  }
+}
+
 const BABY = { n_layer: 6, n_head: 6, n_embd: 384, block_size: 256, batch_size: 16, dropout: 0.2 };
 
 /** Each moment and signal `count` times with the baby GPT's shape. */
@@ -115,6 +154,7 @@ async function main(count: number, only?: string): Promise<void> {
   const dataset = tinyDataset(folder, 100_000);
   const settings = Object.entries({ ...BABY, dataset, gradient_accumulation_steps: 1, eval_iters: 2, log_interval: 1 });
   const flags = settings.map(([key, value]) => `--${key}=${value}`);
+  if (!only || only === "others") await stopOthers(folder, dataset, console.log);
   for (const moment of Object.keys(MOMENTS) as (keyof typeof MOMENTS)[]) {
     if (only && only !== moment) continue;
     for (const signal of SIGNALS) {
