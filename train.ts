@@ -20,7 +20,7 @@ import { createObjective, emptyBatch } from "./data/objective.ts";
 import { openDataset } from "./data/open_dataset.ts";
 import { checkBlockSize } from "./data/token_file.ts";
 import { WeightAverage } from "./engine/ema.ts";
-import { main } from "./engine/errors.ts";
+import { hasDiverged, main } from "./engine/errors.ts";
 import { lock } from "./engine/lock.ts";
 import { LossScaler } from "./engine/loss_scale.ts";
 import { microBatchSize } from "./engine/micro_batch.ts";
@@ -320,6 +320,7 @@ await main(async () => {
   // 6) the loop: max_iters steps, and evaluations between them, at the beginning and the end
   let reason: EndReason = "failed";
   let why: string | undefined;
+  let diverged = false;
   try {
     if (!config.eval_only) log.open(join(out_dir, "logs", `train_${run.name}_${stamp()}.log`));
     await watch.onTrainStart(run);
@@ -389,12 +390,13 @@ await main(async () => {
     if (cancelled) reason = "interrupted";
     else why = error instanceof Error ? error.message : String(error);
     if (!cancelled) log.keep(`error: ${why}`);
+    diverged = hasDiverged(error);
     const tell = (other: unknown) => progress.log(`the last state isn't saved: ${other}`);
     if (sound) await keep((now) => checkpoint.cutShort(now)).catch(tell);
     if (!cancelled) throw error;
   } finally {
     progress.stop(); // also before the line of an error
-    await watch.onTrainEnd({ iter: iterNum, reason, ...(why && { why }) });
+    await watch.onTrainEnd({ iter: iterNum, reason, ...(why && { why }), ...(diverged && { diverged }) });
   }
   if (interrupt.heard) process.exitCode = exitCodeOf(interrupt.heard);
 });

@@ -12,6 +12,16 @@ export class UserError extends Error {
   override name = "UserError";
 }
 
+/** A loss or a gradient is NaN or infinite: settings under which this model can't be trained. */
+export class DivergedError extends UserError {
+  override name = "DivergedError";
+}
+
+/** Is it, or what caused it, one of these? */
+export function hasDiverged(error: unknown): boolean {
+  return error instanceof DivergedError || (error instanceof Error && error.cause instanceof DivergedError);
+}
+
 /** True where `error` is a Node system error with this code, such as "ENOENT". */
 export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;

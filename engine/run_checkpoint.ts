@@ -6,7 +6,7 @@ import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { loadCheckpoint, type Metadata, readMetadata, rewriteMetadata, saveCheckpoint } from "./checkpoint.ts";
-import { explain, UserError } from "./errors.ts";
+import { DivergedError, explain } from "./errors.ts";
 import type { FolderLock } from "./lock.ts";
 import type { TrainingState } from "./training_state.ts";
 
@@ -102,13 +102,13 @@ export class RunCheckpoint {
   /**
    * Keep an evaluated state if it is worth it; the last one of a run also where there is nothing else.
    * @returns the path of its ckpt.json, where it was saved
-   * @throws UserError where a run ends with a loss that is NaN, or the files can't be written
+   * @throws DivergedError where a run ends with a loss that is NaN, UserError where the files can't be written
    */
   async offer(now: Moment & { losses: Losses }, isEnd: boolean): Promise<string | undefined> {
     this.check();
     const loss = lossOf(now.losses);
     if (!Number.isFinite(loss)) {
-      if (isEnd) throw new UserError(`the validation loss is NaN at step ${now.iter}; lower --learning_rate`);
+      if (isEnd) throw new DivergedError(`the validation loss is NaN at step ${now.iter}; lower --learning_rate`);
       return undefined; // nobody wants these weights, and the next step says what happens
     }
     const known = this.#saved?.losses;

@@ -87,6 +87,7 @@ export interface EndEvent {
   readonly iter: number; // the step that would have come next
   readonly reason: EndReason;
   readonly why?: string; // a callback's, or the error's message
+  readonly diverged?: true; // it failed because a loss or a gradient was NaN or infinite
 }
 
 /** All of them may be async: the run waits. */

@@ -42,7 +42,10 @@ const Events = {
   }),
   text: z.object({ event: z.literal("text"), ...when, name: z.string(), text: z.string() }),
   checkpoint: z.object({ event: z.literal("checkpoint"), ...when, seconds: z.number() }),
-  end: z.object({ event: z.literal("end"), ...when, reason: z.string(), why: z.exactOptional(z.string()) }),
+  end: z.object({
+    ...{ event: z.literal("end"), ...when, reason: z.string(), why: z.exactOptional(z.string()) },
+    diverged: z.exactOptional(z.literal(true)),
+  }),
 };
 /** Not a schema: a long run has a million of them. */
 type Numbers = { event: "step" | "evaluate"; time: number; iter: number } & Record<string, unknown>;
@@ -73,8 +76,8 @@ export function metricsFile(): Callback {
       for (const [name, text] of texts) write("text", iter, { name, text });
     },
     onCheckpoint: ({ iter, seconds }) => write("checkpoint", iter, { seconds }),
-    onTrainEnd({ iter, reason, why }) {
-      write("end", iter, { reason, why }, reason !== "failed"); // it may have failed because the folder is another's now
+    onTrainEnd({ iter, reason, why, diverged }) {
+      write("end", iter, { reason, why, diverged }, reason !== "failed"); // it may have failed because the folder is another's now
       file.close();
     },
   };

@@ -219,7 +219,7 @@ const optimize: Stage = {
         const settings = sized(base, new Set(Object.keys(schedule)), candidate, 0, 0);
         const args = [...flagsOf({ out_dir: trial, dataset }), ...trainFlags(settings, trainDefaults)];
         const stdout = await runner.run("train.ts", args, { log, onStart }).catch((error) => {
-          if (error instanceof UserError && /(loss|gradient) is no number/.test(error.message)) return undefined;
+          if (error instanceof UserError && readHistory(trial).end?.diverged) return undefined;
           throw error;
         });
         if (stdout === undefined) return Number.NaN; // too high a learning rate is a result, too

@@ -204,6 +204,7 @@ test("a loss that is no number: one line, exit code 1, and the weights of the ch
   const ended = await run("train.ts", tiny("nan", { callbacks: spoil }), { cwd: FOLDER });
   assertRefused(ended, /callback stability failed in onStep at step 13: the loss is no number; lower --learning_rate/);
   assert.equal(await iterOf("nan"), 10);
+  assert.equal(readHistory(outDir("nan")).end?.diverged, true);
 
   // with rollback it goes back to step 10, and on from there at half the rate
   const stdout = await train("back", { callbacks: spoil, rollback: true });

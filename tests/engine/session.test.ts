@@ -42,10 +42,10 @@ test("the event loop goes on while a model runs", async () => {
   const program = await products(100);
   let turns = 0;
   const timer = setInterval(() => turns++, 1);
-  const result = await program.run({ a: shift });
+  // where a run blocks it there is no turn between two runs either; a busy machine may give few in one
+  for (let runs = 0; turns < 4 && runs < 40; runs++) assertShift(await program.run({ a: shift }), 101);
   clearInterval(timer);
-  assertShift(result, 101);
-  assert.ok(turns > 3, `${turns} turns`); // 0 or 1 where a run blocks it
+  assert.ok(turns >= 4, `${turns} turns`);
   await program.dispose();
 });
 

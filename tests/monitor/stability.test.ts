@@ -68,7 +68,7 @@ test("with rollback a spike goes back to the checkpoint, at the lower rate; with
 
 test("a loss or gradient that is no number ends the run, with advice; with rollback ten times it doesn't", async () => {
   const { callback } = await watch({});
-  assert.throws(() => step(callback, 5, Number.NaN), /^UserError: the loss is no number; lower --learning_rate/);
+  assert.throws(() => step(callback, 5, Number.NaN), /^DivergedError: the loss is no number; lower --learning_rate/);
   assert.throws(() => step(callback, 5, 3, Number.POSITIVE_INFINITY), /the gradient is no number/);
 
   const back = await watch({ rollback: true });
