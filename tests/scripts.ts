@@ -86,7 +86,9 @@ export function launchCommand(command: string, args: readonly string[], options:
 
 /** This process' environment, without the settings of whoever runs the tests. */
 function inherited(): Record<string, string | undefined> {
-  const kept = Object.entries(process.env).filter(([key]) => !/^(NANOGPT_|NODE_(?!V8_COVERAGE)|DEBUG$)/.test(key));
+  const kept = Object.entries(process.env).filter(
+    ([key]) => !/^(NANOGPT_|ORT_DISABLE_TELEMETRY$|NODE_(?!V8_COVERAGE)|DEBUG$)/.test(key),
+  );
   return Object.fromEntries(kept);
 }
 
