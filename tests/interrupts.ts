@@ -125,9 +125,9 @@ export function otherScripts(folder: string, dataset: string): [script: string, 
     JSON.stringify({ name: "two", base: { ...base, threads: 1 }, axes: { dropout: [0, 0.1] } }),
   );
   return [
-    ["sample.ts", [out, "--max_new_tokens=1000000"], /[a-z]{4}\n?[a-z ]{40}/],
+    ["sample.ts", ["--start=anchor bellow", "--max_new_tokens=1000000", out], /\nanchor bellow/],
     ["tools/evaluate.ts", [out, "--stride=1", `--dataset=${dataset}`], /\d \| /],
-    ["bench.ts", [...shape, "--benchmark=training_throughput", "--steps=1000000", `--results=${folder}`], /device: /],
+    ["bench.ts", [...shape, "--benchmark=training_throughput", "--steps=1000000", `--results=${folder}`], /overriding/],
     ["tools/experiment.ts", ["run", experiment, `--out=${join(folder, "two")}`], /\d\/1000000/],
   ];
 }
@@ -138,7 +138,7 @@ export async function stopOthers(folder: string, dataset: string, say: (line: st
   await succeed("train.ts", [`--dataset=${dataset}`, `--out_dir=${join(folder, "done")}`, ...shape]);
   for (const [script, args, when] of otherScripts(folder, dataset)) {
     for (const signal of SIGNALS) {
-      const { code, output, answer_ms } = await stopUnderNpx(script, args, args.at(-1)!, when, signal, 300);
+      const { code, output, answer_ms } = await stopUnderNpx(script, args, args.at(-1)!, when, signal, 2000); // in the middle of it
       assert.equal(code, CODES[signal], output.slice(-300));
       assert.ok(answer_ms < Number.POSITIVE_INFINITY, `no answer, and then: ${output.slice(-300)}`);
       say(`${script}, ${signal}: answered in ${answer_ms.toFixed(0)} ms`);
