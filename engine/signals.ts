@@ -19,9 +19,10 @@ let ends = false;
 export function endAtSignals(): void {
   if (ends) return;
   ends = true;
-  answerTsx(Object.fromEntries(SIGNALS.map((signal) => [signal, constants.signals[signal]])));
+  const heard = answerTsx(Object.fromEntries(SIGNALS.map((signal) => [signal, constants.signals[signal]])));
   for (const signal of SIGNALS) {
     process.on(signal, () => {
+      heard();
       if (process.listenerCount(signal) > 1) return;
       console.error(`${signal}: stopped`);
       process.exit(exitCodeOf(signal));
