@@ -25,28 +25,29 @@ export function uncompiled(
       begin = now();
       log(
         "compile is false: every operation runs by itself, far slower than compiled, which is for looking into a step; " +
-          "to train, leave --compile=false out. How long this run takes is told after its first step",
+          "to train, leave --compile=false out. The first step tells how long this run will take",
       );
     },
     onEvaluate() {
-      evaluation ??= now() - begin; // the first one stands at the start of a run, but for one that goes on between two
+      evaluation ??= now() - begin; // a run starts with one, unless it was resumed between two
     },
     onStep({ iter, metrics }) {
       if (told) return;
       told = true;
-      const steps = max_iters - iter; // step max_iters is made, too
+      const steps = max_iters - iter - 1; // the last one is step max_iters - 1
       if (steps <= 0) return;
-      const evaluations = Math.floor(max_iters / eval_interval) - Math.floor(iter / eval_interval);
+      const evaluations = Math.ceil(max_iters / eval_interval) - Math.floor(iter / eval_interval); // one at the end
       const seconds = (steps * metrics.step_ms! + evaluations * (evaluation ?? 0)) / 1000;
       const known = evaluation !== undefined && evaluations > 0;
-      const and = known ? ` and ${whole(evaluations)} evaluation${evaluations === 1 ? "" : "s"}` : "";
+      const and = known ? ` and ${counted(evaluations, "evaluation")}` : "";
       const each = known ? `, an evaluation ${took(evaluation!)}` : "";
       log(
-        `a step took ${took(metrics.step_ms!)} uncompiled${each}: the other ${whole(steps)} steps${and} will take some ` +
+        `a step took ${took(metrics.step_ms!)} uncompiled${each}: the other ${counted(steps, "step")}${and} will take some ` +
           `${duration(seconds)}; without --compile=false they are compiled and far faster`,
       );
     },
   };
 }
 
+const counted = (n: number, what: string) => `${whole(n)} ${what}${n === 1 ? "" : "s"}`;
 const took = (ms: number) => (ms < 9950 ? `${(ms / 1000).toPrecision(2)} s` : duration(ms / 1000));

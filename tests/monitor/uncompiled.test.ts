@@ -34,22 +34,22 @@ test("the time is that of this run's first evaluation and first step, told once"
   assert.match(before!, /^compile is false: every operation runs by itself, .*leave --compile=false out/);
   assert.equal(
     after,
-    "a step took 4.5 s uncompiled, an evaluation 2 min: the other 2,000 steps and 8 evaluations will take some " +
-      "2 h 46 min; without --compile=false they are compiled and far faster", // 9000 s and 960 s
+    "a step took 4.5 s uncompiled, an evaluation 2 min: the other 1,999 steps and 8 evaluations will take some " +
+      "2 h 45 min; without --compile=false they are compiled and far faster", // 8996 s and 960 s
   );
   assert.deepEqual(more, []);
 });
 
-test("a run that goes on between two evaluations, one without any left, one of one step", () => {
+test("a run that goes on between two evaluations, one that ends between two, one of one step", () => {
   assert.match(
     told(1900, 60_000, undefined)[1]!,
-    /^a step took 1 min uncompiled: the other 100 steps will take some 1 h 40/,
+    /^a step took 1 min uncompiled: the other 99 steps will take some 1 h 39/,
   );
   assert.match(
     told(1900, 1000, 3000, { ...settings, max_iters: 1990 })[1]!,
-    /: the other 90 steps will take some 1 min 30 s;/,
+    /: the other 89 steps and 1 evaluation will take some 1 min 32 s;/,
   );
-  assert.equal(told(0, 1000, 3000, { ...settings, max_iters: 0 }).length, 1);
+  assert.equal(told(0, 1000, 3000, { ...settings, max_iters: 1 }).length, 1);
 });
 
 test("train.ts says so with nanoGPT's spelling of the flag, and nothing where it compiles", async () => {
@@ -61,7 +61,7 @@ test("train.ts says so with nanoGPT's spelling of the flag, and nothing where it
   const slow = await succeed("train.ts", [...small, "--compile=False"], { cwd });
   assert.match(
     slow,
-    /^compile is false: [^\n]*\nstep 0: [^\n]*\niter 0: [^\n]*\na step took [\d.]+ s uncompiled: the other 2 steps/m,
+    /^compile is false: [^\n]*\nstep 0: [^\n]*\niter 0: [^\n]*\na step took [\d.]+ s uncompiled, [^\n]*: the other 1 step and 1 evaluation /m,
   );
   const fast = await succeed("train.ts", small, { cwd });
   assert.doesNotMatch(fast, /compile is false|uncompiled/);
