@@ -24,7 +24,7 @@ import { dirname, join, resolve } from "node:path";
 import * as z from "zod/mini";
 
 import { explain, hasCode, UserError } from "./errors.ts";
-import { parseJson, readText } from "./read_file.ts";
+import { jsonIf, readText } from "./read_file.ts";
 
 const LOCK_FILE = "lock.json";
 const BEAT = 15_000; // ms between two signs of life
@@ -165,13 +165,7 @@ const ASIDE = /^lock\.json\.(\d{1,9})\.tmp$/;
 /** Undefined where the file is gone or only half written: by a process that is doing so, or was killed just then. */
 function readHolder(path: string): Holder | undefined {
   const text = readText(path, { most: 1 << 16 });
-  if (text === undefined) return undefined;
-  try {
-    return parseJson(text, Holder, (why) => new UserError(why));
-  } catch (error) {
-    if (error instanceof UserError) return undefined;
-    throw error;
-  }
+  return text === undefined ? undefined : jsonIf(text, Holder);
 }
 
 /** Is it a process that this one can see? */

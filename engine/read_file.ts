@@ -93,7 +93,7 @@ export function readText(path: string, options: ReadOptions = {}): string | unde
 
 /**
  * JSON that a schema has checked.
- * @param fail makes the error from what is wrong: "is not JSON", "n_layer: Invalid input: expected int"
+ * @param fail makes the error from what is wrong: "it is not JSON: ...", "n_layer: Invalid input: expected int"
  */
 export function parseJson<T extends z.core.$ZodType>(
   text: string,
@@ -119,6 +119,16 @@ export function checkJson<T extends z.core.$ZodType>(
   const { success, error, data } = z.safeParse(schema, json);
   if (success) return data;
   throw fail(printable(explainIssue(error)));
+}
+
+/** JSON that a schema has checked; undefined where it is damaged, or something else. */
+export function jsonIf<T extends z.core.$ZodType>(text: string, schema: T): z.output<T> | undefined {
+  try {
+    return parseJson(text, schema, (why) => new UserError(why));
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
 }
 
 /** The first thing that a schema finds wrong: "weights.bytes: Invalid input: expected number, received string". */

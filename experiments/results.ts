@@ -6,8 +6,7 @@ import { join } from "node:path";
 import * as z from "zod/mini";
 
 import { median } from "../bench/statistics.ts";
-import { UserError } from "../engine/errors.ts";
-import { parseJson, readText } from "../engine/read_file.ts";
+import { jsonIf, readText } from "../engine/read_file.ts";
 import { History, type MetricsEvent, MetricsReader, type Series } from "../monitor/metrics_file.ts";
 
 export const RESULTS_FILE = "results.json";
@@ -128,11 +127,5 @@ export function historyOf(results: Pick<Results, "history">): History {
 /** The results.json of a folder; undefined where there is none, or not a whole one. */
 export function readResults(folder: string): Results | undefined {
   const text = readText(join(folder, RESULTS_FILE));
-  if (text === undefined) return undefined;
-  try {
-    return parseJson(text, Results, (why) => new UserError(why));
-  } catch (error) {
-    if (error instanceof UserError) return undefined; // a run that isn't complete is made again
-    throw error;
-  }
+  return text === undefined ? undefined : jsonIf(text, Results); // a run that isn't complete is made again
 }

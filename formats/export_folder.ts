@@ -9,7 +9,7 @@ import * as z from "zod/mini";
 import type { Meta } from "../data/meta.ts";
 import { type FolderKind, finishFolder, writeFolderAtomic } from "../engine/atomic_folder.ts";
 import { UserError } from "../engine/errors.ts";
-import { parseJson, readText } from "../engine/read_file.ts";
+import { jsonIf, readText } from "../engine/read_file.ts";
 import type { GPT } from "../model.ts";
 
 const MARK = "export.json"; // says that a folder is an export's, and which of its files are
@@ -80,11 +80,5 @@ export function checkTarget(to: string, format: string): void {
 function readMark(folder: string): z.infer<typeof Mark> | undefined {
   const path = join(folder, MARK);
   const text = readText(path);
-  if (text === undefined) return undefined;
-  try {
-    return parseJson(text, Mark, (why) => new UserError(why));
-  } catch (error) {
-    if (error instanceof UserError) return undefined;
-    throw error;
-  }
+  return text === undefined ? undefined : jsonIf(text, Mark);
 }

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import * as z from "zod/mini";
 
 import { UserError } from "../../engine/errors.ts";
-import { openFile, parseJson, readBytes, readText, statOf } from "../../engine/read_file.ts";
+import { jsonIf, openFile, parseJson, readBytes, readText, statOf } from "../../engine/read_file.ts";
 import { userError } from "../data/support.ts";
 import { temporaryFolder } from "../scripts.ts";
 
@@ -71,4 +71,6 @@ test("JSON that isn't what it should be is one short line, whatever is in it", (
   assert.throws(() => read("null"), userError(/^file: Invalid input: expected object/));
   assert.throws(() => read('{"n_layer": 1e99, "name": "a"}'), userError(/^file: n_layer: /));
   assert.throws(() => read(`{"n_layer": 1, "name": ${"[".repeat(1e5)}${"]".repeat(1e5)}}`), userError(/^file: name: /));
+  assert.deepEqual(jsonIf('{"n_layer": 2, "name": "a"}', schema), { n_layer: 2, name: "a" });
+  for (const text of ["", "{", "null", '{"n_layer": 2}']) assert.equal(jsonIf(text, schema), undefined);
 });
