@@ -72,9 +72,7 @@ export function lock(folder: string, what: string): FolderLock {
   const mine: Holder = { pid, host: hostname(), pids: namespaceOf(), began: beginningOf(pid), what };
   const isMine = () => JSON.stringify(readHolder(path)) === JSON.stringify(mine);
   const made = take(folder, path, mine);
-  const beat = setInterval(() => {
-    if (isMine()) touch(path);
-  }, BEAT).unref();
+  const beat = setInterval(() => touch(path, isMine), BEAT).unref();
   const release = () => {
     clearInterval(beat);
     process.off("exit", release);
@@ -190,13 +188,14 @@ function isRunning(pid: number): boolean {
 }
 
 /** A sign of life. The byte is every lock's first: should this be another's by now, it stays whole. */
-function touch(path: string): void {
+function touch(path: string, isMine: () => boolean): void {
   let file: number | undefined;
   try {
+    if (!isMine()) return;
     file = openSync(path, "r+");
     writeSync(file, "{", 0);
   } catch {
-    // it has gone with its folder, or the disk is full: renew() and what writes there tell
+    // it has gone with its folder, or the disk fails for a moment: renew() and whatever writes there report it
   } finally {
     if (file !== undefined) closeSync(file);
   }
@@ -222,7 +221,7 @@ function beginningOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name, in brackets, may hold spaces
-    return /^[ZX]$/.test(fields[0]!) ? "ended" : (fields[19] ?? null); // nobody has asked yet how it ended
+    return /^[ZX]$/.test(fields[0]!) ? "ended" : (fields[19] ?? null); // a zombie: its parent has yet to wait for it
   } catch {
     return null; // not Linux, or the process has just ended: then kill would have said so
   }

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -117,7 +118,7 @@ test("a process id of another container is not looked for in this one", {
   lock(folder, "testing")();
 });
 
-test("a process that has ended is gone, though nobody has asked how it ended", {
+test("a process that has ended is gone, though its parent has not waited for it", {
   skip: !existsSync("/proc/self/stat") && "no /proc here",
 }, async () => {
   const folder = fresh();
@@ -150,6 +151,25 @@ test("a holder renews its sign of life, and leaves a lock that is another's by n
     assert.ok(Date.now() - statSync(path).mtimeMs > STALE);
     release();
     assert.deepEqual(JSON.parse(readFileSync(path, "utf8")), ELSEWHERE);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test("a lock that can't be read for a while doesn't end its holder's work", () => {
+  mock.timers.enable({ apis: ["setInterval"] });
+  try {
+    const folder = fresh();
+    const path = join(folder, "lock.json");
+    const release = lock(folder, "testing");
+    renameSync(path, `${path}.away`);
+    mkdirSync(path);
+    mock.timers.tick(20_000);
+    rmdirSync(path);
+    renameSync(`${path}.away`, path);
+    assert.equal(release.renew(), true);
+    release();
+    assert.ok(!existsSync(path));
   } finally {
     mock.timers.reset();
   }
