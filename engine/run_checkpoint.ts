@@ -109,7 +109,7 @@ export class RunCheckpoint {
     const loss = lossOf(now.losses);
     if (!Number.isFinite(loss)) {
       if (isEnd) throw new DivergedError(`the validation loss is NaN at step ${now.iter}; lower --learning_rate`);
-      return undefined; // nobody wants these weights, and the next step says what happens
+      return undefined; // not worth keeping; the next step reports the NaN
     }
     const known = this.#saved?.losses;
     const better = known === undefined || loss < lossOf(known);
@@ -126,8 +126,7 @@ export class RunCheckpoint {
 
   /** The run has come to its end. @param made its steps, if it has made them all: a checkpoint of an earlier one will say so */
   async end(made?: number): Promise<void> {
-    rmSync(join(this.folder, LAST), { recursive: true, force: true });
-    this.#last = undefined;
+    this.#dropLast();
     if (made === undefined || !this.#saved || this.#saved.iter === made) return;
     await this.#write(this.folder, () => rewriteMetadata(this.folder, { ended: made }));
   }
@@ -142,7 +141,7 @@ export class RunCheckpoint {
     await state.readWeights(tensors);
     await state.readRest(tensors, metadata);
     tensors.close();
-    this.#last = undefined;
+    this.#dropLast(); // else a resumed run would go on from what was left behind
     return metadata;
   }
 
@@ -151,16 +150,21 @@ export class RunCheckpoint {
     log(`saving checkpoint to ${folder}`);
     const metadata: Omit<Metadata, "format_version" | "weights"> = { ...describe(), ...state.metadata() };
     if (now.losses) metadata.losses = now.losses;
-    if (folder === this.folder) {
-      await this.#write(folder, () => saveCheckpoint(folder, metadata, state.tensors()));
-      rmSync(join(folder, LAST), { recursive: true, force: true });
-      [this.#saved, this.#last] = [now, undefined];
-    } else {
-      metadata.beside = readMetadata(this.folder).weights.sha256;
-      await this.#write(folder, () => saveCheckpoint(folder, metadata, state.tensors()));
-      this.#last = now;
+    const beside = folder !== this.folder;
+    if (beside) metadata.beside = readMetadata(this.folder).weights.sha256;
+    await this.#write(folder, () => saveCheckpoint(folder, metadata, state.tensors()));
+    if (beside) this.#last = now;
+    else {
+      this.#saved = now;
+      this.#dropLast();
     }
     return join(folder, CKPT);
+  }
+
+  /** The folder's own checkpoint is the one to go on from. */
+  #dropLast(): void {
+    rmSync(join(this.folder, LAST), { recursive: true, force: true });
+    this.#last = undefined;
   }
 
   async #write(folder: string, write: () => void | Promise<void>): Promise<void> {

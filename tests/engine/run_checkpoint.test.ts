@@ -162,6 +162,18 @@ test("going back takes the weights of the folder's checkpoint", async () => {
   assert.equal(weight.data[0], 10);
 });
 
+test("going back leaves no last state that a resumed run would go on from", async () => {
+  const folder = newFolder();
+  const first = aRun(folder);
+  await first.offer(10, 3);
+  await first.cutShort(15);
+  const resumed = aRun(folder, { resumed: true });
+  assert.equal(resumed.checkpoint.newest?.iter, 15);
+  await resumed.checkpoint.rollBack();
+  assert.equal(resumed.checkpoint.newest?.iter, 10);
+  assert.equal(resumeFolder(folder), folder);
+});
+
 test("a resumed run's settings are its own, but for the folder and what is done with it", async () => {
   const folder = newFolder();
   await aRun(folder).offer(10, 3);
