@@ -28,7 +28,7 @@ import { parseJson, readText } from "../engine/read_file.ts";
 import { resumeFolder } from "../engine/run_checkpoint.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../monitor/file_names.ts";
 import { whole } from "../monitor/format.ts";
-import { type History, readHistory } from "../monitor/metrics_file.ts";
+import { History, MetricsReader, readHistory } from "../monitor/metrics_file.ts";
 import { startProgress } from "../monitor/progress.ts";
 import { type Beginning, CHECKPOINT, flagsFor } from "./beginning.ts";
 import type { Runner } from "./child.ts";
@@ -219,7 +219,8 @@ const optimize: Stage = {
         const settings = sized(base, new Set(Object.keys(schedule)), candidate, 0, 0);
         const args = [...flagsOf({ out_dir: trial, dataset }), ...trainFlags(settings, trainDefaults)];
         const stdout = await runner.run("train.ts", args, { log, onStart }).catch((error) => {
-          if (error instanceof UserError && readHistory(trial).end?.diverged) return undefined;
+          const { end } = new History().add(new MetricsReader(trial).read()); // none where it failed at the start
+          if (error instanceof UserError && end?.diverged) return undefined;
           throw error;
         });
         if (stdout === undefined) return Number.NaN; // too high a learning rate is a result, too

@@ -232,4 +232,14 @@ test("optimize tries the model and the optimizer that will be trained: every oth
   const inputs = (settings: Settings) => stages.optimize.inputs({ ...context, train: { ...train, ...settings } });
   assert.notDeepEqual(inputs({ pos: "rotary" }), inputs({ pos: "alibi" }));
   assert.deepEqual(inputs({ tensorboard: false }), inputs({ tensorboard: true }));
+
+  // 5) a trial that is refused before it trains, and so leaves no history, fails with its own words
+  const refused = async (script: string, args: readonly string[]) => {
+    if (script === "train.ts") throw new UserError("too little memory");
+    return run(script, args);
+  };
+  await assert.rejects(
+    stages.optimize.run({ ...context, ...work, runner: { run: refused } }),
+    /^UserError: too little/,
+  );
 });
