@@ -28,7 +28,6 @@ export function ending(checkpoint: Pick<RunCheckpoint, "folder" | "saved" | "new
       seen.push({ iter, loss: metrics["val/ema_loss"] ?? metrics["val/loss"]! });
     },
     onTrainEnd(event) {
-      if (run === undefined || run.config.eval_only) return; // it ended before it began, or writes nothing
       const { folder, saved, newest } = checkpoint;
       if (event.reason === "stopped") run.log(`stopped before step ${event.iter}: ${event.why}`);
       for (const line of whatWasSeen(seen)) run.log(line);

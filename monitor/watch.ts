@@ -129,6 +129,7 @@ export class CallbackError extends UserError {}
 /** Passes a run's events on to its callbacks, in their order, and keeps their state. */
 export class Watch implements Required<Pick<Callback, Hook>> {
   #callbacks: readonly Callback[];
+  readonly #started = new Set<Callback>();
   readonly #log: (line: string) => void;
 
   constructor(callbacks: readonly Callback[], log: (line: string) => void) {
@@ -141,7 +142,10 @@ export class Watch implements Required<Pick<Callback, Hook>> {
   }
 
   onTrainStart(run: Run): Promise<void> {
-    return this.#call("onTrainStart", run.startIter, (callback) => callback.onTrainStart?.(run));
+    return this.#call("onTrainStart", run.startIter, (callback) => {
+      this.#started.add(callback);
+      return callback.onTrainStart?.(run);
+    });
   }
 
   onStep(event: StepEvent): Promise<void> {
@@ -156,8 +160,9 @@ export class Watch implements Required<Pick<Callback, Hook>> {
     return this.#call("onCheckpoint", event.iter, (callback) => callback.onCheckpoint?.(event));
   }
 
-  /** Every callback hears of the end, even where one before it fails. */
+  /** Every callback that was started hears of the end, even where one before it fails. */
   onTrainEnd(event: EndEvent): Promise<void> {
+    this.#callbacks = this.#callbacks.filter((callback) => this.#started.has(callback));
     return this.#call("onTrainEnd", event.iter, (callback) => callback.onTrainEnd?.(event));
   }
 

@@ -45,6 +45,7 @@ test("one that may fail is named once and left out from then on", async () => {
     onTrainEnd: () => void calls++,
   };
   const watch = new Watch([broken, { name: "other", onStep: () => void others++ }], (line) => lines.push(line));
+  await watch.onTrainStart((await fakeRun()).run);
   await watch.onStep(event(3));
   await watch.onStep(event(4));
   await watch.onTrainEnd({ iter: 5, reason: "finished" });
@@ -69,6 +70,7 @@ test("any other one ends the run with one line that names it; all still hear of 
     { name: "third", onTrainEnd: () => void ends++ },
   ];
   const watch = new Watch(callbacks, () => {});
+  await watch.onTrainStart((await fakeRun()).run);
   await assert.rejects(watch.onStep(event()), (error) => {
     assert.ok(error instanceof CallbackError && error instanceof UserError);
     assert.equal(error.message, "callback mine failed in onStep at step 3: oh");
@@ -162,5 +164,10 @@ test("a callback that fails at the start ends the run before its first step, or 
   await watch.onTrainStart(run);
   await watch.onStep(event());
   assert.equal(asked.lines.length, 1);
-  await assert.rejects(new Watch([fails("stop")], run.log).onTrainStart(run), /callback stop failed in onTrainStart/);
+
+  let ends = 0;
+  const stopped = new Watch([fails("stop"), { name: "later", onTrainEnd: () => void ends++ }], run.log);
+  await assert.rejects(stopped.onTrainStart(run), /callback stop failed in onTrainStart/);
+  await stopped.onTrainEnd({ iter: 0, reason: "failed" });
+  assert.equal(ends, 0, "one that was never started has nothing to end");
 });
