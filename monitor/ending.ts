@@ -4,6 +4,7 @@ import { joinList } from "../config/lists.ts";
 import { commandOf } from "../config/scripts.ts";
 import { type Losses, lossOf, type Moment, type RunCheckpoint } from "../engine/run_checkpoint.ts";
 import type { Callback, EndEvent, Run } from "./callback.ts";
+import type { Series } from "./metrics_file.ts";
 
 /** How to go on with the run in a folder: it knows its own settings. */
 export function resumeCommand(outDir: string, ...changes: string[]): string {
@@ -18,40 +19,40 @@ export function longerCommand(outDir: string, steps: number): string {
 /** Prints them. */
 export function ending(checkpoint: Pick<RunCheckpoint, "folder" | "saved" | "newest">): Callback {
   let run: Run;
-  const seen: { iter: number; loss: number }[] = [];
+  const seen: Series = { iters: [], values: [] };
   return {
     name: "ending",
     onTrainStart(started) {
       run = started;
     },
     onEvaluate({ iter, metrics }) {
-      seen.push({ iter, loss: metrics["val/ema_loss"] ?? metrics["val/loss"]! });
+      seen.iters.push(iter);
+      seen.values.push(metrics["val/ema_loss"] ?? metrics["val/loss"]!);
     },
     onTrainEnd(event) {
       const { folder, saved, newest } = checkpoint;
       if (event.reason === "stopped") run.log(`stopped before step ${event.iter}: ${event.why}`);
-      for (const line of whatWasSeen(seen)) run.log(line);
+      const remark = remarkOn(seen);
+      if (remark !== undefined) run.log(remark);
       run.log(whatItHolds(folder, saved, newest));
       for (const line of whatNext(run, event, checkpoint)) run.log(line);
     },
   };
 }
 
-/** What deserves a remark about the validation losses of a run from its beginning on. */
-function whatWasSeen(seen: readonly { iter: number; loss: number }[]): string[] {
-  const [first, ...later] = seen;
-  const last = later.at(-1);
-  if (!first || !last || first.iter !== 0) return [];
-  const lowest = later.reduce((best, other) => (other.loss < best.loss ? other : best));
-  if (last.loss === 0) {
-    return ["the validation loss is 0: every token follows from those before it, so there is nothing left to learn"];
+/** What is unusual about a run's validation losses, if they are known from step 0 on. */
+export function remarkOn({ iters, values: [first, ...later] }: Series): string | undefined {
+  if (iters[0] !== 0 || first === undefined || later.length === 0) return undefined;
+  if (later.at(-1) === 0) {
+    return "the validation loss is 0: every token follows from those before it, so there is nothing left to learn";
   }
-  if (!(lowest.loss >= first.loss)) return [];
-  const steps = `${first.loss.toFixed(4)} at step 0, at best ${lowest.loss.toFixed(4)} at step ${lowest.iter}`;
-  return [
+  const lowest = later.reduce((least, loss) => Math.min(least, loss));
+  if (!(lowest >= first)) return undefined;
+  const steps = `${first.toFixed(4)} at step 0, at best ${lowest.toFixed(4)} at step ${iters[1 + later.indexOf(lowest)]}`;
+  return (
     `the validation loss was never below that of step 0 (${steps}): either the validation text is unlike the training ` +
-      "text, or --learning_rate is too high",
-  ];
+    "text (shuffle the text's parts), or --learning_rate is too high"
+  );
 }
 
 function whatItHolds(folder: string, saved: Moment | undefined, newest: Moment | undefined): string {

@@ -26,6 +26,7 @@ import { UserError } from "../engine/errors.ts";
 import { microBatchSize } from "../engine/micro_batch.ts";
 import { parseJson, readText } from "../engine/read_file.ts";
 import { resumeFolder } from "../engine/run_checkpoint.ts";
+import { remarkOn } from "../monitor/ending.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../monitor/file_names.ts";
 import { whole } from "../monitor/format.ts";
 import { History, MetricsReader, readHistory } from "../monitor/metrics_file.ts";
@@ -323,19 +324,13 @@ export function lesson(
   { iter_num, best_val_loss }: Pick<Metadata, "iter_num" | "best_val_loss">,
   steps: number,
 ): string[] {
-  const { iters = [], values = [] } = series.get("val/ema_loss") ?? series.get("val/loss") ?? {};
-  const first = iters[0] === 0 ? values[0] : undefined;
-  const best = best_val_loss ?? Number.POSITIVE_INFINITY;
-  const fell = first === undefined || best < first * (1 - 1e-6); // the history has seven digits
-  if (fell && iter_num < steps)
-    return [`the model is that of step ${iter_num}; the lowest validation loss was ${best.toFixed(4)}`];
-  if (fell) return [];
-  if (first === 0) {
-    return ["the validation loss is 0 from step 0 on: there is nothing to learn where one token follows always"];
-  }
+  const losses = series.get("val/ema_loss") ?? series.get("val/loss");
+  const remark = losses && remarkOn(losses);
   return [
-    `the validation loss was never below step 0's ${first.toFixed(4)}; the model of step ${iter_num} is kept`,
-    "either the text's last tenth is unlike the rest (shuffle its parts), or the learning rate is too high",
+    ...(remark === undefined ? [] : [remark]),
+    ...(iter_num < steps
+      ? [`the model is that of step ${iter_num}; the lowest validation loss was ${best_val_loss?.toFixed(4)}`]
+      : []),
   ];
 }
 
