@@ -83,7 +83,7 @@ const defaults = {
   // data
   dataset: "openwebtext", // a folder under data/, or a path
   vocab_size: 50_304, // tokens of a dataset without a meta.json: GPT-2's, or another number for tokens of your own
-  vocab: "same", // with init_from, the dataset's tokens: the "same" as the weights', or "extend" (the same ones keep their rows, others start anew)
+  vocab: "same", // with init_from, the dataset's tokens: the "same" as the weights', or "extend" (the same ones keep their rows, others start fresh)
   gradient_accumulation_steps: 5 * 8, // batches in a step
   batch_size: 12, // sequences in a batch
   micro_batch_size: 0, // of these, computed at once, to stay in the cache; 0 chooses. Divides batch_size

@@ -161,7 +161,7 @@ test("--vocab=extend trains another run's weights on other characters; the run t
   const stdout = await train("extended", { ...still, init_from: outDir("whole1"), vocab: "extend" });
   assert.match(
     stdout,
-    /^vocab extend: \d+ of \d+ characters keep their rows, 1 start anew \(é\); 1 of the model's are/m,
+    /^vocab extend: \d+ of \d+ characters keep their rows, 1 start fresh \(é\); 1 of the model's are/m,
   );
 
   const { metadata } = await stateOf("extended");
@@ -606,7 +606,7 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
   [
     "a checkpoint of other tokens",
     [...RESUME, "--dataset=./data"],
-    /in out: 1 of the dataset's 22 characters are unknown to the model \(ß\); a run goes on with its own tokens; .*npx tsx/,
+    /in out: 1 of the dataset's 22 characters are unknown to the model \(ß\); a resumed run keeps its own tokens; .*npx tsx/,
     (folder) => {
       damaged(() => {})(folder);
       dataset((data) => {

@@ -1,4 +1,5 @@
-// What several tests of data/ need: a folder that goes away, a server on this machine, one-line errors, chance.
+// What several tests of data/ need: a folder that goes away, a server on this machine, a vocabulary, one-line errors,
+// chance.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -7,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 
+import type { CharacterMeta } from "../../data/meta.ts";
 import { UserError } from "../../engine/errors.ts";
 
 /** A new folder, removed when the test ends. */
@@ -27,6 +29,12 @@ export async function serve(t: TestContext, listener: RequestListener): Promise<
   const address = server.address();
   assert.ok(address !== null && typeof address === "object");
   return `http://127.0.0.1:${address.port}`;
+}
+
+/** A vocabulary of these characters, in their order. */
+export function characterMeta(characters: string): CharacterMeta {
+  const itos = [...characters];
+  return { kind: "char", vocab_size: itos.length, itos, stoi: Object.fromEntries(itos.map((c, id) => [c, id])) };
 }
 
 /** For assert.throws and assert.rejects: a UserError of one line that matches all `patterns`. */

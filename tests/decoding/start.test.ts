@@ -5,12 +5,7 @@ import { test } from "node:test";
 
 import { createTokenizer } from "../../data/tokenizer.ts";
 import { defaultStart } from "../../decoding/start.ts";
-
-const characters = (text: string) => {
-  const itos = [...text];
-  const stoi = Object.fromEntries(itos.map((character, id) => [character, id]));
-  return createTokenizer({ kind: "char", vocab_size: itos.length, itos, stoi });
-};
+import { characterMeta } from "../data/support.ts";
 
 test("a line break where there is one, else what else ends a line or a word, else any token", async () => {
   for (const [vocabulary, start] of [
@@ -20,7 +15,7 @@ test("a line break where there is one, else what else ends a line or a word, els
     ["abc", "a"],
     ["🙂é", "🙂"],
   ] as const) {
-    const tokenizer = await characters(vocabulary);
+    const tokenizer = await createTokenizer(characterMeta(vocabulary));
     assert.equal(defaultStart(tokenizer), start);
     assert.equal(tokenizer.encode(defaultStart(tokenizer)).length, 1);
   }
