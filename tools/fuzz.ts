@@ -4,10 +4,10 @@
 //   npx tsx tools/fuzz.ts --seconds=600
 //   npx tsx tools/fuzz.ts --seed=1 --from=4711 --cases=1   # a case again, as a finding says it
 //
-// What a case is follows from the seed and its number. Findings are kept in a folder, each with its files. Left out:
-// servers' answers to requests (tests/tools), and TypeScript configs, which may do anything.
+// What a case is follows from the seed and its number. Findings are kept in a folder, each with its files, beside those of
+// earlier runs. Left out: servers' answers to requests (tests/tools), and TypeScript configs, which may do anything.
 
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { commandOf } from "../config/scripts.ts";
@@ -36,6 +36,7 @@ await main(async () => {
   if (unknown !== undefined) throw new UserError(`no kind ${unknown}; there are ${Object.keys(kinds).join(", ")}`);
 
   const found = new Map<string, Outcome[]>();
+  const folderOf = ({ index, kind }: Outcome) => join(config.keep, `${seed}-${index}-${kind}`);
   const watched = watcher(hang);
   const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
@@ -45,7 +46,6 @@ await main(async () => {
   process.once("SIGINT", () => {
     stopped = true;
   });
-  rmSync(config.keep, { recursive: true, force: true });
   try {
     for (; !stopped && (cases === 0 || index < from + cases) && (cases > 0 || elapsed() < seconds); index++) {
       const outcome = await watched.run(caseOf(seed, index, names));
@@ -54,7 +54,7 @@ await main(async () => {
       const same = found.get(alike(outcome)) ?? [];
       found.set(alike(outcome), [...same, outcome]);
       if (same.length > 0) continue;
-      const folder = join(config.keep, `${index}-${outcome.kind}`);
+      const folder = folderOf(outcome);
       mkdirSync(config.keep, { recursive: true });
       await makeCase(outcome, watched.wholes, folder);
       writeFileSync(`${folder}.txt`, `${outcome.damage}\n\n${outcome.fault}\n\n${outcome.printed ?? ""}`);
@@ -66,9 +66,10 @@ await main(async () => {
   }
   const only = config.only.length > 0 ? [`--only=${names.join(",")}`] : [];
   for (const outcomes of found.values()) {
-    const [{ index, kind, fault }] = outcomes as [Outcome, ...Outcome[]];
+    const first = outcomes[0]!;
+    const { index, kind, fault } = first;
     const again = commandOf("tools/fuzz.ts", [`--seed=${seed}`, `--from=${index}`, "--cases=1", ...only]);
-    console.log(`${outcomes.length} x ${kind}: ${fault}; ${join(config.keep, `${index}-${kind}`)}; again: ${again}`);
+    console.log(`${outcomes.length} x ${kind}: ${fault}; ${folderOf(first)}; again: ${again}`);
   }
   const count = index - from;
   console.log(

@@ -1,7 +1,7 @@
 // tools/fuzz.ts: a short run of it, and that it would see what it is there to see.
 
 import assert from "node:assert/strict";
-import { lstatSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
@@ -109,8 +109,12 @@ test("a case that hangs or ends its process is a finding, and the next one is ru
   assert.equal(await faultAt(1, impatient), "hangs: nothing after 0.1 s");
 });
 
-test("the script says what it did, and how to do it again", async () => {
-  const flags = ["--cases=2", "--only=lock,report", `--keep=${join(FOLDER, "kept")}`];
-  const printed = await succeed("tools/fuzz.ts", flags);
+test("the script says what it did, and leaves alone what is in its folder", async () => {
+  const kept = join(FOLDER, "kept");
+  mkdirSync(kept);
+  writeFileSync(join(kept, "mine.txt"), "of a person");
+  const before = contentsOf(kept);
+  const printed = await succeed("tools/fuzz.ts", ["--cases=2", "--only=lock,report", `--keep=${kept}`]);
+  assert.deepEqual(contentsOf(kept), before);
   assert.match(printed, /^2 cases of 2 kinds in \d+ s, seed 1: 0 findings$/m);
 });
