@@ -67,10 +67,10 @@ export class TokenFile {
     return numbers.subarray(0, count);
   }
 
-  #unknown(token: number, place: number): UserError {
-    const [at, size] = [place, this.vocabSize].map((number) => number.toLocaleString("en-US"));
+  #unknown(token: number, index: number): UserError {
+    const [at, size] = [index, this.vocabSize].map((number) => number.toLocaleString("en-US"));
     return new UserError(
-      `${shownPath(this.path)} has the token ${token} at place ${at} (the first is 0), and the vocabulary has ${size} tokens, ` +
+      `${shownPath(this.path)} has the token ${token} at index ${at}, and the vocabulary has ${size} tokens, ` +
         `0 to ${this.vocabSize - 1}; ${prepareHint(this.path)}, or say the right vocab_size, in its meta.json or by --vocab_size where it has none`,
     );
   }

@@ -518,7 +518,7 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
   [
     "a token beyond the vocabulary",
     ["--dataset=./data"],
-    /data\/train\.bin has the token 21 at place 12,345 \(the first is 0\), and the vocabulary has 21 tokens, 0 to 20; run/,
+    /data\/train\.bin has the token 21 at index 12,345, and the vocabulary has 21 tokens, 0 to 20; run/,
     dataset((data) => {
       const bytes = readFileSync(join(data, "train.bin"));
       bytes.writeUInt16LE(21, 2 * 12_345);

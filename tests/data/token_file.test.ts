@@ -52,7 +52,7 @@ test("files that hold no tokens are refused with what to run", (t) => {
   assert.throws(() => new TokenFile(path), userError(/is empty; run: npx tsx/));
   writeFileSync(path, "abc");
   assert.throws(() => new TokenFile(path), userError(/has 3 bytes/));
-  assert.throws(() => new TokenFile(folder), userError(/./));
+  assert.throws(() => new TokenFile(folder), userError(/is a folder, not a file/));
 });
 
 test("a file that is cut while it is open is one line", (t) => {
@@ -132,7 +132,7 @@ test("a token beyond the vocabulary is one line with file, place, token and voca
   batch(0.7);
   file.vocabSize = 34;
   const message = userError(
-    /train\.bin has the token 34 at place 70,001 \(the first is 0\), and the vocabulary has 34 tokens, 0 to 33; run the/,
+    /train\.bin has the token 34 at index 70,001, and the vocabulary has 34 tokens, 0 to 33; run the/,
   );
   assert.throws(() => file.scan(), message);
   assert.throws(() => batch(0.7), message);

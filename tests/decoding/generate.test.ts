@@ -47,7 +47,7 @@ test("a prompt of tokens that the model doesn't know is one line", async () => {
   for (const token of [model.config.vocab_size, -1, 0.5]) {
     await assert.rejects(
       continueTokens(decoder, [1, 2, token], options),
-      userError(new RegExp(`place 2 .* is ${token}, and the model knows 11, 0 to 10; encode`)),
+      userError(new RegExp(`index 2 is ${token}, and the model knows 11, 0 to 10; encode`)),
     );
   }
 });

@@ -138,7 +138,7 @@ test("mistakes are one line and write nothing", async () => {
       /tokens of dataset \.\/other mean something else .* knows 21 characters, the/,
     ],
     [["--out_dir=run", "--dataset=./tokens"], /the dataset has GPT-2's 50,257 tokens/],
-    [["--out_dir=run", "--dataset=./rare"], /val\.bin has the token 21 at place 7 \(the first is 0\)/],
+    [["--out_dir=run", "--dataset=./rare"], /val\.bin has the token 21 at index 7, and/],
     [["--out_dir=numbers", "--evaluate=one.txt"], /--evaluate needs a text/],
     [["--out_dir=run", "--stride=17"], /--stride=17 is beyond the context of 16/],
     [["--out_dir=turning", "--context=8", "--stride=9"], /--stride=9 is beyond the context of 8/],
