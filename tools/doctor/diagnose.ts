@@ -84,7 +84,7 @@ function machine({ cpu, gpus, memory, disk, folder }: Facts): Finding[] {
       "little: close other programs, or give a smaller batch_size or micro_batch_size",
     ),
     "error" in disk
-      ? finding("disk", "note", `${disk.path}: ${disk.error}`, "nobody tells how much room there is")
+      ? finding("disk", "note", `${disk.path}: ${disk.error}`, "the free space is unknown")
       : finding(
           "disk",
           disk.free < LITTLE ? "note" : "ok",
@@ -122,7 +122,7 @@ function forSomeUses({ optional, canvas, python, browser, git }: Facts, needs: N
       eager.length > 0 ? "ok" : absent(needs.eager),
       eager.map(([name, version]) => `${name} ${version}`).join(", ") || "none",
       "makes --compile=false less slow, nothing else: npm install --ignore-scripts=false @tensorflow/tfjs-node " +
-        "(downloads libtensorflow, more than 100 MB)",
+        "(downloads libtensorflow as well)",
     ),
     finding(
       "python",
@@ -149,16 +149,16 @@ function forSomeUses({ optional, canvas, python, browser, git }: Facts, needs: N
   ];
 }
 
-/** What prepare fetches where the text isn't there yet. */
+/** What prepare fetches where the text isn't there yet. OpenWebText's are 80 files of 0.3 GB. */
 const DOWNLOADS: Record<string, string> = {
   shakespeare_char: "1.1 MB",
   shakespeare: "1.1 MB",
   pairs: "1.1 MB",
-  openwebtext: "40 GB of text, and writes 17 GB",
+  openwebtext: "24 GB, and writes 17 GB",
 };
 const FIRST = "shakespeare_char"; // to begin with
 
-/** One dataset is enough; which others can be had is told all the same. */
+/** One dataset is enough; the others are listed all the same. */
 function datasets({ datasets }: Facts, needs: Needs): Finding[] {
   const isPath = (name: string) => /[./\\]/.test(name);
   const command = (name: string) => {

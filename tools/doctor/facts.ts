@@ -14,7 +14,7 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
 const PYTHON_MODULES = ["wandb", "tensorboard", "mlflow"];
 
-/** Memory and disk in bytes; undefined where nobody knows, or where there is none. */
+/** Memory and disk in bytes; undefined where it is unknown, or where there is none. */
 export interface Facts {
   node: string; // version
   npm: string | undefined;
@@ -80,16 +80,23 @@ function versionsOf(names: readonly string[]): Record<string, string | undefined
 
 /** Has a tfjs-node package what makes it one, libtensorflow? npm doesn't fetch that by itself (.npmrc). */
 function hasBinding(name: string): boolean {
-  const lib = join(ROOT, "node_modules", name, "lib");
+  const folder = packageFolder(name);
+  if (folder === undefined) return false;
+  const lib = join(folder, "lib");
   const versions = existsSync(lib) ? readdirSync(lib) : [];
   return versions.some((version) => existsSync(join(lib, version, "tfjs_binding.node")));
 }
 
-/** The version of a package, in the node_modules of the repository or of a folder around it. */
 function installedVersion(name: string): string | undefined {
+  const folder = packageFolder(name);
+  return folder && String(JSON.parse(readFileSync(join(folder, "package.json"), "utf8")).version);
+}
+
+/** Where a package is: in the node_modules of the repository or of a folder around it. */
+function packageFolder(name: string): string | undefined {
   for (let folder = ROOT; ; folder = dirname(folder)) {
-    const path = join(folder, "node_modules", name, "package.json");
-    if (existsSync(path)) return String(JSON.parse(readFileSync(path, "utf8")).version);
+    const path = join(folder, "node_modules", name);
+    if (existsSync(join(path, "package.json"))) return path;
     if (folder === dirname(folder)) return undefined;
   }
 }
