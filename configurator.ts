@@ -33,7 +33,7 @@ import { printable } from "./engine/printable.ts";
 
 /** What set a key: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
 export type SourceKind = "environment" | "file" | "variable" | "flag";
-/** Settings that lie right above the defaults, and where they are from: a run's own, where it goes on. */
+/** Settings right above the defaults, and where they are from: those of the run that is resumed. */
 export type Under = { source: string; settings: Record<string, unknown> };
 type Source = { source: string; kind: SourceKind | "run" };
 type Setting = FileSetting & Source;
@@ -238,7 +238,7 @@ function overrideLines(config: Settings, sources: Map<string, Source>): string[]
   return [...lines].map(([name, items]) => wrap(`overriding with ${name}: ${items.join(", ")}`, 2, WIDTH));
 }
 
-/** In which settings a run that goes on differs from what it was. */
+/** In which settings a resumed run differs from what it was. */
 function differenceLine(config: Settings, { source, settings }: Under): string {
   const others = Object.keys(config).filter(
     (key) => Object.hasOwn(settings, key) && show(config[key]) !== show(settings[key]),

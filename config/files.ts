@@ -105,7 +105,7 @@ function namesBelow(folder: string, recursive: boolean): string[] {
   try {
     return readdirSync(folder, { recursive, encoding: "utf8" });
   } catch {
-    return []; // there is no such folder, or nobody may look into it
+    return []; // no such folder, or no permission: there is nothing to suggest
   }
 }
 

@@ -58,33 +58,37 @@ export function defaultsBlock(script: string): string | undefined {
 export function helpText(helped: Helped, help: Help, { columns, rows }: Screen): string {
   const width = Math.max(LEAST, columns);
   const settings = settingsOf(helped);
+  const head = opening(helped, width);
   const all = [
-    ...opening(helped, width),
+    ...head,
     ...(settings[0]?.heading ? [] : [""]), // a heading has an empty line above
     ...settingLines(settings, width, true),
     "",
-    ...wrap(
+    ...wrapped(
       "A flag wins over the environment (NANOGPT_<KEY>=value), that over the config file, that over config/environments/" +
         "<name>.yaml where NANOGPT_ENV=<name> is set (docs/configuration.md).",
       0,
       width,
-    ).split("\n"),
+    ),
   ];
   if (help === "all" || all.length < rows) return all.join("\n");
 
-  const head = [...opening(helped, width), ""];
-  const foot = ["", ...wrap(`--help=all lists all ${settings.length} settings in full.`, 0, width).split("\n")];
+  const foot = ["", ...wrapped(`--help=all lists all ${settings.length} settings in full.`, 0, width)];
   const wanted = new Set<string>([...WANTED, ...settings.map(({ key }) => key)]);
   const known = new Map(settings.map((setting) => [setting.key, setting]));
-  const room = Math.max(4, rows - 1 - head.length - foot.length);
+  const room = Math.max(4, rows - 2 - head.length - foot.length);
   const chosen = [...wanted].flatMap((key) => known.get(key) ?? []).slice(0, room);
   const shown = settings.filter((setting) => chosen.includes(setting));
-  return [...head, ...settingLines(shown, width, false), ...foot].join("\n");
+  return [...head, "", ...settingLines(shown, width, false), ...foot].join("\n");
 }
 
 /** Break `text` at spaces into lines of at most `width` columns; all but the first are indented. */
 export function wrap(text: string, indent: number, width: number): string {
-  return fill(text.split(" "), indent, width).join("\n");
+  return wrapped(text, indent, width).join("\n");
+}
+
+function wrapped(text: string, indent: number, width: number): string[] {
+  return fill(text.split(" "), indent, width);
 }
 
 /** Words in lines, a space between. */
@@ -109,8 +113,8 @@ function opening({ script, command, usage }: Helped, width: number): string[] {
   const call = `usage: ${name} ${command ?? "[config file]"} [--key=value ...]`;
   const examples = examplesOf(script).filter((line) => command === undefined || line.includes(command.split(" ")[0]!));
   return [
-    ...wrap(call, INDENT, width).split("\n"),
-    ...(usage ? wrap(usage, 0, width).split("\n") : []),
+    ...wrapped(call, INDENT, width),
+    ...(usage ? wrapped(usage, 0, width) : []),
     ...(examples.length > 0 ? ["", "examples:", ...examples.flatMap((line) => breakCommand(line, width))] : []),
   ];
 }
@@ -133,7 +137,7 @@ interface Setting {
   key: string;
   flag: string; // with the default
   comment: string;
-  heading: string; // that it is the first below; empty for most
+  heading: string; // the line above it in the script; empty for most
 }
 
 /** A script's settings with what its text says about them. */
@@ -160,13 +164,9 @@ function settingLines(settings: readonly Setting[], width: number, whole: boolea
   const longest = Math.max(...settings.map(({ flag }) => flag.length));
   const column = Math.min(longest, 40, Math.floor(width / 2)) + 2;
   return settings.flatMap(({ flag, comment, heading }) => {
-    const line = wrap(
-      flag.padEnd(column) + (comment && flag.length >= column ? ` ${comment}` : comment),
-      column,
-      width,
-    );
-    const lines = line.split("\n");
+    const gap = comment && flag.length >= column ? " " : "";
+    const lines = wrapped(flag.padEnd(column) + gap + comment, column, width);
     if (!whole) return lines.length === 1 ? lines : `${lines[0]!.slice(0, width - 2).trimEnd()} …`;
-    return heading === "" ? lines : ["", ...wrap(heading, 0, width).split("\n"), ...lines];
+    return heading === "" ? lines : ["", ...wrapped(heading, 0, width), ...lines];
   });
 }

@@ -1,5 +1,5 @@
 // Lists in flags and environment variables: commas separate the items, and "\," is a comma within one, as in
-// --out_dir='a,b\,c' for the folders "a" and "b,c". A backslash that stands before a comma is then "\\"; any other is itself.
+// --out_dir='a,b\,c' for the folders "a" and "b,c". A backslash right before a comma is then "\\"; any other is itself.
 
 const COMMA = /(\\*),/g;
 

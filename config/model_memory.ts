@@ -1,6 +1,6 @@
 // Whether a model fits into this machine's memory, asked before anything is counted or made: a setting with a digit too
-// many is one line then, and not an hour of swapping or a killed process. What is summed up is needed at the least, so
-// that nothing is refused that works; the libraries' own memory and much that is only there for a moment are left out.
+// many is one line then, and not an hour of swapping or a killed process. The sum is a lower bound, so that
+// nothing is refused that works; the libraries' own memory and much that is only there for a moment are left out.
 
 import { totalmem } from "node:os";
 

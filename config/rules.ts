@@ -34,7 +34,7 @@ function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
   return z.int(words).check(z.gte(min, words), z.lte(max, words));
 }
 
-// Upper ends: far above what is of use, and low enough that nothing is counted or allocated in vain before
+// Upper bounds: far above what is of use, and low enough that nothing is counted or allocated in vain before
 // config/model_memory.ts says whether a model fits into this machine.
 const WIDTH = 2 ** 20; // channels, heads
 const LENGTH = 2 ** 24; // tokens in a sequence, hidden units
@@ -43,7 +43,7 @@ const MANY = 2 ** 16; // experts, buckets
 const ROWS = 2 ** 20; // sequences in a batch
 const THREADS = 1024;
 
-/** An integer whose upper end nobody reaches who means it: a message speaks of it only then. */
+/** An integer with an upper bound that no sensible value reaches: only a message about one beyond it names the bound. */
 function count(min: number, max: number) {
   const words = `an integer of at least ${min}`;
   return z.int(words).check(z.gte(min, words), z.lte(max, `an integer of at most ${max}`));

@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { checkLoading, checkTraining, countWeights, memoryLimit, type Training } from "../../config/model_memory.ts";
 import { OPTIMIZERS } from "../../config/rules.ts";
+import { UserError } from "../../engine/errors.ts";
 import { createOptimizer } from "../../engine/optimizers/create.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
 import { registry } from "../../nn/registry.ts";
@@ -25,14 +26,15 @@ const NONE = { bytes: 0, what: "this machine has" };
 function partsOf(config: GPTConfig, training: Training): Record<string, number> {
   try {
     checkTraining(config, training, NONE);
+    assert.fail("nothing fits into no memory");
   } catch (error) {
     const megabytes = (text: string) => Number(text.replaceAll(/[^\d.]/g, "")) * (text.endsWith("GB") ? 1024 : 1);
-    const { message } = error as Error;
+    if (!(error instanceof UserError)) throw error;
+    const { message } = error;
     const [, sum = ""] = /takes ([\d,.]+ .B) at least/.exec(message) ?? [];
     const parts = [...message.matchAll(/(\w+) ([\d,.]+ .B)[,)]/g)].map(([, name, text]) => [name, megabytes(text!)]);
     return { ...Object.fromEntries(parts), sum: megabytes(sum) };
   }
-  return {};
 }
 
 test("weights are counted without being made, whatever the layers are", () => {
