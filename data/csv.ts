@@ -2,6 +2,7 @@
 // because the same grammar says where a large file may be cut. Leaves out other quotes than `"`.
 
 import { UserError } from "../engine/errors.ts";
+import { markLength } from "./text.ts";
 
 interface Field {
   start: number;
@@ -49,20 +50,17 @@ export function nextRecord(bytes: Uint8Array, from: number, delimiter: number, a
 export function fieldText(text: (start: number, end: number) => string, { start, end, quoted }: Field): string {
   if (!quoted) return text(start, end);
   return text(start + 1, end)
-    .replace(/"(?!")([^"]*)$/, "$1") // the closing one; what stands behind it is kept
+    .replace(/"(?!")([^"]*)$/, "$1") // the closing one; what follows it is kept
     .replaceAll('""', '"');
 }
 
 /** A table's first record: what separates its fields (a comma, semicolon or tab), and the fields' names. */
 export function readHeader(bytes: Buffer, where: string): { delimiter: number; names: string[]; end: number } {
-  const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
-  const candidates = [...("," + ";\t")].map((character) => {
-    const delimiter = character.charCodeAt(0);
+  const start = markLength(bytes);
+  const candidates = [...Buffer.from(",;\t")].map((delimiter) => {
     return { delimiter, record: nextRecord(bytes, start, delimiter, true)! };
   });
-  const [{ delimiter, record }] = candidates.sort((a, b) => b.record.fields.length - a.record.fields.length) as [
-    (typeof candidates)[0],
-  ];
+  const { delimiter, record } = candidates.sort((a, b) => b.record.fields.length - a.record.fields.length)[0]!;
   if (record.open) throw new UserError(`${where} has no first line with the names of its fields`);
   const names = record.fields.map((field) => fieldText((a, b) => bytes.toString("utf8", a, b), field).trim());
   return { delimiter, names, end: record.end };

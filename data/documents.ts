@@ -1,6 +1,6 @@
 // Documents out of files of any size, in pieces that can be read one without the other, so that several threads work on
-// one file and an interrupted run goes on in the middle of it:
-//   .txt .md   one document, or what stands between separators; a piece ends where the tokens on both sides are those of
+// one file and an interrupted run continues in the middle of it:
+//   .txt .md   one document, or what is between separators; a piece ends where the tokens on both sides are those of
 //              the whole
 //   .jsonl     a document a line; a piece is some whole lines
 //   .json      a document an element of the list, or a value of those that follow one another
@@ -15,11 +15,11 @@ import { UserError } from "../engine/errors.ts";
 import { fieldText, nextRecord, readHeader } from "./csv.ts";
 import { shownPath } from "./dataset.ts";
 import { END_OF_TEXT } from "./end_of_text.ts";
-import { type InputFile, isText, openInput, readBytes } from "./input_files.ts";
+import { type InputFile, isText, openInput, readBytes, withInput } from "./input_files.ts";
 import { listStart, nextValue } from "./json_values.ts";
 import { readRows, rowRanges } from "./parquet.ts";
 import { missing, type Row, rowOf } from "./rows.ts";
-import { decodeText, unixLineEnds } from "./text.ts";
+import { decodeText, isSpace, unixLineEnds } from "./text.ts";
 
 const PIECE = 1 << 20; // bytes of text: large enough that handing it over costs nothing
 const MAX_PIECE = 1 << 28;
@@ -35,12 +35,12 @@ export interface Reading {
 
 export const READING: Reading = { field: "text", separator: "", skip_bad: false, keep_crlf: false };
 
-/** A part of a file: documents, of which the first may have begun before it and the last may go on in the next piece. */
+/** A part of a file: documents, of which the first may have begun before it and the last may continue in the next piece. */
 export interface Piece extends InputFile {
   start: number; // bytes; rows of a .parquet file
   end: number;
   startsDocument: boolean; // false where the piece before it has begun it
-  endsDocument: boolean; // false where it goes on
+  endsDocument: boolean; // false where it continues behind the piece
   done: number; // how many of the file's bytes are done with, after this
 }
 
@@ -155,7 +155,7 @@ function* textPieces(file: InputFile, { separator }: Reading, from: number, size
   }
 }
 
-/** A separator as it may stand in a file: in its encoding, with each kind of line ends. */
+/** A separator as it may be in a file: in its encoding, with each kind of line ends. */
 function separatorsIn({ encoding }: InputFile, separator: string): Buffer[] {
   const forms = new Set(["\n", "\r\n", "\r"].map((end) => separator.replaceAll("\n", end)));
   return [...forms].map((form) => {
@@ -196,7 +196,7 @@ function isWithin(bytes: Buffer, at: number, separator: Buffer): boolean {
 /** White space (of ASCII) after something else. GPT-2's words and signs end there, whatever follows, and no run of white
  * space is cut: what is on the left and on the right have the tokens that they have together. */
 function startsWhiteSpace(bytes: Buffer, at: number): boolean {
-  if (!isSpace(bytes[at]!)) return false;
+  if (!isSpace(bytes[at])) return false;
   let start = at - 1;
   while (start > 0 && start > at - 4 && (bytes[start]! & 0xc0) === 0x80) start--; // bytes that continue a character
   return NO_SPACE.test(bytes.toString("utf8", start, at));
@@ -210,7 +210,6 @@ function startsWhiteSpace16(bytes: Buffer, at: number, encoding: InputFile["enco
 }
 
 const NO_SPACE = /^\P{White_Space}$/u;
-const isSpace = (code: number) => code === 0x20 || (code >= 0x09 && code <= 0x0d);
 
 // ---- reading -----------------------------------------------------------------------------------------------------
 
@@ -253,12 +252,7 @@ function* partsOf(piece: Piece, text: string, separator: string, tally: Tally): 
 }
 
 function bytesOf({ path, start, end }: Piece): Buffer {
-  const file = openInput(path);
-  try {
-    return readBytes(file, path, start, end);
-  } finally {
-    closeSync(file);
-  }
+  return withInput(path, (file) => readBytes(file, path, start, end));
 }
 
 function readText(piece: Piece): string {
@@ -302,15 +296,12 @@ function* readValues(piece: Piece, { field }: Reading): Generator<Row> {
     at = value.end;
   }
   if (end < length) return;
-  const file = openInput(path);
-  try {
+  withInput(path, (file) => {
     const { isList } = listStart(readBytes(file, path, 0, Math.min(length, WINDOW)));
     const tail = readBytes(file, path, Math.max(0, length - WINDOW), length).toString("latin1");
     if (isList && !tail.trimEnd().endsWith("]"))
       throw new UserError(`${shownPath(path)} is cut off: its list has no end`);
-  } finally {
-    closeSync(file);
-  }
+  });
 }
 
 function parsed(json: string, field: string, where: () => string): Row {
@@ -325,13 +316,7 @@ function parsed(json: string, field: string, where: () => string): Row {
 
 function* readRecords(piece: Piece, reading: Reading): Generator<Row> {
   const { path, start, end, bytes: length } = piece;
-  const handle = openInput(path);
-  let table: ReturnType<typeof tableOf>;
-  try {
-    table = tableOf(handle, piece, reading);
-  } finally {
-    closeSync(handle);
-  }
+  const table = withInput(path, (file) => tableOf(file, piece, reading));
   const bytes = bytesOf(piece);
   const text = (from: number, to: number) =>
     decodeText(bytes.subarray(from, to), shownPath(path), Math.max(1, start + from));
@@ -364,11 +349,11 @@ function tableOf(handle: number, { path, bytes, modified }: InputFile, { field }
 
 /** The newlines among the first `bytes` of a file. */
 function countLines(path: string, bytes: number): number {
-  const file = openInput(path);
-  let count = 0;
-  for (let at = 0; at < bytes; at += WINDOW) {
-    for (const byte of readBytes(file, path, at, Math.min(bytes, at + WINDOW))) if (byte === 0x0a) count++;
-  }
-  closeSync(file);
-  return count;
+  return withInput(path, (file) => {
+    let count = 0;
+    for (let at = 0; at < bytes; at += WINDOW) {
+      for (const byte of readBytes(file, path, at, Math.min(bytes, at + WINDOW))) if (byte === 0x0a) count++;
+    }
+    return count;
+  });
 }

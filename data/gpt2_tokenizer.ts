@@ -15,7 +15,7 @@ import type { Tokenizer } from "./tokenizer.ts";
 const SPLIT =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-// Texts repeat their words, so most are looked up: five times the speed, or more. Where there are too many, it starts anew.
+// Texts repeat their words, so most are looked up: five times the speed, or more. Once there are too many, the cache is emptied.
 const MAX_WORDS = 100_000;
 const MAX_WORD = 64; // characters
 const LONGEST_WORD = 2 ** 24; // characters: merging takes some 30 bytes for each, and a second for a million

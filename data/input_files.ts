@@ -1,12 +1,11 @@
 // The files that a prepare script reads: given one by one or by their folders, each of a kind that its name tells. Leaves
 // out what is in them (documents.ts).
 
-import { closeSync, existsSync, readdirSync, readSync, type Stats, statSync } from "node:fs";
+import { closeSync, existsSync, readdirSync, readSync, type Stats } from "node:fs";
 import { extname, join, relative, resolve } from "node:path";
 
-import { explain, hasCode, UserError } from "../engine/errors.ts";
-import { printable } from "../engine/printable.ts";
-import { openFile } from "../engine/read_file.ts";
+import { UserError } from "../engine/errors.ts";
+import { openFile, statOf } from "../engine/read_file.ts";
 import { shownPath } from "./dataset.ts";
 import { utf16Of } from "./text.ts";
 
@@ -27,8 +26,7 @@ export interface InputFile {
 export function listFiles(paths: readonly string[], log: (line: string) => void = () => {}): InputFile[] {
   const whole = paths.join(","); // a path with commas in it
   return (paths.length > 1 && existsSync(whole) ? [whole] : paths).flatMap((path) => {
-    const stat = statOf(path);
-    if (!stat.isDirectory()) {
+    if (!found(path).isDirectory()) {
       const kind = kindOf(path);
       if (!kind) log(`${shownPath(path)} is read as text, for its name ends in none of ${KINDS_IN_WORDS}`);
       return [inputFile(path, kind ?? ".txt")];
@@ -38,7 +36,7 @@ export function listFiles(paths: readonly string[], log: (line: string) => void 
     const files = named
       .filter(({ name }) => kindOf(name))
       .map(({ name, parentPath }) => relative(path, join(parentPath, name)))
-      .filter((name) => statOf(join(path, name)).isFile()) // links are followed
+      .filter((name) => found(join(path, name)).isFile()) // links are followed
       .sort();
     if (files.length === 0) throw new UserError(`no ${KINDS_IN_WORDS} file in the folder ${path}`);
     const others = named.filter((entry) => entry.isFile() && !kindOf(entry.name)).length;
@@ -48,14 +46,10 @@ export function listFiles(paths: readonly string[], log: (line: string) => void 
   });
 }
 
-function statOf(path: string): Stats {
-  if (path.includes("\0")) throw new UserError(`${printable(path)} is no path: it holds the character NUL`);
-  try {
-    return statSync(path);
-  } catch (error) {
-    if (!hasCode(error, "ENOENT")) throw explain(error, `cannot read ${path}`);
-    throw new UserError(`no file or folder ${path}; --input takes ${KINDS_IN_WORDS} files and folders`);
-  }
+function found(path: string): Stats {
+  const stat = statOf(path);
+  if (!stat) throw new UserError(`no file or folder ${path}; --input takes ${KINDS_IN_WORDS} files and folders`);
+  return stat;
 }
 
 function kindOf(path: string): Kind | undefined {
@@ -65,25 +59,31 @@ function kindOf(path: string): Kind | undefined {
 export const isText = (kind: Kind) => kind === ".txt" || kind === ".md";
 
 function inputFile(path: string, kind: Kind): InputFile {
-  const { size, mtimeMs } = statSync(path);
-  const file = openInput(path);
-  try {
-    const encoding = utf16Of(readBytes(file, path, 0, Math.min(2, size))) ?? "utf-8";
-    if (encoding !== "utf-8" && !isText(kind)) {
-      throw new UserError(
-        `${shownPath(path)} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 ${shownPath(path)} > utf8${kind}`,
-      );
-    }
-    return { path: resolve(path), kind, bytes: size, modified: mtimeMs, encoding };
-  } finally {
-    closeSync(file);
+  const { size, mtimeMs } = found(path);
+  const start = withInput(path, (file) => readBytes(file, path, 0, Math.min(2, size)));
+  const encoding = utf16Of(start) ?? "utf-8";
+  if (encoding !== "utf-8" && !isText(kind)) {
+    throw new UserError(
+      `${shownPath(path)} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 ${shownPath(path)} > utf8${kind}`,
+    );
   }
+  return { path: resolve(path), kind, bytes: size, modified: mtimeMs, encoding };
 }
 
 export function openInput(path: string): number {
   const opened = openFile(path, shownPath(path));
   if (!opened) throw new UserError(`${shownPath(path)} went away; start again when it is back`);
   return opened.file;
+}
+
+/** What `use` makes of an open file, which is closed then. */
+export function withInput<T>(path: string, use: (file: number) => T): T {
+  const file = openInput(path);
+  try {
+    return use(file);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Bytes [start, end) of an open file. */

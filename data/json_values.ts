@@ -1,19 +1,19 @@
 // The values of a JSON file one by one, so that a list of any length needs no memory: the elements of a list, or values that
 // follow one another. Finds where they end; what is in them is for JSON.parse.
 
+import { isSpace, markLength } from "./text.ts";
+
 /** Where a value is among some bytes. */
 export interface Span {
   start: number;
   end: number;
 }
 
-const [COMMA, OPEN, CLOSE, OPEN_BRACE, CLOSE_BRACE, QUOTE, BACKSLASH] = [...("," + '[]{}"\\')].map((c) =>
-  c.charCodeAt(0),
-);
+const [COMMA, OPEN, CLOSE, OPEN_BRACE, CLOSE_BRACE, QUOTE, BACKSLASH] = Buffer.from(',[]{}"\\');
 
 /** The first place of a JSON file where a value of the list, or of the sequence, may begin: behind a byte order mark and `[`. */
 export function listStart(bytes: Uint8Array): { start: number; isList: boolean } {
-  let at = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+  let at = markLength(bytes);
   while (isSpace(bytes[at])) at++;
   const isList = bytes[at] === OPEN;
   return { start: isList ? at + 1 : at, isList };
@@ -41,8 +41,4 @@ export function nextValue(bytes: Uint8Array, from: number, atEnd: boolean): Span
     } else if (depth === 0 && (byte === COMMA || isSpace(byte))) return { start, end: at };
   }
   return atEnd ? { start, end: bytes.length } : undefined;
-}
-
-function isSpace(byte: number | undefined): boolean {
-  return byte === 0x20 || (byte !== undefined && byte >= 0x09 && byte <= 0x0d);
 }

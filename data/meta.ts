@@ -69,7 +69,7 @@ const anyMeta = z.preprocess(
 export type CharacterMeta = z.infer<typeof characterMeta>;
 /** GPT-2's byte pairs, which need no vocabulary here: every program knows them. */
 export type Gpt2Meta = z.infer<typeof gpt2Meta>;
-/** Tokens of one's own, of which nothing is said but how many there are: they are numbers, without a text. */
+/** The user's own tokens, known only by how many there are: numbers, without a text. */
 export type IdsMeta = z.infer<typeof idsMeta> & { source?: never };
 export type Meta = CharacterMeta | Gpt2Meta | IdsMeta;
 /** As a prepare script writes it: nothing left out. */
@@ -94,7 +94,7 @@ export function readMeta(folder: string): Meta | undefined {
 
 /**
  * What the tokens of the dataset in `folder` mean. Without a meta.json they are GPT-2's, as in nanoGPT, or where `vocab_size` is
- * another number, tokens of one's own.
+ * another number, the user's own tokens.
  * @param meta what meta.json says
  * @param vocab_size of --vocab_size; GPT-2's padded one by default
  * @returns undefined for GPT-2's tokens that no meta.json speaks of: a model's vocabulary for them is padded

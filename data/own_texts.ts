@@ -1,7 +1,6 @@
-// Files of one's own as the texts of a dataset: which settings say how they are read, and what is told of them.
+// The user's own files as the texts of a dataset: which settings say how they are read, and what is reported about them.
 
 import { createHash } from "node:crypto";
-import { closeSync } from "node:fs";
 import { basename } from "node:path";
 
 import { unescapeStop } from "../decoding/stop.ts";
@@ -9,7 +8,7 @@ import { shownPath } from "./dataset.ts";
 import { noTally, piecesOf, type Reading, readPiece, type Tally } from "./documents.ts";
 import { END_OF_TEXT } from "./end_of_text.ts";
 import { readOrFetch, type TextRequest } from "./fetch_text.ts";
-import { type InputFile, listFiles, openInput, readBytes } from "./input_files.ts";
+import { type InputFile, listFiles, readBytes, withInput } from "./input_files.ts";
 import { onlyText, type Texts } from "./prepare_texts.ts";
 import { lineEndNotice } from "./text.ts";
 
@@ -31,12 +30,12 @@ export interface ReadingSettings {
   keep_crlf: boolean;
 }
 
-/** @throws UserError where the separator has an escape that nobody knows */
+/** @throws UserError where the separator has an unknown escape */
 export function readingOf({ field, separator, skip_bad, keep_crlf }: ReadingSettings): Reading {
   return { field, separator: unescapeStop(separator, "separator"), skip_bad, keep_crlf };
 }
 
-/** The documents of some files. `log` is told, once they have been read, what became of them. */
+/** The documents of some files. `log` gets, once they have been read, what became of them. */
 export function textsOf(
   files: readonly InputFile[],
   reading: Reading,
@@ -77,9 +76,8 @@ export function describeTally(name: string, tally: Tally, reading: Reading): str
     lines.push(`${name}: ${count(tally.bad)} rows without a text are left out; the first: ${tally.first_bad}`);
   if (tally.end_of_text > 0) {
     const advice = `--separator="${END_OF_TEXT}" makes it the end of a document in .txt and .md files`;
-    lines.push(
-      `${name}: ${END_OF_TEXT} stands in the text ${count(tally.end_of_text)} times, and is read as text${reading.separator ? "" : `; ${advice}`}`,
-    );
+    const line = `${name}: ${END_OF_TEXT} occurs in the text ${count(tally.end_of_text)} times, and is read as text`;
+    lines.push(reading.separator ? line : `${line}; ${advice}`);
   }
   return lines;
 }
@@ -88,13 +86,10 @@ export function describeTally(name: string, tally: Tally, reading: Reading): str
 function hashOf(files: readonly InputFile[]): string {
   const hash = createHash("sha256");
   for (const { path, bytes } of files) {
-    const file = openInput(path);
-    try {
+    withInput(path, (file) => {
       for (let at = 0; at < bytes; at += 1 << 20)
         hash.update(readBytes(file, path, at, Math.min(bytes, at + (1 << 20))));
-    } finally {
-      closeSync(file);
-    }
+    });
   }
   return hash.digest("hex");
 }

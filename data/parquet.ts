@@ -1,5 +1,5 @@
-// Texts of one column of a parquet file, a page at a time: a row group may hold more than fits into memory. The format is
-// hyparquet's affair. Leaves out texts within lists and structures.
+// Texts of one column of a parquet file, a page at a time: a row group may hold more than fits into memory. hyparquet decodes
+// the format. Leaves out texts within lists and structures.
 
 import { closeSync } from "node:fs";
 
@@ -76,8 +76,7 @@ export async function* readRows(of: InputFile, field: string, start: number, end
     for (const page of pagesOf(parquet, group)) {
       if (!page.isDictionary && (page.rows === 0 || page.row < start || page.row >= end)) continue;
       const values = readable(path, () => {
-        const bytes = readBytes(file, path, page.start, page.end);
-        const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), offset: 0 };
+        const reader = readerOf(readBytes(file, path, page.start, page.end));
         const { data = [] } = readPage(reader, parquet.parquetHeader(reader), decoder, dictionary, undefined, 0);
         return page.isDictionary ? convert(data, decoder) : data;
       });
@@ -98,6 +97,11 @@ export async function* readRows(of: InputFile, field: string, start: number, end
   }
 }
 
+/** Bytes as hyparquet reads them, from the first on. */
+function readerOf({ buffer, byteOffset, length }: Buffer) {
+  return { view: new DataView(buffer, byteOffset, length), offset: 0 };
+}
+
 type Parquet = Awaited<ReturnType<typeof readFooter>>;
 
 /** The pages of a row group's column, in their order: found by their headers. The last group's are kept. */
@@ -113,8 +117,7 @@ function pagesOf(parquet: Parquet, group: Group): Page[] {
     let row = group.row;
     for (let start = first; start < last; ) {
       const header = (bytes: number) => {
-        const window = readBytes(file, path, start, Math.min(last, start + bytes));
-        const reader = { view: new DataView(window.buffer, window.byteOffset, window.length), offset: 0 };
+        const reader = readerOf(readBytes(file, path, start, Math.min(last, start + bytes)));
         return { ...parquetHeader(reader), length: reader.offset };
       };
       let found: ReturnType<typeof header>;
@@ -179,15 +182,8 @@ async function readFooter(path: string, field: string) {
     row += Number(num_rows);
     return { row: row - Number(num_rows), rows: Number(num_rows), column: chunk };
   });
-  const pages: { group: Group; list: Page[] } | undefined = undefined;
-  return {
-    path,
-    metadata,
-    groups,
-    schemaPath: [root, column],
-    parquetHeader,
-    pages: pages as { group: Group; list: Page[] } | undefined,
-  };
+  const pages = undefined as { group: Group; list: Page[] } | undefined; // those found last
+  return { path, metadata, groups, schemaPath: [root, column], parquetHeader, pages };
 }
 
 /** The groups' rows are those of the file: where they aren't, pieces would be cut in the wrong places. */

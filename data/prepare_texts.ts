@@ -23,7 +23,7 @@ export function onlyText({ text, source }: SourcedText): Texts {
   return { source, read: () => [{ text, begins: false }] };
 }
 
-/** What stands between documents in characters: an empty line. In GPT-2's tokens it is <|endoftext|>. */
+/** What separates documents in characters: an empty line. In GPT-2's tokens it is <|endoftext|>. */
 export const BETWEEN = "\n\n";
 
 /** Write train.bin (the first 90 % of the characters), val.bin (the rest) and meta.json into `directory`; returns what meta.json

@@ -2,7 +2,7 @@
 
 import { printable } from "../engine/printable.ts";
 
-/** A row's text, or why there is none. `where` is asked for only where it is told to somebody: it may have to count lines. */
+/** A row's text, or why there is none. `where` is called only for a message: it may have to count lines. */
 export type Row = { text: string } | { problem: string; where: () => string };
 
 /** The text in a value of JSON: the field of that name, or the value where it is a text itself. */

@@ -54,6 +54,16 @@ export function decodeText(bytes: Uint8Array, where: string, start = 0): string 
   throw new UserError(`${where} is not text: it has a zero byte at offset ${offset}; give a text file in UTF-8`);
 }
 
+/** How long UTF-8's byte order mark is at the start of a file: 0 where it has none. */
+export function markLength(bytes: Uint8Array): number {
+  return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+}
+
+/** Is it white space of ASCII? */
+export function isSpace(code: number | undefined): boolean {
+  return code === 0x20 || (code !== undefined && code >= 0x09 && code <= 0x0d);
+}
+
 /** The kind of UTF-16 that a byte order mark at a file's start tells. */
 export function utf16Of(bytes: Uint8Array): "utf-16le" | "utf-16be" | undefined {
   if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16le";

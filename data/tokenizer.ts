@@ -91,7 +91,7 @@ function numberTokenizer(meta: IdsMeta): Tokenizer {
   function idOf(word: string): number {
     const id = /^\d+$/.test(word) ? Number(word) : vocab_size;
     if (id < vocab_size) return id;
-    const advice = `write their numbers, 0 to ${vocab_size - 1}, with blanks between them`;
+    const advice = `write their numbers, 0 to ${vocab_size - 1}, with spaces between them`;
     throw new UserError(`the model's tokens have no text, and ${JSON.stringify(word)} is none of them; ${advice}`);
   }
 

@@ -1,5 +1,5 @@
 // Two vocabularies beside each other, a model's and a dataset's: do their tokens mean the same, what differs, and which
-// rows of the model's tables stay where it shall learn the dataset's.
+// rows of the model's tables are kept where it is to learn the dataset's.
 
 import { UserError } from "../engine/errors.ts";
 import { listCharacters, type Meta } from "./meta.ts";

@@ -37,7 +37,7 @@ export class DatasetWriter {
     this.#writer.append(split, tokens);
   }
 
-  /** Take the place of the dataset that is there. */
+  /** Take the place of the dataset that is there; `close` comes after it, too. */
   finish(meta: PreparedMeta): void {
     try {
       this.#writer.flush();
@@ -45,8 +45,6 @@ export class DatasetWriter {
       replaceDataset(this.#folder, meta);
     } catch (error) {
       throw explain(error, `cannot write into ${shownPath(this.#folder)}`);
-    } finally {
-      this.close();
     }
   }
 

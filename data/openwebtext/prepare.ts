@@ -59,7 +59,7 @@ await main(async () => {
   const before = tokens();
   if (dataset.resumed) {
     console.log(
-      `going on after ${count(place.documents)} documents, ${count(before)} tokens; --restart=true starts anew`,
+      `going on after ${count(place.documents)} documents, ${count(before)} tokens; --restart=true starts over`,
     );
   }
 

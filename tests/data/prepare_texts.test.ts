@@ -127,7 +127,7 @@ test("<|endoftext|> in a text is said to be read as text", async (t) => {
   assert.equal(source.characters, 44);
   assert.match(
     said.join("|"),
-    /^eot\.txt: <\|endoftext\|> stands in the text 2 times, .*; --separator="<\|endoftext\|>" makes/,
+    /^eot\.txt: <\|endoftext\|> occurs in the text 2 times, .*; --separator="<\|endoftext\|>" makes/,
   );
 });
 

@@ -19,7 +19,7 @@ test("UTF-16 is read by its byte order mark, and what is no text is refused", ()
     () => decodeText(little.subarray(0, little.length - 2), "x.txt"),
     userError(/^x\.txt begins as UTF-16/),
   );
-  assert.throws(() => decodeText(little.subarray(2), "x.txt"), userError(/zero byte at offset 1;|bad byte/));
+  assert.throws(() => decodeText(little.subarray(2), "x.txt"), userError(/bad byte at offset 9;/));
   assert.throws(() => decodeText(Buffer.from("\u00e9\0"), "x.txt", 40), userError(/zero byte at offset 42;/));
 });
 
@@ -55,6 +55,6 @@ test("a missing input and a directory are one line each", (t) => {
   assert.throws(() => readInput(join(folder, "no.txt")), userError(/no file .*no\.txt/));
   assert.throws(() => readInput(folder), userError(/is a folder, not a file/));
   writeFileSync(join(folder, "a.txt"), "abc");
-  assert.throws(() => readInput(join(folder, "a.txt", "b")), userError(/cannot read|no file/));
+  assert.throws(() => readInput(join(folder, "a.txt", "b")), userError(/no file .*a\.txt.b;/));
   assert.equal(sha256(readInput(join(folder, "a.txt"))).slice(0, 8), "ba7816bf");
 });
