@@ -59,7 +59,7 @@ async function writerOf(format: string) {
   return (await import("./onnx.ts")).writeOnnx;
 }
 
-/** Bring an export to its end that was killed when its files were whole, and remove what is left of one that was killed before. */
+/** Finish an export that was killed once all its files were written, and remove what is left of one that was killed earlier. */
 export function finishExport(to: string): void {
   finishFolder(to, EXPORT);
 }
@@ -76,7 +76,7 @@ export function checkTarget(to: string, format: string): void {
   throw new UserError(`${to} holds ${what}; name another folder with --to, or write over it with --overwrite`);
 }
 
-/** What a folder's mark says; undefined where there is none, or somebody else's. */
+/** What a folder's mark says; undefined where there is none, or another program's. */
 function readMark(folder: string): z.infer<typeof Mark> | undefined {
   const path = join(folder, MARK);
   const text = readText(path);

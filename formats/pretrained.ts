@@ -154,8 +154,8 @@ export async function textTokenizer(opened: OpenedModel, what: string): Promise<
   const tokenizer = await opened.tokenizer();
   if (tokenizer.meta.kind !== "ids") return tokenizer;
   throw new UserError(
-    `${what} needs a text, and no file says what the tokens of ${opened.source} mean; npx tsx sample.ts --init_from=${shellWords([opened.source])} ` +
-      'writes their numbers, after such as --start="1 2 3"',
+    `${what} needs a text, and no file says what the tokens of ${opened.source} mean; to sample their numbers: ` +
+      `npx tsx sample.ts --init_from=${shellWords([opened.source])} --start="1 2 3"`,
   );
 }
 

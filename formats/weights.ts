@@ -1,5 +1,5 @@
 // What the readers of other programs' weights share: which weights a model has, whether a file has just these, and the
-// JSON beside it. Everything is checked before a model is made: a wrong file costs no memory, and nobody's time.
+// JSON beside it. Everything is checked before a model is made: a wrong file costs neither memory nor time.
 
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";

@@ -38,7 +38,7 @@ await main(async () => {
     console.log(`${runs.name} at ${url} (Ctrl-C ends it)`);
     if (config.open) openInBrowser(url);
   } else if (!config.follow) {
-    process.stdout.write(`${draw(runs).join("\n")}\n`); // not console.log, which writes colours out
+    process.stdout.write(`${draw(runs).join("\n")}\n`); // not console.log, which would escape the colours
   } else if (process.stdout.isTTY) {
     followOnTerminal(runs);
   } else {

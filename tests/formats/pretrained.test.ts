@@ -80,7 +80,7 @@ test("what needs a text is refused where the tokens have none, with what to do",
   assert.deepEqual((await opened.tokenizer()).encode("8 0"), [8, 0]);
   await assert.rejects(
     textTokenizer(opened, "--evaluate"),
-    userError(/^--evaluate needs a text, .*; npx tsx sample\.ts --init_from=.* --start="1 2 3"$/),
+    userError(/^--evaluate needs a text, .*: npx tsx sample\.ts --init_from=.* --start="1 2 3"$/),
   );
   opened.close();
 });

@@ -266,7 +266,7 @@ test("one line, and no folder is left: a port that is taken, no checkpoint, toke
   assertRefused(await refuse("--out_dir=nowhere"), /no checkpoint in nowhere/);
   assertRefused(
     await refuse("--out_dir=numbers"),
-    /the page needs a text, .* npx tsx sample\.ts --init_from=numbers writes/,
+    /the page needs a text, .* npx tsx sample\.ts --init_from=numbers --start="1 2 3"$/m,
   );
   assertRefused(await refuse("--port=70000"), /port must be an integer from 0 to 65535/);
   assert.deepEqual(readdirSync(TEMPORARY), before);
