@@ -1,4 +1,4 @@
-// One large file from the web, to disk. A download that breaks off goes on where it stopped, in the same run or in a
+// One large file from the web, to disk. A download that breaks off continues where it stopped, in the same run or in a
 // later one (Ctrl-C included), as long as the server's ETag says that it is still the same file; what the server tells
 // of length and checksum is checked at the end. Leaves out proxies: Node's fetch knows none.
 //

@@ -1,5 +1,5 @@
 // A dataset that is written over hours: it takes its place (replace.ts) when all is done. Until then meta.json.partial says
-// how much of train.bin.partial and val.bin.partial counts; a run that was killed goes on from there.
+// how much of train.bin.partial and val.bin.partial counts; a run that was killed continues from there.
 
 import { createHash } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
@@ -20,7 +20,7 @@ const tally = z.object({ line_ends: z.int(), bad: z.int(), first_bad: z.string()
 const stateSchema = z.object({
   version: z.literal(1),
   made_of: z.string(), // a checksum: input and settings that decide what is written
-  file: count, // the input file to go on with
+  file: count, // the input file to continue with
   at: count, // where in it
   documents: count, // that are complete
   val_documents: count,
@@ -41,7 +41,7 @@ export class PartialDataset {
   readonly #release: () => void;
   readonly #writer: TokenWriter | undefined;
 
-  /** Goes on with what is in `folder`, unless `restart`; a UserError where that was made of something else.
+  /** Continues what is in `folder`, unless `restart`; a UserError where that was made of something else.
    * @param madeOf all that decides what will be written, as JSON can hold it */
   constructor(folder: string, madeOf: unknown, restart: boolean) {
     this.#folder = folder;
@@ -67,7 +67,7 @@ export class PartialDataset {
     }
   }
 
-  /** Where to go on, and what is there. */
+  /** Where to continue, and what is there. */
   get state(): Readonly<State> {
     return this.#state;
   }
@@ -78,7 +78,7 @@ export class PartialDataset {
     this.#state[`${split}_tokens`] += tokens.length;
   }
 
-  /** From now on a run that is killed goes on at `place`. */
+  /** From now on a run that is killed continues at `place`. */
   save(place: Place, complete = false): void {
     Object.assign(this.#state, place, { complete });
     try {

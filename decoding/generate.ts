@@ -1,5 +1,5 @@
 // Continues a prompt, several samples side by side: tokens, and their text where there is a tokenizer. Which number
-// decides a token is a function of its sample and step alone, so what stands beside a sample doesn't change it.
+// decides a token is a function of its sample and step alone, so what is drawn beside a sample doesn't change it.
 
 import { setImmediate } from "node:timers/promises";
 

@@ -1,7 +1,7 @@
 // From a text to a model that writes like it: process -> optimize -> train -> evaluate -> generate, a folder for all.
 //
 //   npx tsx tools/pipeline.ts --input_file=my.txt                  # -> out-my/
-//   npx tsx tools/pipeline.ts --resume                             # goes on after Ctrl-C, a kill or a power cut
+//   npx tsx tools/pipeline.ts --resume                             # continues after Ctrl-C, a kill or a power cut
 //   npx tsx tools/pipeline.ts --out_dir=out-my --resume --max_iters=4000   # trains the model further
 //   npx tsx tools/pipeline.ts --out_dir=out-my --from=generate --temperature=0.5
 //
@@ -42,7 +42,7 @@ const defaults = {
   tokenizer: "characters", // a character a token, or "gpt2" for GPT-2's byte pairs
   out_dir: "", // folder of all results; empty for one by the text's name: out-my for my.txt. Not taken from a config file
   // what to run
-  resume: false, // go on in out_dir, or with the one unfinished pipeline here, with the settings that it was started with, where no others are given
+  resume: false, // continue in out_dir, or the one unfinished pipeline here, with the settings that it was started with, where no others are given
   from: "", // run this stage and all after it again: process, optimize, train, evaluate, generate
   only: "", // run this stage again and no other
   dry_run: false, // say what would run and why, and do nothing
@@ -144,13 +144,13 @@ await main(async () => {
   }
 });
 
-/** OUT_DIR: named, after the text, or of the pipeline that is to go on. */
+/** OUT_DIR: named, after the text, or of the pipeline to resume. */
 function folderOf(config: Settings & typeof defaults): string {
   if (givenBy(config, "out_dir") === "flag") return config.out_dir;
   if (config.input_file !== "") return `out-${datasetName(config.input_file)}`;
   if (!config.resume && config.from === "" && config.only === "") {
     throw new UserError(
-      "no text; give one with --input_file=my.txt, or --resume to go on with the pipeline that is here",
+      "no text; give one with --input_file=my.txt, or --resume to continue the pipeline that is here",
     );
   }
   const found = findPipeline();

@@ -1,7 +1,7 @@
 // Web pages by the million in GPT-2's tokens: writes train.bin, val.bin and meta.json beside this file (or into --out).
 //   npx tsx data/openwebtext/prepare.ts
 //   npx tsx data/openwebtext/prepare.ts --input=pages.jsonl,more.parquet,folder --out=data/mine
-// Without --input, OpenWebText is downloaded. Memory does not grow with the input; a run that was killed goes on when
+// Without --input, OpenWebText is downloaded. Memory does not grow with the input; a run that was killed continues when
 // it is started again, and the files are the same, byte for byte, whatever happened and on any number of threads.
 // Leaves out cleaning and shuffling the documents.
 
@@ -91,7 +91,7 @@ await main(async () => {
           dataset.append(split, tokens.subarray(written, end));
           written = end;
         }
-        // the start of a document that goes on in the next piece
+        // the start of a document that continues in the next piece
         if (written < tokens.length) dataset.append(splitOf(place.documents), tokens.subarray(written));
         place.file = piece.file;
         place.at = piece.end;
@@ -111,7 +111,7 @@ await main(async () => {
   }
   if (stopped) {
     dataset.close();
-    console.log(`stopped after ${count(place.documents)} documents; the same command goes on from there`);
+    console.log(`stopped after ${count(place.documents)} documents; the same command continues from there`);
     process.exitCode = 130;
     return;
   }

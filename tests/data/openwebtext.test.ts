@@ -148,7 +148,7 @@ test("Ctrl-C stops it where it can go on; --restart=true throws that away", asyn
   child.kill("SIGINT");
   const { code, stdout } = await ended;
   assert.equal(code, 130);
-  assert.match(stdout, /^stopped after [\d,]+ documents; the same command goes on from there$/m);
+  assert.match(stdout, /^stopped after [\d,]+ documents; the same command continues from there$/m);
   const again = await succeed(SCRIPT, args(input, "stopped", { restart: true }));
   assert.doesNotMatch(again, /going on/);
   assert.deepEqual(filesOf("stopped"), filesOf("one"));

@@ -40,7 +40,7 @@ export async function captured(body: () => Promise<unknown>): Promise<Ended> {
   try {
     await body();
   } catch (error) {
-    process.exitCode = 1; // as where nobody catches it
+    process.exitCode = 1; // as for an uncaught error
     text.stderr += error instanceof Error ? error.stack : String(error);
   }
   const code = Number(process.exitCode);

@@ -1,4 +1,4 @@
-// The page of tools/monitor.ts: asks the server once a second what is new and shows it; goes on asking while there is no
+// The page of tools/monitor.ts: asks the server once a second what is new and shows it; keeps asking while there is no
 // server. Holds no more than what is on the screen, so that it can stay open for days.
 
 import { whole } from "../../monitor/format.ts";
