@@ -20,7 +20,7 @@ export interface ReadOptions {
  * @throws UserError where it doesn't say: no permission, a name that is too long, links in a circle
  */
 export function statOf(path: string, shown = path): Stats | undefined {
-  if (path.includes("\0")) throw new UserError(`${printable(shown)} is no path: it holds the character NUL`);
+  checkPath(path, shown);
   try {
     return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
@@ -33,7 +33,7 @@ export function statOf(path: string, shown = path): Stats | undefined {
  * @throws UserError where it is a folder, a pipe or a device, or the system refuses
  */
 export function openFile(path: string, shown = path): { file: number; stat: Stats } | undefined {
-  if (path.includes("\0")) throw new UserError(`${printable(shown)} is no path: it holds the character NUL`);
+  checkPath(path, shown);
   let file: number;
   try {
     file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // without it a pipe waits for its writer
@@ -50,6 +50,11 @@ export function openFile(path: string, shown = path): { file: number; stat: Stat
     closeSync(file);
     throw error;
   }
+}
+
+/** Node throws an error of its own kind for these. */
+function checkPath(path: string, shown: string): void {
+  if (path.includes("\0")) throw new UserError(`${printable(shown)} is no path: it holds the character NUL`);
 }
 
 function kindOf(stat: Stats): string {

@@ -7,15 +7,16 @@ import { answerTsx } from "./tsx_relay.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
-/** npx, npm and tsx pass on what the terminal has sent to everybody already: what comes so soon after is the same. */
-const SAME = 500; // ms
+/** One Ctrl-C comes up to four times: the terminal sends it to npx or npm, to tsx and to the script, and the others pass it on.
+ * What comes so soon after the first is the same one. */
+export const ECHO = 500; // ms
 
 /** The exit code of a process that was ended by a signal, as shells have it. */
 export const exitCodeOf = (signal: NodeJS.Signals) => 128 + constants.signals[signal];
 
 let ends = false;
 
-/** From here on a signal ends the process, unless somebody else listens to it too. */
+/** From here on a signal ends the process, unless it has another listener. */
 export function endAtSignals(): void {
   if (ends) return;
   ends = true;
@@ -44,7 +45,7 @@ export function listenForInterrupt(answer: (signal: NodeJS.Signals) => void): In
   let first: { signal: NodeJS.Signals; time: number } | undefined;
   for (const signal of SIGNALS) {
     process.on(signal, () => {
-      if (first && performance.now() - first.time < SAME) return;
+      if (first && performance.now() - first.time < ECHO) return;
       if (first) process.exit(exitCodeOf(signal));
       first = { signal, time: performance.now() };
       answer(signal);

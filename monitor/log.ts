@@ -34,8 +34,7 @@ export class Log {
   #write(text: string): void {
     if (this.#broken) return;
     try {
-      this.#file!.write(`${shownText(text)}
-`); // as it was printed
+      this.#file!.write(`${shownText(text)}\n`); // as it was printed
     } catch (error) {
       this.#broken = true; // a full disk: the terminal still has the lines
       console.log(`the log file can't be written from here on: ${error instanceof Error ? error.message : error}`);

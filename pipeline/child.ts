@@ -8,10 +8,9 @@ import { dirname } from "node:path";
 
 import { commandOf, type Ended, endOf, errorLine, startScript } from "../config/scripts.ts";
 import { explain, UserError } from "../engine/errors.ts";
+import { ECHO } from "../engine/signals.ts";
 import type { Progress } from "../monitor/progress.ts";
 
-/** One Ctrl-C comes up to four times: the terminal sends it to npm, tsx and this process, and npm and tsx pass it on. */
-const ECHO = 500; // ms
 const WATCH_PARENT = new URL("watch_parent.ts", import.meta.url).href;
 
 /** The pipeline was told to stop. */
