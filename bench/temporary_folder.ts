@@ -1,22 +1,16 @@
 // A folder for the files of one benchmark, gone afterwards even where the process is stopped meanwhile.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { explain } from "../engine/errors.ts";
+import { TemporaryFolder } from "../engine/temporary_folder.ts";
 
 /** Run `body` with a new folder below the system's one for temporary files. */
 export async function withTemporaryFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(join(tmpdir(), "nanogpt-bench-"));
-  const remove = () => rmSync(folder, { recursive: true, force: true });
-  process.once("exit", remove); // bench.ts turns signals into exits
+  const folder = new TemporaryFolder("bench");
   try {
-    return await body(folder);
+    return await body(folder.path);
   } catch (error) {
-    throw explain(error, `can't work in ${folder}`); // a full disk, for example
+    throw explain(error, `can't work in ${folder.path}`); // a full disk, for example
   } finally {
-    process.off("exit", remove);
-    remove();
+    folder.remove();
   }
 }

@@ -2,19 +2,19 @@
 // The weights are constants of the compiled model, which ONNX Runtime maps from a file and lays out for its products once;
 // they may be in 8 bits. One session serves every size, so what a prompt and a single token share is there once.
 
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 import type * as tf from "@tensorflow/tfjs";
 
-import { explain, UserError } from "./errors.ts";
+import { UserError } from "./errors.ts";
 import { int8Form, quantize, type StoredWeight } from "./int8.ts";
 import { type LowerOptions, lower } from "./lower.ts";
 import type { Place } from "./onnx.ts";
 import type { Variable } from "./program.ts";
 import { type Bound, Session } from "./session.ts";
 import { type SizeValues, traceSizes } from "./sizes.ts";
+import { TemporaryFolder } from "./temporary_folder.ts";
 import { type DeclareInput, trace } from "./trace.ts";
 import { WeightFile } from "./weight_file.ts";
 
@@ -57,7 +57,7 @@ export class FrozenProgram {
         throw gone ? new UserError(`${gone.path} was replaced or removed meanwhile; start again`) : error;
       }
     }
-    const temporary = new TemporaryFolder();
+    const temporary = new TemporaryFolder("model");
     try {
       const file = new WeightFile(join(temporary.path, "weights.bin"));
       for (const { name, shape, data: own } of options.weights) {
@@ -82,28 +82,6 @@ export class FrozenProgram {
 
   async dispose(): Promise<void> {
     await this.#session.dispose();
-  }
-}
-
-/** A folder that is gone when the process ends, however it does, or before. */
-class TemporaryFolder {
-  readonly path: string;
-  readonly #removeNow = () => rmSync(this.path, { recursive: true, force: true });
-
-  constructor() {
-    try {
-      this.path = mkdtempSync(join(tmpdir(), "nanogpt-"));
-    } catch (error) {
-      throw explain(error, `can't make a folder for the model's weights in ${tmpdir()}`);
-    }
-    process.once("exit", this.#removeNow);
-  }
-
-  /** Windows can't remove a file that is mapped into memory: there it stays until the process ends. */
-  remove(): void {
-    if (process.platform === "win32") return;
-    process.off("exit", this.#removeNow);
-    this.#removeNow();
   }
 }
 

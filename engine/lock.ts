@@ -26,7 +26,7 @@ import * as z from "zod/mini";
 import { explain, hasCode, UserError } from "./errors.ts";
 import { jsonIf, readText } from "./read_file.ts";
 
-const LOCK_FILE = "lock.json";
+export const LOCK_FILE = "lock.json";
 const BEAT = 15_000; // ms between two signs of life
 /** Without a sign of life for so many ms, a holder that can't be asked counts as gone. */
 export const STALE = 120_000;

@@ -5,13 +5,10 @@
 //
 // Only this machine can reach the page, and the page reaches nothing else. Leaves out several models at once.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { configure } from "../configurator.ts";
 import { defaultStart } from "../decoding/start.ts";
 import { explain, main, UserError } from "../engine/errors.ts";
+import { TemporaryFolder } from "../engine/temporary_folder.ts";
 import { writeOnnx } from "../formats/onnx.ts";
 import { checkArchitecture, openModel, textTokenizer } from "../formats/pretrained.ts";
 import { GPT } from "../model.ts";
@@ -30,9 +27,8 @@ const MOST_BYTES = 2 ** 32; // WebAssembly's memory
 await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Run a model in the browser." });
 
-  // 1) a folder for the exported model, removed however this ends
-  const folder = temporaryFolder();
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  // 1) a folder for the exported model, removed when this ends
+  const { path: folder } = new TemporaryFolder("serve");
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(0));
 
   // 2) the model as ONNX, and what its tokens mean
@@ -61,11 +57,3 @@ await main(async () => {
   console.log(`${source} is at ${url} (Ctrl-C ends it)`);
   if (config.open) openInBrowser(url);
 });
-
-function temporaryFolder(): string {
-  try {
-    return mkdtempSync(join(tmpdir(), "nanogpt-serve-"));
-  } catch (error) {
-    throw explain(error, "can't make a temporary folder");
-  }
-}

@@ -1,0 +1,57 @@
+// Folders for files that are of use only while a process runs, in the system's folder for temporary files. Each is removed
+// with its owner's work or process; one that a kill left behind is removed when the next one is made.
+
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { explain, UserError } from "./errors.ts";
+import { type FolderLock, LOCK_FILE, lock } from "./lock.ts";
+
+const KINDS = ["model", "serve", "bench"] as const;
+const OURS = new RegExp(`^nanogpt-(${KINDS.join("|")})-\\w{6}$`);
+
+export class TemporaryFolder {
+  readonly path: string;
+  readonly #release: FolderLock;
+
+  /** @throws UserError where it can't be made */
+  constructor(kind: (typeof KINDS)[number]) {
+    try {
+      sweep();
+      this.path = mkdtempSync(join(tmpdir(), `nanogpt-${kind}-`));
+    } catch (error) {
+      throw explain(error, `can't make a temporary folder in ${tmpdir()}`);
+    }
+    this.#release = lock(this.path, "a temporary folder");
+    process.once("exit", this.#removeNow);
+  }
+
+  /** Windows can't remove a file that is mapped into memory: there it stays until the process ends. */
+  remove(): void {
+    if (process.platform === "win32") return;
+    process.off("exit", this.#removeNow);
+    this.#removeNow();
+  }
+
+  readonly #removeNow = () => {
+    this.#release();
+    rmSync(this.path, { recursive: true, force: true });
+  };
+}
+
+/** Remove the folders of processes that were killed. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const folder = join(tmpdir(), name);
+    if (!OURS.test(name) || !existsSync(join(folder, LOCK_FILE))) continue; // without a lock it is just being made
+    try {
+      const release = lock(folder, "a sweep");
+      rmSync(folder, { recursive: true, force: true });
+      release();
+    } catch (error) {
+      // in use, another user's, or another process sweeps it at this moment
+      if (!(explain(error, folder) instanceof UserError)) throw error;
+    }
+  }
+}
