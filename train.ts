@@ -79,7 +79,7 @@ const defaults = {
   lr_patience: 0, // the same until the learning rate is lowered; 0 for never
   lr_factor: 0.5, // what it is multiplied by then, and at a spike
   spike_threshold: 0, // deviations above the last steps' median loss that are a spike; 0 for none
-  rollback: false, // at a spike, or where the loss is no number, go back to the last checkpoint
+  rollback: false, // at a spike, or where the loss is NaN, go back to the last checkpoint
   // data
   dataset: "openwebtext", // a folder under data/, or a path
   vocab_size: 50_304, // tokens of a dataset without a meta.json: GPT-2's, or another number for tokens of your own

@@ -23,7 +23,7 @@ export function writeFileAtomic(path: string, ...chunks: (string | Uint8Array)[]
   flushDirectory(dirname(path));
 }
 
-/** The same for many bytes: they are written off the event loop, which goes on meanwhile. */
+/** The same for many bytes: they are written off the event loop. */
 export async function writeLargeFileAtomic(path: string, chunks: readonly Uint8Array[]): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   try {

@@ -1,5 +1,5 @@
-// Folders whose files change all together or not at all: the new ones are written into a folder beside it that nobody
-// reads, flushed, and then put in place. What a killed process leaves of that is finished or removed by the next one.
+// Folders whose files change all together or not at all: the new ones are written into a folder beside it,
+// flushed, and then put in place. What a killed process leaves of that is finished or removed by the next one.
 // Leaves out folders within such a folder.
 
 import {
@@ -35,7 +35,7 @@ export interface FolderKind {
 }
 
 /**
- * Give `folder`, which is made if need be, the files that `write` makes in the directory that it is told. A process that is
+ * Give `folder`, which is made if need be, the files that `write` makes in the directory that it is given. A process that is
  * killed at any moment leaves the folder as it was, or whole and new. Two exceptions, after which `finishFolder` has to
  * come first: where the system can't exchange folders, a kill may fall between two renames; and a folder with other files,
  * a mounted one and the working directory keep their place, so that files move one by one.

@@ -1,4 +1,4 @@
-// Two folders change places in one step, so that nobody ever finds none: a call of the system that Node doesn't have. Left
+// Two folders change places in one step, so that no reader ever finds none: a call of the system that Node doesn't have. Left
 // out: Windows, which has none.
 
 import { nativeCalls } from "./native.ts";

@@ -39,7 +39,7 @@ export class LossScaler {
   /**
    * Learn from a step's `loss` and `grad_norm`. The norm is not finite where a gradient isn't, and then the optimizer has changed
    * nothing: the step was skipped, which is no harm as long as it is the scale's fault. Adds loss_scale (the next step's)
-   * and skipped_steps to the metrics, and takes the norm out of those of a skipped step. A loss that is no number, and a
+   * and skipped_steps to the metrics, and takes the norm out of those of a skipped step. A loss that is NaN, and a
    * scale below 1, are nothing that another scale could mend: there the norm stays, for whoever ends the run because of it.
    * @returns a line to report, if there is something to
    */

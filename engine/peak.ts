@@ -1,6 +1,6 @@
 // What the machine can do at best, for judging what a step does: the rate of square matrix products on the same engine and
 // threads, so it is the peak of this engine on this machine and not of a data sheet. A peak is the fastest of many: on a
-// shared machine most products are cut off by somebody else's work, the long ones nearly always, and one clean run tells
+// shared machine most products are interrupted by other work, the long ones nearly always, and one clean run tells
 // the truth. So there are products of several sizes, and a training run looks again now and then.
 
 import * as tf from "@tensorflow/tfjs";

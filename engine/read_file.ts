@@ -112,15 +112,6 @@ export function parseJson<T extends z.core.$ZodType>(
     const why = error instanceof Error ? printable(error.message.replaceAll(/\s+/g, " ")) : "";
     throw fail(`it is not JSON: ${why}`); // with the words around the place
   }
-  return checkJson(json, schema, fail);
-}
-
-/** The same for what has been parsed. */
-export function checkJson<T extends z.core.$ZodType>(
-  json: unknown,
-  schema: T,
-  fail: (why: string) => UserError,
-): z.output<T> {
   const { success, error, data } = z.safeParse(schema, json);
   if (success) return data;
   throw fail(printable(explainIssue(error)));

@@ -153,7 +153,7 @@ function notesOn(ranked: readonly Row[], rows: readonly Row[], metric: string): 
   for (const row of rows) {
     const { n, mean } = row.statistics[metric]!;
     if (n > 0 && !Number.isFinite(mean))
-      notes.push(`${row.name}: a run has no number as its ${titleOf(metric)}; it has diverged.`);
+      notes.push(`${row.name}: the ${titleOf(metric)} of a run is NaN: it has diverged.`);
   }
   return notes;
 }

@@ -13,7 +13,7 @@ export const RESULTS_FILE = "results.json";
 
 const POINTS = 500; // kept of a metric that every step has
 
-const numbers = z.array(z.nullable(z.number())); // null: no number (NaN, infinity)
+const numbers = z.array(z.nullable(z.number())); // null: NaN or infinite
 const Results = z.object({
   format_version: z.literal(1),
   experiment: z.string(),

@@ -1,5 +1,5 @@
 // A file that a run adds to for hours. Where it was moved or removed meanwhile, or another was put in its place, all that
-// it has held is written there again: nothing ends up in a file that nobody finds.
+// it has held is written there again: nothing ends up in a file that has no name.
 
 import { type BigIntStats, closeSync, fstatSync, mkdirSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";

@@ -75,7 +75,7 @@ export function drawSvg(option: Option, { width, height }: Size): string {
 }
 
 /**
- * Leaves out what only a mouse would need and what nobody sees (a frame of width 0, which some viewers and the PNG's
+ * Leaves out what only a mouse would need and what is invisible (a frame of width 0, which some viewers and the PNG's
  * renderer draw as a hair line), and says where text stands in a way that every viewer understands.
  */
 function still(svg: string): string {

@@ -1,4 +1,4 @@
-// Lowers the learning rate where training has stopped getting better, or goes wrong: the loss jumps, or is no number.
+// Lowers the learning rate where training has stopped getting better, or goes wrong: the loss jumps, or is NaN.
 
 import * as z from "zod/mini";
 
@@ -60,8 +60,9 @@ export function stability({ lr_patience, lr_factor, spike_threshold, rollback }:
       // no norm: float16 skipped the step, for another loss scale
       const broken = !Number.isFinite(loss) || !Number.isFinite(grad_norm);
       if (!broken && !isSpike(loss!)) return;
+      const [name, value] = Number.isFinite(loss) ? ["gradient", grad_norm] : ["loss", loss];
       const what = broken
-        ? `the ${Number.isFinite(loss) ? "gradient" : "loss"} is no number`
+        ? `the ${name} is ${Number.isNaN(value) ? "NaN" : "infinite"}`
         : `the loss has jumped to ${loss!.toFixed(4)} (spike_threshold)`;
       [losses, high] = [[], 0];
       const canRollBack = rollback && rolledBack < MOST;

@@ -189,7 +189,7 @@ export class Watch implements Required<Pick<Callback, Hook>> {
     return Object.fromEntries(states);
   }
 
-  /** Give the callbacks their state back; those that have none there start anew. @throws UserError where it is damaged */
+  /** Give the callbacks their state back; those that have none there start over. @throws UserError where it is damaged */
   restore(states: Record<string, unknown>): void {
     for (const callback of this.#callbacks) {
       if (!Object.hasOwn(states, callback.name)) continue;
@@ -198,7 +198,7 @@ export class Watch implements Required<Pick<Callback, Hook>> {
       } catch (error) {
         const what = `ckpt.json: callbacks.${callback.name} is not what this callback keeps there`;
         const why = error instanceof z.core.$ZodError ? explainIssue(error) : oneLine(error);
-        throw new UserError(`${what} (${printable(why)}); take it out of ckpt.json, and the callback starts anew`, {
+        throw new UserError(`${what} (${printable(why)}); take it out of ckpt.json, and the callback starts over`, {
           cause: error,
         });
       }

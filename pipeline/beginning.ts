@@ -1,5 +1,5 @@
 // Whether training goes on from the checkpoint in OUT_DIR or starts over. It never removes one: what is there stays until
-// training has saved its first own, and the stage's record says which one that was, so that nobody goes on from it.
+// training has saved its first own, and the stage's record says which one that was, so that it is never resumed.
 
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";

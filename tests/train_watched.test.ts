@@ -187,7 +187,7 @@ test("lr_patience lowers the learning rate, and a resumed run keeps it low", asy
   assert.equal(history.last("lr"), scale);
 });
 
-test("a loss that is no number: one line, exit code 1, and the weights of the checkpoint are numbers", async () => {
+test("a loss that is NaN: one line, exit code 1, and the weights of the checkpoint are numbers", async () => {
   const spoil = callbackFile(
     "spoil.ts",
     `let run: any;
@@ -202,13 +202,13 @@ test("a loss that is no number: one line, exit code 1, and the weights of the ch
     };`,
   );
   const ended = await run("train.ts", tiny("nan", { callbacks: spoil }), { cwd: FOLDER });
-  assertRefused(ended, /callback stability failed in onStep at step 13: the loss is no number; lower --learning_rate/);
+  assertRefused(ended, /callback stability failed in onStep at step 13: the loss is NaN; lower --learning_rate/);
   assert.equal(await iterOf("nan"), 10);
   assert.equal(readHistory(outDir("nan")).end?.diverged, true);
 
   // with rollback it goes back to step 10, and on from there at half the rate
   const stdout = await train("back", { callbacks: spoil, rollback: true });
-  assert.match(stdout, /^step 13: the loss is no number: back to the checkpoint of step 10$/m);
+  assert.match(stdout, /^step 13: the loss is NaN: back to the checkpoint of step 10$/m);
   assert.deepEqual([await iterOf("back"), await scaleOf("back")], [20, 0.5]);
   const history = readHistory(outDir("back"));
   const rates = history.series.get("lr")!;

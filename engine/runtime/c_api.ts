@@ -164,7 +164,7 @@ function load(): OrtApi {
     get,
     getLater,
     address(array) {
-      void array.buffer; // V8 keeps small arrays in its heap, where they move, until somebody asks for this
+      void array.buffer; // V8 keeps small arrays in its heap, where they move, until this is asked for
       return koffi.address(array);
     },
   };

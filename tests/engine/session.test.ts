@@ -52,13 +52,9 @@ test("the event loop goes on while a model runs", async () => {
 test("a run is cancelled between two operators, and the next one is as if nothing had happened", async () => {
   const program = await products(2000);
   const controller = new AbortController();
-  let ended = false;
-  const running = program.run({ a: shift }, { signal: controller.signal }).finally(() => {
-    ended = true;
-  });
+  const running = program.run({ a: shift }, { signal: controller.signal });
   setTimeout(() => controller.abort(), 10);
   await assert.rejects(running, Cancelled);
-  assert.ok(ended);
   await assert.rejects(program.run({ a: shift }, { signal: controller.signal }), Cancelled); // not even begun
   await program.dispose();
 

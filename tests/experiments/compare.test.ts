@@ -78,7 +78,7 @@ test("a run that diverged keeps its trial from being the best, and is told of", 
     rows.map(({ best }) => best),
     [false, true],
   );
-  assert.match(notes.join(" "), /n_head=1: a run has no number as its validation loss/);
+  assert.match(notes.join(" "), /n_head=1: the validation loss of a run is NaN/);
   assert.equal(formatStatistic("val/loss", rows[0]!.statistics["val/loss"]!), "not a number");
 });
 

@@ -127,7 +127,7 @@ test("a metric that diverged everywhere has no best trial", async () => {
   const { title, blocks } = generateSummaryReport(loadExperiment(out));
   assert.match(
     toMarkdown(title, blocks, (name) => name),
-    /n_head=1: a run has no number as its validation loss; it has diverged\./,
+    /n_head=1: the validation loss of a run is NaN: it has diverged\./,
   );
 });
 

@@ -66,10 +66,10 @@ test("with rollback a spike goes back to the checkpoint, at the lower rate; with
   assert.equal(none.run.learningRateScale, 0.5);
 });
 
-test("a loss or gradient that is no number ends the run, with advice; with rollback ten times it doesn't", async () => {
+test("a loss or gradient that is NaN or infinite ends the run, with advice; with rollback ten times it doesn't", async () => {
   const { callback } = await watch({});
-  assert.throws(() => step(callback, 5, Number.NaN), /^DivergedError: the loss is no number; lower --learning_rate/);
-  assert.throws(() => step(callback, 5, 3, Number.POSITIVE_INFINITY), /the gradient is no number/);
+  assert.throws(() => step(callback, 5, Number.NaN), /^DivergedError: the loss is NaN; lower --learning_rate/);
+  assert.throws(() => step(callback, 5, 3, Number.POSITIVE_INFINITY), /the gradient is infinite/);
 
   const back = await watch({ rollback: true });
   for (let time = 1; time <= 10; time++) step(back.callback, 5, Number.NaN);

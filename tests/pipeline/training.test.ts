@@ -53,6 +53,6 @@ for (const [name, text, expected] of [
       said.some((line) => expected.test(line)),
       said.join("\n"),
     );
-    assert.ok(!said.some((line) => /no number|NaN/.test(line)));
+    assert.ok(!said.some((line) => /NaN/.test(line)));
   });
 }
