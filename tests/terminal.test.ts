@@ -37,7 +37,7 @@ function assertText(output: string): void {
   assert.doesNotMatch(output.replaceAll("\r\n", "\n"), /(?!\n)[\x00-\x1f\x7f-\x9f\u202e]/);
 }
 
-before(() => {
+before(async () => {
   const itos = [...new Set(`${EVIL}\nab`)];
   const tokenizer = {
     kind: "char",
@@ -47,7 +47,7 @@ before(() => {
   };
   const model = shakenGPT({ vocab_size: itos.length });
   const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
-  saveCheckpoint(
+  await saveCheckpoint(
     join(FOLDER, "out"),
     { model_args: { ...model.config }, config: {}, ...numbers, tokenizer },
     model.parameters,
