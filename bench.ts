@@ -1,4 +1,4 @@
-// How fast everything is: nine benchmarks by name, each a file under bench/.
+// How fast everything is: nine benchmarks by name, each a file under lib/bench/.
 //
 //   npx tsx bench.ts                                            # all but layers, the training step first: some two minutes
 //   npx tsx bench.ts --benchmark=training_throughput --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
@@ -10,12 +10,12 @@
 // shape that the flags give; layers, which takes minutes, only by its name. Figures are medians. Each benchmark writes a
 // JSON file with all samples into --results.
 
-import type { Benchmark, Result } from "./bench/benchmark.ts";
-import type { Report } from "./bench/report.ts";
-import { NOT_MEASURED } from "./bench/settings.ts";
-import { BENCHMARKS, type BenchmarkName, type OptimizerName } from "./config/rules.ts";
 import { configure } from "./configurator.ts";
-import { main, UserError } from "./engine/errors.ts";
+import type { Benchmark, Result } from "./lib/bench/benchmark.ts";
+import type { Report } from "./lib/bench/report.ts";
+import { NOT_MEASURED } from "./lib/bench/settings.ts";
+import { main, UserError } from "./lib/common/errors.ts";
+import { BENCHMARKS, type BenchmarkName, type OptimizerName } from "./lib/settings/rules.ts";
 
 const defaults = {
   // benchmark
@@ -99,15 +99,15 @@ export type BenchSettings = Readonly<typeof defaults>;
 
 /** Each is loaded when its turn comes, so that no other's imports are in the first one's time and memory. */
 const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {
-  training_throughput: async () => (await import("./bench/training_throughput.ts")).trainingThroughput,
-  sampling: async () => (await import("./bench/sampling.ts")).sampling,
-  startup: async () => (await import("./bench/startup.ts")).startup,
-  data_loading: async () => (await import("./bench/data_loading.ts")).dataLoading,
-  checkpoint: async () => (await import("./bench/checkpoint.ts")).checkpoint,
-  memory: async () => (await import("./bench/memory.ts")).memory,
-  watching: async () => (await import("./bench/watching.ts")).watching,
-  scaling: async () => (await import("./bench/scaling.ts")).scaling,
-  layers: async () => (await import("./bench/layers.ts")).layers,
+  training_throughput: async () => (await import("./lib/bench/training_throughput.ts")).trainingThroughput,
+  sampling: async () => (await import("./lib/bench/sampling.ts")).sampling,
+  startup: async () => (await import("./lib/bench/startup.ts")).startup,
+  data_loading: async () => (await import("./lib/bench/data_loading.ts")).dataLoading,
+  checkpoint: async () => (await import("./lib/bench/checkpoint.ts")).checkpoint,
+  memory: async () => (await import("./lib/bench/memory.ts")).memory,
+  watching: async () => (await import("./lib/bench/watching.ts")).watching,
+  scaling: async () => (await import("./lib/bench/scaling.ts")).scaling,
+  layers: async () => (await import("./lib/bench/layers.ts")).layers,
 };
 
 /** It takes minutes, so it isn't one of "all". */
@@ -117,10 +117,11 @@ await main(async () => {
   const config = await configure(import.meta.url, defaults, { usage: "Measure training, sampling and the rest." });
 
   // 1) which ones; all that can be refused is refused before any work
-  const earlier = config.compare === "" ? undefined : (await import("./bench/report.ts")).readReport(config.compare);
+  const earlier =
+    config.compare === "" ? undefined : (await import("./lib/bench/report.ts")).readReport(config.compare);
   const names = chosen(config, earlier);
   const settings = { ...config, rounds: config.rounds || (names.length > 1 ? 2 : names[0] === BY_NAME ? 3 : 5) };
-  if (config.results !== "") (await import("./bench/report.ts")).prepareFolder(config.results);
+  if (config.results !== "") (await import("./lib/bench/report.ts")).prepareFolder(config.results);
 
   // 2) one after the other
   const figures: Record<string, Record<string, unknown>> = {};
@@ -131,9 +132,10 @@ await main(async () => {
     for (const line of result.summary) console.log(line);
     figures[name] = { ...Object.fromEntries(result.metrics.map(({ name, value }) => [name, value])), ...result.facts };
     const report = await reportOf(name, result, settings);
-    if (earlier) for (const line of (await import("./bench/compare.ts")).compare(earlier, report)) console.log(line);
+    if (earlier)
+      for (const line of (await import("./lib/bench/compare.ts")).compare(earlier, report)) console.log(line);
     if (config.results === "") continue;
-    const { writeReport } = await import("./bench/report.ts");
+    const { writeReport } = await import("./lib/bench/report.ts");
     console.log(`results:     ${writeReport(config.results, report)}`);
   }
   if (config.json) console.log(JSON.stringify(names.length > 1 ? figures : figures[names[0]!]));
@@ -167,7 +169,7 @@ function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkNa
 }
 
 async function reportOf(name: BenchmarkName, result: Result, settings: BenchSettings): Promise<Report> {
-  const { machineOf, versions } = await import("./bench/report.ts");
+  const { machineOf, versions } = await import("./lib/bench/report.ts");
   const kept = Object.fromEntries(Object.entries(settings).filter(([key]) => !NOT_MEASURED.includes(key)));
   const { facts, metrics } = result;
   const date = new Date().toISOString();

@@ -11,7 +11,7 @@
 //   NANOGPT_N_LAYER=4 npx tsx train.ts
 //   npx tsx train.ts --help
 //
-// The default decides a key's type, config/rules.ts its range; config/files.ts reads the files. Every mistake is a
+// The default decides a key's type, lib/settings/rules.ts its range; lib/settings/files.ts reads the files. Every mistake is a
 // UserError that names the key and where it was set, thrown before anything is printed. Left out: positional arguments
 // other than one config file.
 
@@ -20,16 +20,15 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import minimist from "minimist";
-
-import { checkValue } from "./config/check_value.ts";
-import { type FileSetting, readConfigFile } from "./config/files.ts";
-import { helpAsked, helpText, screenOf, wrap } from "./config/help.ts";
-import { splitList } from "./config/lists.ts";
-import { didYouMean } from "./config/nearest.ts";
-import { findConflict, rules, type Settings, type Value } from "./config/rules.ts";
-import { show } from "./config/show.ts";
-import { UserError } from "./engine/errors.ts";
-import { printable } from "./engine/printable.ts";
+import { UserError } from "./lib/common/errors.ts";
+import { printable } from "./lib/common/printable.ts";
+import { checkValue } from "./lib/settings/check_value.ts";
+import { type FileSetting, readConfigFile } from "./lib/settings/files.ts";
+import { helpAsked, helpText, screenOf, wrap } from "./lib/settings/help.ts";
+import { splitList } from "./lib/settings/lists.ts";
+import { didYouMean } from "./lib/settings/nearest.ts";
+import { findConflict, rules, type Settings, type Value } from "./lib/settings/rules.ts";
+import { show } from "./lib/settings/show.ts";
 
 /** What set a key: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
 export type SourceKind = "environment" | "file" | "variable" | "flag";
@@ -58,7 +57,7 @@ const sourcesOf = new WeakMap<object, Map<string, Source>>();
 
 /**
  * Merge all sources over `defaults` and check them. `scriptUrl` is the script's import.meta.url: --help prints
- * what config/help.ts reads there and ends the process.
+ * what lib/settings/help.ts reads there and ends the process.
  */
 export async function configure<T extends Settings>(
   scriptUrl: string,

@@ -1,33 +1,33 @@
 // A GPT language model, whole: the layers from the smallest to the largest, how they start and how they are counted.
 // Plain TensorFlow.js, in the shapes and with the weight names of GPT-2 (Radford et al.
-// 2019; github.com/openai/gpt-2). train.ts trains it, decoding/ draws text from it; which machinery runs it is none of
+// 2019; github.com/openai/gpt-2). train.ts trains it, lib/decoding/ draws text from it; which machinery runs it is none of
 // its business.
 //
 // Letters of shapes: B batch, T time (positions), C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
 
 import * as tf from "@tensorflow/tfjs";
 
-import { causalAttention, joinHeads, splitHeads } from "./nn/attention.ts";
-import { AttentionVariant, isPlain } from "./nn/attention_variant.ts";
-import { cachedAttention, type LayerCache } from "./nn/cached_attention.ts";
-import { type Choices, GPT2_CHOICES } from "./nn/choices.ts";
-import type { Context, Given, Memory, Source } from "./nn/context.ts";
-import { CrossAttention, type MemoryKeys, sourceEnds } from "./nn/cross_attention.ts";
-import { crossEntropy } from "./nn/cross_entropy.ts";
-import { dropout, type MaskSource } from "./nn/dropout.ts";
-import { embedding, takeEach } from "./nn/embedding.ts";
-import { type FeedForward, feedForwards } from "./nn/feed_forward.ts";
-import { linear } from "./nn/linear.ts";
-import { Linear, Scope } from "./nn/module.ts";
-import { type Norm, newNorm } from "./nn/norm.ts";
-import { Parameter } from "./nn/parameter.ts";
-import { Learned, type Position, type Positions, positions } from "./nn/position.ts";
-import { blocksBy } from "./nn/query_blocks.ts";
-import { recomputeAll } from "./nn/recompute.ts";
-import { checkChoices, type Role, roles } from "./nn/registry.ts";
-import { type Part, Residual, sideBySide } from "./nn/residual.ts";
-import { routerLosses } from "./nn/routing.ts";
-import { tap } from "./nn/tap.ts";
+import { causalAttention, joinHeads, splitHeads } from "./lib/nn/attention.ts";
+import { AttentionVariant, isPlain } from "./lib/nn/attention_variant.ts";
+import { cachedAttention, type LayerCache } from "./lib/nn/cached_attention.ts";
+import { type Choices, GPT2_CHOICES } from "./lib/nn/choices.ts";
+import type { Context, Given, Memory, Source } from "./lib/nn/context.ts";
+import { CrossAttention, type MemoryKeys, sourceEnds } from "./lib/nn/cross_attention.ts";
+import { crossEntropy } from "./lib/nn/cross_entropy.ts";
+import { dropout, type MaskSource } from "./lib/nn/dropout.ts";
+import { embedding, takeEach } from "./lib/nn/embedding.ts";
+import { type FeedForward, feedForwards } from "./lib/nn/feed_forward.ts";
+import { linear } from "./lib/nn/linear.ts";
+import { Linear, Scope } from "./lib/nn/module.ts";
+import { type Norm, newNorm } from "./lib/nn/norm.ts";
+import { Parameter } from "./lib/nn/parameter.ts";
+import { Learned, type Position, type Positions, positions } from "./lib/nn/position.ts";
+import { blocksBy } from "./lib/nn/query_blocks.ts";
+import { recomputeAll } from "./lib/nn/recompute.ts";
+import { checkChoices, type Role, roles } from "./lib/nn/registry.ts";
+import { type Part, Residual, sideBySide } from "./lib/nn/residual.ts";
+import { routerLosses } from "./lib/nn/routing.ts";
+import { tap } from "./lib/nn/tap.ts";
 
 export interface GPTConfig extends Partial<Choices> {
   block_size: number; // the longest context, in tokens
@@ -37,7 +37,7 @@ export interface GPTConfig extends Partial<Choices> {
   n_embd: number;
   dropout: number;
   bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and no worse
-  ffn: string; // one of nn/feed_forward.ts: "gelu", or "gelu_tanh" as GPT-2 has
+  ffn: string; // one of lib/nn/feed_forward.ts: "gelu", or "gelu_tanh" as GPT-2 has
 }
 
 export type FullConfig = Required<GPTConfig>;

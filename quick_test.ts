@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { loadCheckpoint } from "./engine/checkpoint.ts";
+import { loadCheckpoint } from "./lib/training/checkpoint.ts";
 import { assertRefused, contentsOf, flags, madeUpText, once, run, succeed, temporaryFolder } from "./tests/scripts.ts";
 
 const FOLDER = temporaryFolder();

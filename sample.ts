@@ -9,26 +9,25 @@
 
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-
-import { modelWithContext } from "./config/model_settings.ts";
 import { configure, sourceOf } from "./configurator.ts";
-import { readInput, readText } from "./data/text.ts";
-import { checkPromptFits, createContinuer } from "./decoding/continue.ts";
-import { describe, evaluate, modelLosses } from "./decoding/evaluate.ts";
-import { encodeMasked } from "./decoding/fill_masks.ts";
-import { batchSize, type Sample } from "./decoding/generate.ts";
-import { promptLoop } from "./decoding/interactive.ts";
-import { jsonOutput, textOutput } from "./decoding/output.ts";
-import { defaultStart, readStart, startNotice } from "./decoding/start.ts";
-import { unescapeStop } from "./decoding/stop.ts";
-import { writeFileAtomic } from "./engine/atomic.ts";
-import { explain, main, UserError } from "./engine/errors.ts";
-import { visible } from "./engine/printable.ts";
-import { createEngine } from "./engine/program.ts";
-import { keyOf, uniform } from "./engine/rng.ts";
-import { checkArchitecture, openModel, textTokenizer } from "./formats/pretrained.ts";
-import { samplePath } from "./monitor/file_names.ts";
-import { startProgress } from "./monitor/progress.ts";
+import { writeFileAtomic } from "./lib/common/atomic.ts";
+import { explain, main, UserError } from "./lib/common/errors.ts";
+import { samplePath } from "./lib/common/file_names.ts";
+import { visible } from "./lib/common/printable.ts";
+import { startProgress } from "./lib/common/progress.ts";
+import { keyOf, uniform } from "./lib/common/rng.ts";
+import { checkPromptFits, createContinuer } from "./lib/decoding/continue.ts";
+import { describe, evaluate, modelLosses } from "./lib/decoding/evaluate.ts";
+import { encodeMasked } from "./lib/decoding/fill_masks.ts";
+import { batchSize, type Sample } from "./lib/decoding/generate.ts";
+import { promptLoop } from "./lib/decoding/interactive.ts";
+import { jsonOutput, textOutput } from "./lib/decoding/output.ts";
+import { defaultStart, readStart, startNotice } from "./lib/decoding/start.ts";
+import { unescapeStop } from "./lib/decoding/stop.ts";
+import { createEngine } from "./lib/engine/runtime/program.ts";
+import { modelWithContext } from "./lib/formats/model_settings.ts";
+import { checkArchitecture, openModel, textTokenizer } from "./lib/formats/pretrained.ts";
+import { readInput, readText } from "./lib/text/text.ts";
 
 const defaults = {
   // model

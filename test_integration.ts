@@ -6,9 +6,9 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { sha256 } from "./data/text.ts";
-import { TINY_SHAKESPEARE } from "./data/tiny_shakespeare.ts";
-import { keyOf, uniform } from "./engine/rng.ts";
+import { keyOf, uniform } from "./lib/common/rng.ts";
+import { sha256 } from "./lib/text/text.ts";
+import { TINY_SHAKESPEARE } from "./lib/text/tiny_shakespeare.ts";
 import { flags, ROOT, run, succeed, temporaryFolder } from "./tests/scripts.ts";
 
 const FOLDER = temporaryFolder();

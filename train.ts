@@ -9,25 +9,37 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-
-import { checkTraining } from "./config/model_memory.ts";
-import { chooseModel, MODEL_KEYS } from "./config/model_settings.ts";
-import type { OptimizerName, ScheduleName } from "./config/rules.ts";
 import { configure, pick } from "./configurator.ts";
-import { datasetFolder } from "./data/dataset.ts";
-import { tokensOf } from "./data/meta.ts";
-import { createObjective, emptyBatch } from "./data/objective.ts";
-import { openDataset } from "./data/open_dataset.ts";
-import { checkBlockSize } from "./data/token_file.ts";
-import { WeightAverage } from "./engine/ema.ts";
-import { hasDiverged, main } from "./engine/errors.ts";
-import { lock } from "./engine/lock.ts";
-import { LossScaler } from "./engine/loss_scale.ts";
-import { microBatchSize } from "./engine/micro_batch.ts";
-import { checkSameOptimizer, createOptimizer } from "./engine/optimizers/create.ts";
-import { Peak } from "./engine/peak.ts";
-import { createEngine } from "./engine/program.ts";
-import { keyOf } from "./engine/rng.ts";
+import { Clock } from "./lib/common/clock.ts";
+import { hasDiverged, main } from "./lib/common/errors.ts";
+import { runName, stamp } from "./lib/common/file_names.ts";
+import { lock } from "./lib/common/lock.ts";
+import { Log } from "./lib/common/log.ts";
+import { startProgress } from "./lib/common/progress.ts";
+import { keyOf } from "./lib/common/rng.ts";
+import { exitCodeOf, listenForInterrupt } from "./lib/common/signals.ts";
+import { Peak } from "./lib/engine/runtime/peak.ts";
+import { createEngine } from "./lib/engine/runtime/program.ts";
+import { Cancelled } from "./lib/engine/runtime/session.ts";
+import { readExtended } from "./lib/formats/extend.ts";
+import { checkTraining } from "./lib/formats/model_memory.ts";
+import { chooseModel, MODEL_KEYS } from "./lib/formats/model_settings.ts";
+import { openModel } from "./lib/formats/pretrained.ts";
+import type { EndReason, Metrics, Run } from "./lib/monitor/callback.ts";
+import { longerCommand } from "./lib/monitor/ending.ts";
+import { chosenCallbacks, watchRun } from "./lib/monitor/watch.ts";
+import { withRecompute } from "./lib/nn/recompute.ts";
+import type { OptimizerName, ScheduleName } from "./lib/settings/rules.ts";
+import { datasetFolder } from "./lib/text/dataset.ts";
+import { tokensOf } from "./lib/text/meta.ts";
+import { openDataset } from "./lib/text/open_dataset.ts";
+import { checkBlockSize } from "./lib/text/token_file.ts";
+import { randomWeights } from "./lib/training/create.ts";
+import { WeightAverage } from "./lib/training/ema.ts";
+import { LossScaler } from "./lib/training/loss_scale.ts";
+import { microBatchSize } from "./lib/training/micro_batch.ts";
+import { createObjective, emptyBatch } from "./lib/training/objective.ts";
+import { checkSameOptimizer, createOptimizer } from "./lib/training/optimizers/create.ts";
 import {
   type Losses,
   lossOf,
@@ -36,23 +48,10 @@ import {
   reachedBy,
   resumeFolder,
   settingsOfRun,
-} from "./engine/run_checkpoint.ts";
-import { learningRateAt } from "./engine/schedule.ts";
-import { Cancelled } from "./engine/session.ts";
-import { exitCodeOf, listenForInterrupt } from "./engine/signals.ts";
-import { TrainingState } from "./engine/training_state.ts";
-import { readExtended } from "./formats/extend.ts";
-import { openModel } from "./formats/pretrained.ts";
-import { randomWeights } from "./library/create.ts";
+} from "./lib/training/run_checkpoint.ts";
+import { learningRateAt } from "./lib/training/schedule.ts";
+import { TrainingState } from "./lib/training/training_state.ts";
 import { GPT } from "./model.ts";
-import type { EndReason, Metrics, Run } from "./monitor/callback.ts";
-import { Clock } from "./monitor/clock.ts";
-import { longerCommand } from "./monitor/ending.ts";
-import { runName, stamp } from "./monitor/file_names.ts";
-import { Log } from "./monitor/log.ts";
-import { startProgress } from "./monitor/progress.ts";
-import { chosenCallbacks, watchRun } from "./monitor/watch.ts";
-import { withRecompute } from "./nn/recompute.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
 const defaults = {

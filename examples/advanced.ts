@@ -5,8 +5,8 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { createEngine } from "../engine/program.ts";
-import { createAttention, createFeedForward, createTransformerModel } from "../library/create.ts";
+import { createEngine } from "../lib/engine/runtime/program.ts";
+import { createAttention, createFeedForward, createTransformerModel } from "../lib/training/create.ts";
 
 const shape = { n_layer: 4, n_head: 4, n_embd: 64, block_size: 32, vocab_size: 65 };
 const engine = await createEngine({ compile: true, threads: 1 });

@@ -2,12 +2,12 @@
 //
 //   npx tsx examples/basic.ts
 
-import { createCachedDecoder } from "../decoding/cached_decoder.ts";
-import { continueTokens } from "../decoding/generate.ts";
-import { AdamW } from "../engine/optimizer.ts";
-import { createEngine } from "../engine/program.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
-import { createTransformerModel } from "../library/create.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
+import { continueTokens } from "../lib/decoding/generate.ts";
+import { createEngine } from "../lib/engine/runtime/program.ts";
+import { createTransformerModel } from "../lib/training/create.ts";
+import { AdamW } from "../lib/training/optimizers/adamw.ts";
 
 const TEXT = "the quick brown fox jumps over the lazy dog. ".repeat(40);
 const [B, T, STEPS] = [8, 32, 150];

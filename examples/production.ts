@@ -3,12 +3,12 @@
 //   npx tsx train.ts config/train_shakespeare_char_cpu.ts
 //   npx tsx examples/production.ts out-shakespeare-char "ROMEO:" "JULIET:"
 
-import { createCachedDecoder } from "../decoding/cached_decoder.ts";
-import { generateTexts, type Sample } from "../decoding/generate.ts";
-import { main, UserError } from "../engine/errors.ts";
-import { createEngine } from "../engine/program.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
-import { openModel } from "../formats/pretrained.ts";
+import { main, UserError } from "../lib/common/errors.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
+import { generateTexts, type Sample } from "../lib/decoding/generate.ts";
+import { createEngine } from "../lib/engine/runtime/program.ts";
+import { openModel } from "../lib/formats/pretrained.ts";
 import { GPT } from "../model.ts";
 
 await main(async () => {

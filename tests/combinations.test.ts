@@ -8,26 +8,25 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import type { Tensor as OrtTensor } from "onnxruntime-node";
-
-import { findConflict, OPTIMIZERS, type OptimizerName, SCHEDULES, type ScheduleName } from "../config/rules.ts";
-import { createObjective } from "../data/objective.ts";
-import { createCachedDecoder } from "../decoding/cached_decoder.ts";
-import { createGuesser } from "../decoding/fill_masks.ts";
-import { createPlainDecoder } from "../decoding/plain_decoder.ts";
-import { saveCheckpoint } from "../engine/checkpoint.ts";
-import { WeightAverage } from "../engine/ema.ts";
-import { LossScaler } from "../engine/loss_scale.ts";
-import { createOptimizer } from "../engine/optimizers/create.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
-import { learningRateAt } from "../engine/schedule.ts";
-import { TrainingState } from "../engine/training_state.ts";
-import { writeHuggingFace } from "../formats/huggingface.ts";
-import { writeOnnx } from "../formats/onnx.ts";
-import { openModel } from "../formats/pretrained.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
+import { createGuesser } from "../lib/decoding/fill_masks.ts";
+import { createPlainDecoder } from "../lib/decoding/plain_decoder.ts";
+import { writeHuggingFace } from "../lib/formats/huggingface.ts";
+import { writeOnnx } from "../lib/formats/onnx.ts";
+import { openModel } from "../lib/formats/pretrained.ts";
+import { withRecompute } from "../lib/nn/recompute.ts";
+import { registry } from "../lib/nn/registry.ts";
+import { findConflict, OPTIMIZERS, type OptimizerName, SCHEDULES, type ScheduleName } from "../lib/settings/rules.ts";
+import { saveCheckpoint } from "../lib/training/checkpoint.ts";
+import { WeightAverage } from "../lib/training/ema.ts";
+import { LossScaler } from "../lib/training/loss_scale.ts";
+import { createObjective } from "../lib/training/objective.ts";
+import { createOptimizer } from "../lib/training/optimizers/create.ts";
+import { learningRateAt } from "../lib/training/schedule.ts";
+import { TrainingState } from "../lib/training/training_state.ts";
 import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
-import { withRecompute } from "../nn/recompute.ts";
-import { registry } from "../nn/registry.ts";
-import { modelOf, openHF } from "./formats/support.ts";
+import { modelOf, openHF } from "./lib/formats/support.ts";
 import { temporaryFolder } from "./scripts.ts";
 import {
   assertClose,

@@ -1,4 +1,4 @@
-// configurator.ts and config/rules.ts: every syntax, the order of the sources, and the line that each mistake gets.
+// configurator.ts and lib/settings/rules.ts: every syntax, the order of the sources, and the line that each mistake gets.
 // Run: npm test -- tests/configurator.test.ts
 
 import assert from "node:assert/strict";
@@ -8,11 +8,10 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-
-import { joinList } from "../config/lists.ts";
-import { rules, type Settings } from "../config/rules.ts";
 import { configure, type Options, pick, sourceKind, sourceOf } from "../configurator.ts";
-import { UserError } from "../engine/errors.ts";
+import { UserError } from "../lib/common/errors.ts";
+import { joinList } from "../lib/settings/lists.ts";
+import { rules, type Settings } from "../lib/settings/rules.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FOLDER = mkdtempSync(join(tmpdir(), "configurator-"));
@@ -518,7 +517,7 @@ const SCRIPT = `// Does a thing.
 //   npx tsx tools/thing.ts --out_dir=out-shakespeare-char-of-a-long-name --start="and still a space"
 
 import { configure } from "${importPath("configurator.ts")}";
-import { main } from "${importPath("engine/errors.ts")}";
+import { main } from "${importPath("lib/common/errors.ts")}";
 
 const defaults = {
   // I/O

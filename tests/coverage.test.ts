@@ -15,7 +15,7 @@ test("the core's share: its files and folders, by lines, and nothing else", () =
   const summary = {
     total: lines(1000, 0),
     [inRoot("model.ts")]: lines(100, 100),
-    [inRoot("engine/lower.ts")]: lines(200, 150),
+    [inRoot("lib/engine/lower.ts")]: lines(200, 150),
     [inRoot("data/shakespeare/prepare.ts")]: lines(100, 90),
     [inRoot("tools/export.ts")]: lines(500, 0),
     [inRoot("bench.ts")]: lines(500, 0),
@@ -40,13 +40,13 @@ function countsOf(lcov: string, source: string): Map<number, number> {
 
 test("files of types alone have no line to run", () => {
   const found = typesOnly();
-  assert.ok(found.includes("monitor/callback.ts") && found.includes("decoding/decoder.ts"), `${found}`);
-  assert.ok(!found.includes("data/text.ts") && found.length < 10, `${found}`);
+  assert.ok(found.includes("lib/monitor/callback.ts") && found.includes("lib/decoding/decoder.ts"), `${found}`);
+  assert.ok(!found.includes("lib/text/text.ts") && found.length < 10, `${found}`);
 });
 
 test("a report of two test files: by the lines of the TypeScript, processes of their own included", async () => {
   const cwd = temporaryFolder();
-  const args = ["engine/errors", "data/text"].map((name) => join(ROOT, "tests", `${name}.test.ts`));
+  const args = ["lib/common/errors", "lib/text/text"].map((name) => join(ROOT, "tests", `${name}.test.ts`));
   const { code, stdout, stderr } = await run("tests/coverage.ts", args, { cwd });
   assert.equal(code, 0, stdout + stderr); // far below 90 %: of a part of the tests that isn't demanded
   assert.match(stdout, /^\d+ passed, 0 failed, 0 skipped$/m);
@@ -60,10 +60,10 @@ test("a report of two test files: by the lines of the TypeScript, processes of t
     assert.equal(counts.size, lines.length - 1, `${source}: a count for every line`);
     return counts.get(1 + lines.findIndex((line) => line.includes(text)));
   };
-  assert.equal(timesRun("engine/read_file.ts", "can't be read here"), 0); // neither has such a file
-  assert.ok(timesRun("data/text.ts", "const bytes = readBytes(path")! > 0);
-  assert.ok(timesRun("engine/errors.ts", "process.env.DEBUG")! > 0); // in child processes only
-  assert.equal(timesRun("engine/ema.ts", "export"), 0); // never loaded
+  assert.equal(timesRun("lib/common/read_file.ts", "can't be read here"), 0); // neither has such a file
+  assert.ok(timesRun("lib/text/text.ts", "const bytes = readBytes(path")! > 0);
+  assert.ok(timesRun("lib/common/errors.ts", "process.env.DEBUG")! > 0); // in child processes only
+  assert.equal(timesRun("lib/training/ema.ts", "export"), 0); // never loaded
   assert.doesNotMatch(lcov, /^SF:(tests|config|node_modules)\//m);
 });
 

@@ -9,10 +9,9 @@ import { pathToFileURL } from "node:url";
 import { runInNewContext } from "node:vm";
 
 import { transformSync } from "esbuild";
-
-import { defaultsBlock } from "../config/help.ts";
-import type { Value } from "../config/rules.ts";
 import { configure } from "../configurator.ts";
+import { defaultsBlock } from "../lib/settings/help.ts";
+import type { Value } from "../lib/settings/rules.ts";
 import { ROOT } from "./scripts.ts";
 
 const pages = ["README.md", ...filesBelow("docs"), ...filesBelow("data")].filter((file) => file.endsWith(".md"));
@@ -101,7 +100,7 @@ test("links, files, and names that are said to be in a file are there", () => {
       const places = ["", "config", dirname(page)].map((place) => join(ROOT, place, path)); // config: of what is extended
       assert.ok(places.some(existsSync), `${page}: ${path}`);
     }
-    // `name` (engine/trace.ts) or `name`, engine/trace.ts
+    // `name` (lib/engine/trace.ts) or `name`, lib/engine/trace.ts
     for (const [, name, path] of text.matchAll(/`(\w+)(?:\([^`]*\))?`(?:,| \()\s?(\w+\/[\w/]+\.ts)/g)) {
       assert.ok(new RegExp(`\\b${name}\\b`).test(textOf(path!)), `${page}: ${name} in ${path}`);
     }
@@ -118,8 +117,8 @@ test("docs/configuration.md has every preset", () => {
 });
 
 test("every flag in the pages is one of some script", () => {
-  const all = ["tools", "bench", "data"].flatMap(filesBelow).concat(readdirSync(ROOT));
-  const known = new Set(["help", "logdir", "autocast"]); // every script's, TensorBoard's, bench/rival_torch.py's
+  const all = ["tools", "lib", "data"].flatMap(filesBelow).concat(readdirSync(ROOT));
+  const known = new Set(["help", "logdir", "autocast"]); // every script's, TensorBoard's, tools/compare/rival_torch.py's
   for (const name of ["module", "suite", "test"]) known.add(name); // tests/run.ts
   for (const file of all.filter((file) => file.endsWith(".ts"))) {
     for (const key of Object.keys(defaultsOf(file))) known.add(key);

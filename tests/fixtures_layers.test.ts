@@ -6,7 +6,7 @@ import { readdirSync, statSync } from "node:fs";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { SafetensorsFile } from "../engine/safetensors.ts";
+import { SafetensorsFile } from "../lib/common/safetensors.ts";
 import { layerFixture, layerIndex, withPrefix } from "./fixtures/layers/read.ts";
 
 const FOLDER = fileURLToPath(new URL("./fixtures/layers/", import.meta.url));

@@ -22,7 +22,7 @@ test("a script whose event loop has no turn for a second says that it heard, and
   const script = join(FOLDER, "busy.mts");
   writeFileSync(
     script,
-    `import { main } from ${JSON.stringify(pathToFileURL(join(ROOT, "engine", "errors.ts")).href)};
+    `import { main } from ${JSON.stringify(pathToFileURL(join(ROOT, "lib", "common", "errors.ts")).href)};
     main(async () => {
       await new Promise((go) => setTimeout(go, 500)); // the answering thread is there by now
       console.log("busy");

@@ -10,7 +10,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { loadCheckpoint } from "../engine/checkpoint.ts";
+import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { launchCommand, ROOT, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 export const hasTerminal =

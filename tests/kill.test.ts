@@ -4,10 +4,9 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, watch } from "node:fs";
 import { test } from "node:test";
-
-import { loadCheckpoint } from "../engine/checkpoint.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
-import { readHistory } from "../monitor/metrics_file.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { readHistory } from "../lib/monitor/metrics_file.ts";
+import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { launch } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
 

@@ -14,13 +14,13 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
 import { configure } from "../configurator.ts";
-import type { Meta } from "../data/meta.ts";
-import { saveCheckpoint } from "../engine/checkpoint.ts";
-import { main } from "../engine/errors.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
-import { exportModel, finishExport } from "../formats/export_folder.ts";
+import { main } from "../lib/common/errors.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { exportModel, finishExport } from "../lib/formats/export_folder.ts";
+import type { Meta } from "../lib/text/meta.ts";
+import { saveCheckpoint } from "../lib/training/checkpoint.ts";
 import type { GPT } from "../model.ts";
-import { shakenGPT } from "./formats/support.ts";
+import { shakenGPT } from "./lib/formats/support.ts";
 import { contentsOf, launch } from "./scripts.ts";
 
 const FORMATS = ["hf", "nanogpt", "onnx"] as const;

@@ -11,10 +11,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { configure } from "../configurator.ts";
-import { datasetFile, READY } from "../data/dataset.ts";
-import { openDataset } from "../data/open_dataset.ts";
-import { main } from "../engine/errors.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
+import { main } from "../lib/common/errors.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { datasetFile, READY } from "../lib/text/dataset.ts";
+import { openDataset } from "../lib/text/open_dataset.ts";
 import { flags, launch, succeed } from "./scripts.ts";
 
 const FILES = ["meta.json", "train.bin", "val.bin"] as const;

@@ -3,11 +3,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-
-import { findConflict } from "../config/rules.ts";
-import type { InputName } from "../data/objective.ts";
-import { createCachedDecoder } from "../decoding/cached_decoder.ts";
-import { createPlainDecoder } from "../decoding/plain_decoder.ts";
+import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
+import { createPlainDecoder } from "../lib/decoding/plain_decoder.ts";
+import { findConflict } from "../lib/settings/rules.ts";
+import type { InputName } from "../lib/training/objective.ts";
 import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
 import { layerFixture, layerIndex, takeWeights } from "./fixtures/layers/read.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "./support.ts";

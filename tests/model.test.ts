@@ -5,9 +5,9 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import { fillNormal, keyOf } from "../engine/rng.ts";
+import { fillNormal, keyOf } from "../lib/common/rng.ts";
+import type { MLP } from "../lib/nn/feed_forward.ts";
 import { GPT, type GPTConfig } from "../model.ts";
-import type { MLP } from "../nn/feed_forward.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, shaken, sizeOf, smallGPT } from "./support.ts";
 
 const CONFIGS: Partial<GPTConfig>[] = [

@@ -6,10 +6,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
-import type { Engine } from "../engine/program.ts";
-import { openModel } from "../formats/pretrained.ts";
+import type { Engine } from "../lib/engine/runtime/program.ts";
+import { openModel } from "../lib/formats/pretrained.ts";
 import { GPT } from "../model.ts";
-import { fixture } from "./formats/support.ts";
+import { fixture } from "./lib/formats/support.ts";
 import { assertClose, compiled, eager } from "./support.ts";
 
 interface Expected {

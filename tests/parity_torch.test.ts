@@ -4,11 +4,10 @@
 import { readFileSync } from "node:fs";
 import test, { type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
-
-import type { Batch } from "../data/objective.ts";
-import { AdamW } from "../engine/optimizer.ts";
-import type { Engine } from "../engine/program.ts";
-import { SafetensorsFile } from "../engine/safetensors.ts";
+import { SafetensorsFile } from "../lib/common/safetensors.ts";
+import type { Engine } from "../lib/engine/runtime/program.ts";
+import type { Batch } from "../lib/training/objective.ts";
+import { AdamW } from "../lib/training/optimizers/adamw.ts";
 import { GPT, type GPTConfig } from "../model.ts";
 import { assertClose, compiled, eager, lossProgram, sizeOf } from "./support.ts";
 

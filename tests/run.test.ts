@@ -63,7 +63,7 @@ test("--test takes the tests of that name; none is no success", async () => {
 });
 
 test("--module and --suite run what they name", async () => {
-  const ended = await run("tests/run.ts", ["--module=data/text.ts", "--suite=unit"]);
+  const ended = await run("tests/run.ts", ["--module=lib/text/text.ts", "--suite=unit"]);
   closes(ended, "5 passed, 0 failed, 0 skipped", 0);
   assert.match(ended.stdout, /✔ a byte order mark goes/);
 });

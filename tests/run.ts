@@ -2,7 +2,7 @@
 //
 //   npm test                                   # everything
 //   npm test -- tests/train.test.ts tests/nn   # these files and folders
-//   npm test -- --module=engine/lower.ts       # the tests of this source file, or of a folder such as engine/
+//   npm test -- --module=lib/engine/lower.ts       # the tests of this source file, or of a folder such as lib/engine/
 //   npm test -- --suite=unit                   # or integration, performance: select.ts says which test is what
 //   npm test -- --test="second Ctrl-C"         # the tests whose name matches
 
@@ -11,7 +11,7 @@ import { relative, resolve } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
-import { UserError } from "../engine/errors.ts";
+import { UserError } from "../lib/common/errors.ts";
 import { shareProcesses } from "./processes.ts";
 import { type Selection, select } from "./select.ts";
 

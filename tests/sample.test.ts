@@ -5,14 +5,13 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
-
-import type { CharacterMeta } from "../data/meta.ts";
-import { createTokenizer } from "../data/tokenizer.ts";
-import { modelLosses, totalLoss } from "../decoding/evaluate.ts";
-import { generateTexts, type Sample, type TextOptions } from "../decoding/generate.ts";
-import { createPlainDecoder } from "../decoding/plain_decoder.ts";
-import { saveCheckpoint } from "../engine/checkpoint.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { modelLosses, totalLoss } from "../lib/decoding/evaluate.ts";
+import { generateTexts, type Sample, type TextOptions } from "../lib/decoding/generate.ts";
+import { createPlainDecoder } from "../lib/decoding/plain_decoder.ts";
+import type { CharacterMeta } from "../lib/text/meta.ts";
+import { createTokenizer } from "../lib/text/tokenizer.ts";
+import { saveCheckpoint } from "../lib/training/checkpoint.ts";
 import { assertRefused, type Ended, launch, oneProcess, temporaryFolder } from "./scripts.ts";
 import { eager, shaken } from "./support.ts";
 

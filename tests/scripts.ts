@@ -8,10 +8,9 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
-
-import { type Ended, endOf, ROOT, TSX } from "../config/scripts.ts";
-import { prepareCharacters } from "../data/characters.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { type Ended, endOf, ROOT, TSX } from "../lib/common/scripts.ts";
+import { prepareCharacters } from "../lib/text/characters.ts";
 import type { Order } from "./one_process.ts";
 
 export { type Ended, ROOT, TSX };

@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import test from "node:test";
 
-import { UserError } from "../engine/errors.ts";
+import { UserError } from "../lib/common/errors.ts";
 import { ROOT, temporaryFolder } from "./scripts.ts";
 import { allTests, SUITES, select, suiteOf } from "./select.ts";
 
@@ -21,7 +21,11 @@ test("without arguments all of them, the whole thing's first and last", () => {
   const files = selected();
   assert.equal(files[0], "quick_test.ts");
   assert.equal(files.at(-1), "test_integration.ts");
-  for (const name of ["tests/select.test.ts", "tests/nn/linear.test.ts", "tests/tools/serve/distribution.test.ts"]) {
+  for (const name of [
+    "tests/select.test.ts",
+    "tests/lib/nn/linear.test.ts",
+    "tests/tools/serve/distribution.test.ts",
+  ]) {
     assert.ok(files.includes(name), name);
   }
 });
@@ -35,7 +39,7 @@ test("every test file is in exactly one suite, and every suite has some", () => 
 
 test("suites: what a run costs; what starts programs, by its imports; the rest", () => {
   const known = {
-    unit: ["tests/nn/linear.test.ts", "tests/engine/lower.test.ts", "tests/select.test.ts"], // takes a folder from scripts.ts
+    unit: ["tests/lib/nn/linear.test.ts", "tests/lib/engine/lower.test.ts", "tests/select.test.ts"], // takes a folder from scripts.ts
     integration: [
       "quick_test.ts",
       "test_integration.ts",
@@ -43,7 +47,7 @@ test("suites: what a run costs; what starts programs, by its imports; the rest",
       "tests/train_grad_checkpoint.test.ts",
       "tests/export_python.test.ts",
     ],
-    performance: ["tests/nn/attention_cost.test.ts", "tests/bench/bench.test.ts"],
+    performance: ["tests/lib/nn/attention_cost.test.ts", "tests/lib/bench/bench.test.ts"],
   };
   for (const suite of SUITES) {
     for (const name of known[suite]) assert.equal(suiteOf(join(ROOT, name)), suite, name);
@@ -57,21 +61,21 @@ test("suites: what a run costs; what starts programs, by its imports; the rest",
 });
 
 test("a module: the tests that mirror it, its cost's among them; one without any shares its folder's", () => {
-  assert.deepEqual(selected("--module=engine/lower.ts"), ["tests/engine/lower.test.ts"]);
-  assert.deepEqual(selected("--module=engine/program.ts"), [
-    "tests/engine/program.test.ts",
-    "tests/engine/program_cost.test.ts",
+  assert.deepEqual(selected("--module=lib/engine/lower.ts"), ["tests/lib/engine/lower.test.ts"]);
+  assert.deepEqual(selected("--module=lib/engine/runtime/program.ts"), [
+    "tests/lib/engine/runtime/program.test.ts",
+    "tests/lib/engine/runtime/program_cost.test.ts",
   ]);
   assert.ok(selected(`--module=${join(ROOT, "train.ts")}`).includes("tests/train.test.ts"));
   // compare_tiktoken.test.ts mirrors a source file of its own
-  assert.deepEqual(selected("--module=bench/compare.ts"), ["tests/bench/compare.test.ts"]);
+  assert.deepEqual(selected("--module=lib/bench/compare.ts"), ["tests/lib/bench/compare.test.ts"]);
   assert.deepEqual(selected("--module=data/openwebtext/prepare.ts"), ["tests/data/openwebtext.test.ts"]);
   assert.deepEqual(selected("--module=tools/serve/page.ts"), ["tests/tools/serve.test.ts"]);
 });
 
 test("a module that is a folder: all tests below it, and its own", () => {
-  const nn = selected("--module=nn/");
-  assert.ok(nn.includes("tests/nn/linear.test.ts") && nn.every((name) => name.startsWith("tests/nn/")));
+  const nn = selected("--module=lib/nn/");
+  assert.ok(nn.includes("tests/lib/nn/linear.test.ts") && nn.every((name) => name.startsWith("tests/lib/nn/")));
   assert.deepEqual(selected("--module=tools/serve"), [
     "tests/tools/serve.test.ts",
     "tests/tools/serve/distribution.test.ts",
@@ -80,15 +84,17 @@ test("a module that is a folder: all tests below it, and its own", () => {
 });
 
 test("paths, folders and modules add up, each file once; suites take from them; names go with all", () => {
-  assert.deepEqual(selected("tests/nn/linear.test.ts", "--module=nn/linear.ts", "--module=engine/lower.ts"), [
-    "tests/nn/linear.test.ts",
-    "tests/engine/lower.test.ts",
-  ]);
-  const costs = selected("tests/nn", "--suite=performance");
-  assert.ok(costs.includes("tests/nn/attention_cost.test.ts") && costs.every((path) => path.endsWith("_cost.test.ts")));
+  assert.deepEqual(
+    selected("tests/lib/nn/linear.test.ts", "--module=lib/nn/linear.ts", "--module=lib/engine/lower.ts"),
+    ["tests/lib/nn/linear.test.ts", "tests/lib/engine/lower.test.ts"],
+  );
+  const costs = selected("tests/lib/nn", "--suite=performance");
+  assert.ok(
+    costs.includes("tests/lib/nn/attention_cost.test.ts") && costs.every((path) => path.endsWith("_cost.test.ts")),
+  );
   const both = selected("--suite=unit", "--suite=performance");
   assert.equal(both.length, selected("--suite=unit").length + selected("--suite=performance").length);
-  assert.deepEqual(select(["--test=a=b c", "--test=d", "tests/nn/linear.test.ts"]).names, ["a=b c", "d"]);
+  assert.deepEqual(select(["--test=a=b c", "--test=d", "tests/lib/nn/linear.test.ts"]).names, ["a=b c", "d"]);
 });
 
 test("a file that is no test, a module without one, an unknown suite: one line each", () => {
@@ -101,10 +107,13 @@ test("a file that is no test, a module without one, an unknown suite: one line e
   refused(["--test="], /^--test= is neither/);
   refused(["-t"], /^-t is neither/);
   refused(["--module=nowhere.ts"], /no such file or folder/);
-  refused(["--module=config/show.ts"], /^no test mirrors config\/show\.ts; it would be tests\/config\/show\.test\.ts$/);
+  refused(
+    ["--module=lib/settings/show.ts"],
+    /^no test mirrors lib\/settings\/show\.ts; it would be tests\/lib\/settings\/show\.test\.ts$/,
+  );
   refused(["--module=README.md"], /^no test mirrors README\.md/);
   refused(["--module=tests/train.test.ts"], /not a source file of this repository; a test file is given by its path/);
   refused([`--module=${FOLDER}`], /not a source file of this repository/);
   refused(["--suite=quick"], /^no suite quick; there are unit, integration, performance$/);
-  refused(["tests/nn/linear.test.ts", "--suite=integration"], /none of these tests is in the suite integration/);
+  refused(["tests/lib/nn/linear.test.ts", "--suite=integration"], /none of these tests is in the suite integration/);
 });

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { UserError } from "../engine/errors.ts";
+import { UserError } from "../lib/common/errors.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const TESTS = join(ROOT, "tests");
@@ -30,7 +30,7 @@ export function allTests(): string[] {
  * "integration", as the imports tell; all else is "unit".
  */
 export function suiteOf(path: string): Suite {
-  if (path.endsWith("_cost.test.ts") || dirname(path) === join(TESTS, "bench")) return "performance";
+  if (path.endsWith("_cost.test.ts") || dirname(path) === join(TESTS, "lib", "bench")) return "performance";
   const imports = [...readFileSync(path, "utf8").matchAll(/^import\s+([^;]*?)\s+from\s+"([^"]+)"/gm)];
   const starts = imports.some(([, names = "", from = ""]) => {
     if (from === "node:child_process" || /\/(python|tiny_runs|pipeline\/child)\.ts$/.test(from)) return true;
@@ -77,8 +77,8 @@ function testsAt(path: string): string[] {
 }
 
 /**
- * The tests that mirror a source file or all of a folder: engine/lower.ts has tests/engine/lower.test.ts and
- * tests/engine/lower_*.test.ts; a file without any shares its folder's, as tools/serve/page.ts does tests/tools/serve.test.ts.
+ * The tests that mirror a source file or all of a folder: lib/engine/lower.ts has tests/lib/engine/lower.test.ts and
+ * tests/lib/engine/lower_*.test.ts; a file without any shares its folder's, as tools/serve/page.ts does tests/tools/serve.test.ts.
  */
 function testsOf(module: string): string[] {
   const full = resolve(module);

@@ -135,7 +135,7 @@ test("bench.ts", TRACED, async () => {
 });
 
 test("ONNX Runtime as it comes would be seen", TRACED, async () => {
-  const runtime = createRequire(join(ROOT, "engine", "session.ts")).resolve("onnxruntime-node");
+  const runtime = createRequire(join(ROOT, "lib", "engine", "runtime", "session.ts")).resolve("onnxruntime-node");
   const body = `require(${JSON.stringify(runtime)}).InferenceSession.create(Uint8Array.of(0)).catch(() => setTimeout(() => {}, 2000))`; // loads the library
   const { lines } = await traceOf("untamed", ["-e", body]);
   assert.throws(() => assertStaysHere(lines), assert.AssertionError);

@@ -4,13 +4,18 @@
 import assert from "node:assert/strict";
 
 import * as tf from "@tensorflow/tfjs";
-
-import { type Batch, createObjective } from "../data/objective.ts";
-import type { Inputs, Shape } from "../engine/graph.ts";
-import { createEngine, type Engine, type MaskSource, type RunOptions, type Variable } from "../engine/program.ts";
-import { fillNormal, keyOf, uniform } from "../engine/rng.ts";
+import { fillNormal, keyOf, uniform } from "../lib/common/rng.ts";
+import type { Inputs, Shape } from "../lib/engine/graph.ts";
+import {
+  createEngine,
+  type Engine,
+  type MaskSource,
+  type RunOptions,
+  type Variable,
+} from "../lib/engine/runtime/program.ts";
+import { Parameter } from "../lib/nn/parameter.ts";
+import { type Batch, createObjective } from "../lib/training/objective.ts";
 import { GPT, type GPTConfig } from "../model.ts";
-import { Parameter } from "../nn/parameter.ts";
 
 /** The two that have to agree: the plain one is the judge. */
 export const compiled = await createEngine({ compile: true, threads: 2 });

@@ -7,9 +7,9 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 
-import { shellWords } from "../config/scripts.ts";
-import { saveCheckpoint } from "../engine/checkpoint.ts";
-import { shakenGPT } from "./formats/support.ts";
+import { shellWords } from "../lib/common/scripts.ts";
+import { saveCheckpoint } from "../lib/training/checkpoint.ts";
+import { shakenGPT } from "./lib/formats/support.ts";
 import { assertRefused, launchCommand, ROOT, run, succeed, TSX, temporaryFolder } from "./scripts.ts";
 
 const FOLDER = temporaryFolder();

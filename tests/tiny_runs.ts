@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { loadCheckpoint } from "../engine/checkpoint.ts";
+import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { flags, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 export type Changes = Record<string, string | number | boolean>;

@@ -16,9 +16,9 @@ import {
 import { join } from "node:path";
 import { before, test } from "node:test";
 
-import { prepareCharacters } from "../data/characters.ts";
-import { writeTokens } from "../data/token_file.ts";
-import { loadCheckpoint } from "../engine/checkpoint.ts";
+import { prepareCharacters } from "../lib/text/characters.ts";
+import { writeTokens } from "../lib/text/token_file.ts";
+import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import {
   assertRefused,
   contentsOf,

@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { preparePairs } from "../data/sequence_pairs.ts";
-import { keyOf, uniform } from "../engine/rng.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
+import { preparePairs } from "../lib/text/sequence_pairs.ts";
 import { assertRefused, oneProcess, succeed, temporaryFolder } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
 

@@ -4,10 +4,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
-
-import { loadCheckpoint, saveCheckpoint } from "../engine/checkpoint.ts";
-import type { LossScale } from "../engine/loss_scale.ts";
-import { at, readHistory } from "../monitor/metrics_file.ts";
+import { at, readHistory } from "../lib/monitor/metrics_file.ts";
+import { loadCheckpoint, saveCheckpoint } from "../lib/training/checkpoint.ts";
+import type { LossScale } from "../lib/training/loss_scale.ts";
 import { assertRefused, flags, launch, oneProcess, run, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 const FOLDER = temporaryFolder();

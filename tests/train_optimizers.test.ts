@@ -4,12 +4,11 @@
 import assert from "node:assert/strict";
 import { cpSync } from "node:fs";
 import { test } from "node:test";
-
-import { findConflict, OPTIMIZERS } from "../config/rules.ts";
-import { loadCheckpoint } from "../engine/checkpoint.ts";
-import { openModel } from "../formats/pretrained.ts";
+import { openModel } from "../lib/formats/pretrained.ts";
+import { readHistory } from "../lib/monitor/metrics_file.ts";
+import { findConflict, OPTIMIZERS } from "../lib/settings/rules.ts";
+import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { GPT } from "../model.ts";
-import { readHistory } from "../monitor/metrics_file.ts";
 import { assertRefused, flags, oneProcess, succeed } from "./scripts.ts";
 import { assertClose } from "./support.ts";
 import { type Changes, tinyRuns } from "./tiny_runs.ts";

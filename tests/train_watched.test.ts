@@ -7,7 +7,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
 
-import { readHistory } from "../monitor/metrics_file.ts";
+import { readHistory } from "../lib/monitor/metrics_file.ts";
 import { assertRefused, launch, oneProcess, ROOT, run, succeed } from "./scripts.ts";
 import { type Changes, tinyRuns } from "./tiny_runs.ts";
 

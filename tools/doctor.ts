@@ -8,7 +8,7 @@
 // Changes nothing. Leaves out how fast training is: bench.ts.
 
 import { configure } from "../configurator.ts";
-import { main } from "../engine/errors.ts";
+import { main } from "../lib/common/errors.ts";
 import { canTrain, describeFindings, diagnose } from "./doctor/diagnose.ts";
 import { gatherFacts } from "./doctor/facts.ts";
 

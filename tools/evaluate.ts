@@ -8,22 +8,21 @@
 
 import { mkdirSync } from "node:fs";
 import { basename, dirname, extname } from "node:path";
-
-import { modelWithContext } from "../config/model_settings.ts";
 import { configure, sourceOf } from "../configurator.ts";
-import { datasetFile, datasetFolder, shownPath } from "../data/dataset.ts";
-import { GPT2_META, readMeta } from "../data/meta.ts";
-import { readInput, readText } from "../data/text.ts";
-import { TokenFile } from "../data/token_file.ts";
-import { createTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import { difference } from "../data/vocabulary.ts";
-import { describe, evaluate, modelLosses } from "../decoding/evaluate.ts";
-import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, main, UserError } from "../engine/errors.ts";
-import { createEngine } from "../engine/program.ts";
-import { checkArchitecture, type OpenedModel, openModel, textTokenizer } from "../formats/pretrained.ts";
-import { evaluationPath, fileNamePart, runName } from "../monitor/file_names.ts";
-import { startProgress } from "../monitor/progress.ts";
+import { writeFileAtomic } from "../lib/common/atomic.ts";
+import { explain, main, UserError } from "../lib/common/errors.ts";
+import { evaluationPath, fileNamePart, runName } from "../lib/common/file_names.ts";
+import { startProgress } from "../lib/common/progress.ts";
+import { describe, evaluate, modelLosses } from "../lib/decoding/evaluate.ts";
+import { createEngine } from "../lib/engine/runtime/program.ts";
+import { modelWithContext } from "../lib/formats/model_settings.ts";
+import { checkArchitecture, type OpenedModel, openModel, textTokenizer } from "../lib/formats/pretrained.ts";
+import { datasetFile, datasetFolder, shownPath } from "../lib/text/dataset.ts";
+import { GPT2_META, readMeta } from "../lib/text/meta.ts";
+import { readInput, readText } from "../lib/text/text.ts";
+import { TokenFile } from "../lib/text/token_file.ts";
+import { createTokenizer, type Tokenizer } from "../lib/text/tokenizer.ts";
+import { difference } from "../lib/text/vocabulary.ts";
 
 const defaults = {
   // model

@@ -8,17 +8,17 @@
 //
 // The words come first, then the flags.
 
-import { helpAsked, screenOf, wrap } from "../config/help.ts";
-import { didYouMean } from "../config/nearest.ts";
-import { commandOf } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
-import { main, UserError } from "../engine/errors.ts";
-import { type Comparison, compareExperiments, comparisonTable, statisticOf } from "../experiments/compare.ts";
-import { ExperimentConfig } from "../experiments/experiment_config.ts";
-import { formatMetric } from "../experiments/format.ts";
-import { EXPERIMENTS, findExperiments, folderOf, loadExperiment, loadGroups } from "../experiments/load.ts";
-import { runExperiment } from "../experiments/runner.ts";
-import { alignTable } from "../monitor/format.ts";
+import { main, UserError } from "../lib/common/errors.ts";
+import { alignTable } from "../lib/common/format.ts";
+import { commandOf } from "../lib/common/scripts.ts";
+import { helpAsked, screenOf, wrap } from "../lib/settings/help.ts";
+import { didYouMean } from "../lib/settings/nearest.ts";
+import { type Comparison, compareExperiments, comparisonTable, statisticOf } from "./experiment/compare.ts";
+import { ExperimentConfig } from "./experiment/experiment_config.ts";
+import { formatMetric } from "./experiment/format.ts";
+import { EXPERIMENTS, findExperiments, folderOf, loadExperiment, loadGroups } from "./experiment/load.ts";
+import { runExperiment } from "./experiment/runner.ts";
 
 const defaults = {
   // run
@@ -166,7 +166,7 @@ function printComparison(comparison: Comparison, names?: boolean): void {
 
 async function reportCommand(words: string[], { metric, to }: Readonly<typeof defaults>): Promise<void> {
   const folder = folderOf(theOnly(words, "experiment"));
-  const { writeReports } = await import("../experiments/report.ts"); // only a report draws pictures
+  const { writeReports } = await import("./experiment/report.ts"); // only a report draws pictures
   const written = writeReports(loadExperiment(folder), { to, ...(metric ? { metric } : {}) });
   console.log(`wrote ${written.join(", ")}`);
 }

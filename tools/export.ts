@@ -7,9 +7,9 @@
 // with the same run.
 
 import { configure } from "../configurator.ts";
-import { explain, main } from "../engine/errors.ts";
-import { checkTarget, exportModel, finishExport } from "../formats/export_folder.ts";
-import { checkArchitecture, openModel } from "../formats/pretrained.ts";
+import { explain, main } from "../lib/common/errors.ts";
+import { checkTarget, exportModel, finishExport } from "../lib/formats/export_folder.ts";
+import { checkArchitecture, openModel } from "../lib/formats/pretrained.ts";
 import { GPT } from "../model.ts";
 
 const defaults = {

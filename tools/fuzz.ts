@@ -9,11 +9,10 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-
-import { commandOf } from "../config/scripts.ts";
 import { configure } from "../configurator.ts";
-import { main, UserError } from "../engine/errors.ts";
-import { startProgress } from "../monitor/progress.ts";
+import { main, UserError } from "../lib/common/errors.ts";
+import { startProgress } from "../lib/common/progress.ts";
+import { commandOf } from "../lib/common/scripts.ts";
 import { watcher } from "./fuzz/campaign.ts";
 import { caseOf, makeCase, type Outcome } from "./fuzz/case.ts";
 import { kinds } from "./fuzz/kinds.ts";

@@ -9,10 +9,10 @@
 // wait for it nor notice it. Leaves out runs of machines whose disk can't be read here.
 
 import { configure } from "../configurator.ts";
-import { main, UserError } from "../engine/errors.ts";
-import { namedFolders } from "../monitor/file_names.ts";
-import { RunSet } from "../monitor/run_set.ts";
-import { drawRuns } from "../monitor/terminal_view.ts";
+import { main, UserError } from "../lib/common/errors.ts";
+import { namedFolders } from "../lib/common/file_names.ts";
+import { RunSet } from "./monitor/run_set.ts";
+import { drawRuns } from "./monitor/terminal_view.ts";
 
 const defaults = {
   out_dir: ["out"], // folders of runs, or of experiments, separated by commas (\, is one in a name)

@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import * as z from "zod/mini";
 
-import { explain, hasCode, UserError } from "../engine/errors.ts";
+import { explain, hasCode, UserError } from "../lib/common/errors.ts";
 
 /** What is at a path: bytes, or the path of a file. */
 export type Content = Uint8Array | string;

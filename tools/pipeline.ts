@@ -10,15 +10,14 @@
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-
-import { helpAsked } from "../config/help.ts";
-import type { Settings, Value } from "../config/rules.ts";
 import cpu from "../config/train_shakespeare_char_cpu.ts";
 import { configure, pick, sourceKind } from "../configurator.ts";
-import { shownPath } from "../data/dataset.ts";
-import { main, UserError } from "../engine/errors.ts";
-import { Stopped } from "../pipeline/child.ts";
-import { findPipeline } from "../pipeline/find.ts";
+import { main, UserError } from "../lib/common/errors.ts";
+import { helpAsked } from "../lib/settings/help.ts";
+import type { Settings, Value } from "../lib/settings/rules.ts";
+import { shownPath } from "../lib/text/dataset.ts";
+import { Stopped } from "./pipeline/child.ts";
+import { findPipeline } from "./pipeline/find.ts";
 import {
   checkOnly,
   describePlan,
@@ -27,10 +26,10 @@ import {
   resumeCommand,
   runPipeline,
   type Wish,
-} from "../pipeline/pipeline.ts";
-import { defaultsOfTraining, oneOf } from "../pipeline/settings.ts";
-import { type Context, datasetName, stages, TOKENIZERS } from "../pipeline/stages.ts";
-import { readState, STAGES, type State } from "../pipeline/state.ts";
+} from "./pipeline/pipeline.ts";
+import { defaultsOfTraining, oneOf } from "./pipeline/settings.ts";
+import { type Context, datasetName, stages, TOKENIZERS } from "./pipeline/stages.ts";
+import { readState, STAGES, type State } from "./pipeline/state.ts";
 
 const defaults = {
   // the text

@@ -5,19 +5,18 @@
 //   npx tsx tools/plot.ts --out_dir=out-a,out-b --kind=training_curves --to=curves.svg
 //   npx tsx tools/plot.ts --out_dir=out-a --kind=attention --start="O Romeo" --layer=0
 //
-// They go to visualizations/ in the first run's folder. monitor/plots.ts says how each kind looks.
+// They go to visualizations/ in the first run's folder. lib/monitor/plots.ts says how each kind looks.
 
 import { extname } from "node:path";
-
-import { didYouMean } from "../config/nearest.ts";
-import { choice, show } from "../config/show.ts";
 import { configure, sourceOf } from "../configurator.ts";
-import { writeFileAtomic } from "../engine/atomic.ts";
-import { explain, main, UserError } from "../engine/errors.ts";
-import type { Format } from "../monitor/draw.ts";
-import { namedFolders, runName } from "../monitor/file_names.ts";
-import { readHistory } from "../monitor/metrics_file.ts";
-import type { NamedRun } from "../monitor/plots.ts";
+import { writeFileAtomic } from "../lib/common/atomic.ts";
+import { explain, main, UserError } from "../lib/common/errors.ts";
+import { namedFolders, runName } from "../lib/common/file_names.ts";
+import type { Format } from "../lib/monitor/draw.ts";
+import { readHistory } from "../lib/monitor/metrics_file.ts";
+import type { NamedRun } from "../lib/monitor/plots.ts";
+import { didYouMean } from "../lib/settings/nearest.ts";
+import { choice, show } from "../lib/settings/show.ts";
 
 const defaults = {
   out_dir: ["out"], // a run's folder, or several, separated by commas (\, is one in a name): they are drawn one over the other
@@ -62,7 +61,7 @@ await main(async () => {
   if (file !== undefined && kind === "all") throw new UserError("--to takes one picture; say which with --kind");
 
   const pictures = kind === "attention" ? await attention(folders, config) : await ofHistories(folders, kind);
-  const { encode, writePlot } = await import("../monitor/draw.ts");
+  const { encode, writePlot } = await import("../lib/monitor/draw.ts");
   const formats = config.formats as Format[];
   const date = new Date();
   for (const [name, svg] of pictures) {
@@ -91,7 +90,7 @@ async function ofHistories(folders: string[], kind: string): Promise<[name: stri
     const isUnique = names.filter((name) => name === names[i]).length === 1;
     return { name: isUnique ? names[i]! : folder, history: readHistory(folder) };
   });
-  const plots = await import("../monitor/plots.ts"); // half a second, after the mistakes
+  const plots = await import("../lib/monitor/plots.ts"); // half a second, after the mistakes
   const draw: Record<Kind, () => string> = {
     training_curves: () => plots.plotTrainingCurves(runs),
     learning_rate: () => plots.plotLearningRate(runs),
@@ -124,7 +123,7 @@ async function attention(folders: string[], config: Config): Promise<[name: stri
   const { layer } = config;
   const [folder] = folders;
   if (folders.length > 1) throw new UserError(`attention is of one model; name one --out_dir, not ${folders.length}`);
-  const { checkArchitecture, openModel } = await import("../formats/pretrained.ts");
+  const { checkArchitecture, openModel } = await import("../lib/formats/pretrained.ts");
   const opened = await openModel("resume", folder!);
   checkArchitecture(opened, "an attention map", "decoder", "encoder");
   const { n_layer, block_size } = opened.modelArgs;
@@ -132,19 +131,19 @@ async function attention(folders: string[], config: Config): Promise<[name: stri
     throw new UserError(`--layer must be an integer from 0 to ${n_layer - 1} (the model in ${folder}), got ${layer}`);
   }
   const tokenizer = await opened.tokenizer();
-  const { defaultStart, readStart } = await import("../decoding/start.ts");
+  const { defaultStart, readStart } = await import("../lib/decoding/start.ts");
   const reading = { keep_crlf: false, log: console.error };
   const start = sourceOf(config, "start") ? await readStart(config.start, reading) : defaultStart(tokenizer);
   const ids = tokenizer.encode(start, { special: true });
-  const { MOST_TOKENS, plotAttention } = await import("../monitor/plots.ts");
+  const { MOST_TOKENS, plotAttention } = await import("../lib/monitor/plots.ts");
   const most = Math.min(block_size, MOST_TOKENS);
   if (ids.length === 0 || ids.length > most) {
     const why = block_size < MOST_TOKENS ? "the model reads no more" : "a picture shows no more";
     throw new UserError(`--start must be 1 to ${most} tokens (${why}), got ${ids.length}`);
   }
   const { GPT } = await import("../model.ts");
-  const { useEagerBackend } = await import("../engine/device.ts");
-  const { attentionMaps } = await import("../decoding/attention_maps.ts");
+  const { useEagerBackend } = await import("../lib/engine/runtime/device.ts");
+  const { attentionMaps } = await import("./plot/attention_maps.ts");
   const model = new GPT(opened.modelArgs);
   await opened.read(model);
   opened.close();

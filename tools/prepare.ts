@@ -8,11 +8,10 @@
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-
-import { helpAsked } from "../config/help.ts";
-import { didYouMean } from "../config/nearest.ts";
-import { datasetFolder, knownDatasets } from "../data/dataset.ts";
-import { main, UserError } from "../engine/errors.ts";
+import { main, UserError } from "../lib/common/errors.ts";
+import { helpAsked } from "../lib/settings/help.ts";
+import { didYouMean } from "../lib/settings/nearest.ts";
+import { datasetFolder, knownDatasets } from "../lib/text/dataset.ts";
 
 const [name, ...rest] = process.argv.slice(2);
 

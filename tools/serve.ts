@@ -6,11 +6,11 @@
 // Only this machine can reach the page, and the page reaches nothing else. Leaves out several models at once.
 
 import { configure } from "../configurator.ts";
-import { defaultStart } from "../decoding/start.ts";
-import { explain, main, UserError } from "../engine/errors.ts";
-import { TemporaryFolder } from "../engine/temporary_folder.ts";
-import { writeOnnx } from "../formats/onnx.ts";
-import { checkArchitecture, openModel, textTokenizer } from "../formats/pretrained.ts";
+import { explain, main, UserError } from "../lib/common/errors.ts";
+import { TemporaryFolder } from "../lib/common/temporary_folder.ts";
+import { defaultStart } from "../lib/decoding/start.ts";
+import { writeOnnx } from "../lib/formats/onnx.ts";
+import { checkArchitecture, openModel, textTokenizer } from "../lib/formats/pretrained.ts";
 import { GPT } from "../model.ts";
 import { listen, openInBrowser } from "./page_server.ts";
 import { createModelServer, type ModelInfo } from "./serve/server.ts";

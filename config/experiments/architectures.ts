@@ -2,7 +2,7 @@
 // encoder's of masked ones, an encoder-decoder's of what follows 64 others that it has read.
 // Run: npx tsx tools/experiment.ts run config/experiments/architectures.ts
 
-import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
+import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
 import layers from "./layers.ts";
 
 export default {

@@ -2,7 +2,7 @@
 // A tiny model, so that a run takes some seconds.
 // Run: npx tsx tools/experiment.ts run config/experiments/heads.ts
 
-import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
+import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
 import small from "../train_shakespeare_char_cpu.ts";
 
 const tiny = { n_layer: 2, n_embd: 64, learning_rate: 3e-3, min_lr: 3e-4 };

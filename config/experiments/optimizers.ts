@@ -2,8 +2,8 @@
 // in as many steps as layers.ts, so that the losses compare with those there.
 // Run: npx tsx tools/experiment.ts run config/experiments/optimizers.ts
 
-import type { ExperimentSettings } from "../../experiments/experiment_config.ts";
-import type { OptimizerName, ScheduleName } from "../rules.ts";
+import type { OptimizerName, ScheduleName } from "../../lib/settings/rules.ts";
+import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
 import layers from "./layers.ts";
 
 /** The learning rate, and a tenth of it to end at. */

@@ -7,12 +7,12 @@ import { join } from "node:path";
 
 import * as z from "zod/mini";
 
-import { writeFileAtomic } from "../../engine/atomic.ts";
-import { explain, UserError } from "../../engine/errors.ts";
-import { readText } from "../../engine/read_file.ts";
-import { shownPath } from "../dataset.ts";
-import { networkReason } from "../download.ts";
-import { downloadFile } from "../hub.ts";
+import { writeFileAtomic } from "../../lib/common/atomic.ts";
+import { explain, UserError } from "../../lib/common/errors.ts";
+import { readText } from "../../lib/common/read_file.ts";
+import { shownPath } from "../../lib/text/dataset.ts";
+import { networkReason } from "../../lib/text/download.ts";
+import { downloadFile } from "../../lib/text/hub.ts";
 
 export const REPOSITORY = "Skylion007/openwebtext";
 

@@ -10,16 +10,16 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
-import { main, UserError } from "../../engine/errors.ts";
-import { keyOf, uniform } from "../../engine/rng.ts";
-import { startProgress } from "../../monitor/progress.ts";
-import { addTally, type Piece, piecesOf, type Reading } from "../documents.ts";
-import { type InputFile, listFiles } from "../input_files.ts";
-import { GPT2_META } from "../meta.ts";
-import { describeTally, readingOf } from "../own_texts.ts";
-import { PartialDataset, type Place } from "../partial_dataset.ts";
-import type { Split } from "../replace.ts";
-import { tokenizePieces } from "../tokenize_pool.ts";
+import { main, UserError } from "../../lib/common/errors.ts";
+import { startProgress } from "../../lib/common/progress.ts";
+import { keyOf, uniform } from "../../lib/common/rng.ts";
+import { addTally, type Piece, piecesOf, type Reading } from "../../lib/text/documents.ts";
+import { type InputFile, listFiles } from "../../lib/text/input_files.ts";
+import { GPT2_META } from "../../lib/text/meta.ts";
+import { describeTally, readingOf } from "../../lib/text/own_texts.ts";
+import { PartialDataset, type Place } from "../../lib/text/partial_dataset.ts";
+import type { Split } from "../../lib/text/replace.ts";
+import { tokenizePieces } from "../../lib/text/tokenize_pool.ts";
 import { downloadOpenWebText, REPOSITORY } from "./download.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));

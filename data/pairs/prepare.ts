@@ -7,11 +7,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
-import { main, UserError } from "../../engine/errors.ts";
-import { readOrFetch } from "../fetch_text.ts";
-import { parsePairs, preparePairs, reversedWords } from "../sequence_pairs.ts";
-import { MOBY_DICK, TINY_SHAKESPEARE } from "../tiny_shakespeare.ts";
-import { describe } from "../write_dataset.ts";
+import { main, UserError } from "../../lib/common/errors.ts";
+import { readOrFetch } from "../../lib/text/fetch_text.ts";
+import { parsePairs, preparePairs, reversedWords } from "../../lib/text/sequence_pairs.ts";
+import { MOBY_DICK, TINY_SHAKESPEARE } from "../../lib/text/tiny_shakespeare.ts";
+import { describe } from "../../lib/text/write_dataset.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 

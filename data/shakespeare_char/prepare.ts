@@ -8,11 +8,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
-import { main } from "../../engine/errors.ts";
-import { ownTexts } from "../own_texts.ts";
-import { prepareTexts } from "../prepare_texts.ts";
-import { MOBY_DICK, TINY_SHAKESPEARE } from "../tiny_shakespeare.ts";
-import { describe } from "../write_dataset.ts";
+import { main } from "../../lib/common/errors.ts";
+import { ownTexts } from "../../lib/text/own_texts.ts";
+import { prepareTexts } from "../../lib/text/prepare_texts.ts";
+import { MOBY_DICK, TINY_SHAKESPEARE } from "../../lib/text/tiny_shakespeare.ts";
+import { describe } from "../../lib/text/write_dataset.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 

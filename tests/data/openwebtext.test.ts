@@ -7,13 +7,12 @@ import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-
-import { GPT2_META, readMeta } from "../../data/meta.ts";
 import { downloadOpenWebText } from "../../data/openwebtext/download.ts";
-import { createTokenizer } from "../../data/tokenizer.ts";
-import { keyOf, uniform } from "../../engine/rng.ts";
+import { keyOf, uniform } from "../../lib/common/rng.ts";
+import { GPT2_META, readMeta } from "../../lib/text/meta.ts";
+import { createTokenizer } from "../../lib/text/tokenizer.ts";
+import { randomNumbers, serve, userError } from "../lib/text/support.ts";
 import { assertRefused, contentsOf, flags, launch, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
-import { randomNumbers, serve, userError } from "./support.ts";
 
 const SCRIPT = "data/openwebtext/prepare.ts";
 const FOLDER = temporaryFolder();

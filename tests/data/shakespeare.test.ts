@@ -5,8 +5,8 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { TokenFile } from "../../data/token_file.ts";
-import { loadTokenizer } from "../../data/tokenizer.ts";
+import { TokenFile } from "../../lib/text/token_file.ts";
+import { loadTokenizer } from "../../lib/text/tokenizer.ts";
 import { assertRefused, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const SCRIPT = "data/shakespeare/prepare.ts";

@@ -6,9 +6,9 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
-import { TokenFile } from "../../data/token_file.ts";
-import { loadTokenizer } from "../../data/tokenizer.ts";
-import { temporaryFolder } from "./support.ts";
+import { TokenFile } from "../../lib/text/token_file.ts";
+import { loadTokenizer } from "../../lib/text/tokenizer.ts";
+import { temporaryFolder } from "../lib/text/support.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../data/shakespeare_char/prepare.ts", import.meta.url));
 

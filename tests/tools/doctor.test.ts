@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
-import { knownDatasets } from "../../data/dataset.ts";
+import { knownDatasets } from "../../lib/text/dataset.ts";
 import { canTrain, describeFindings, diagnose, type Finding, type Needs } from "../../tools/doctor/diagnose.ts";
 import type { Facts } from "../../tools/doctor/facts.ts";
 import { run, succeed, temporaryFolder } from "../scripts.ts";

@@ -1,14 +1,13 @@
 // tools/evaluate.ts as a person runs it, on a tiny checkpoint with random weights. The figures themselves are tested in
-// tests/decoding/evaluate.test.ts.
+// tests/lib/decoding/evaluate.test.ts.
 
 import assert from "node:assert/strict";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
-
-import { readMeta } from "../../data/meta.ts";
-import { modelLosses, totalLoss } from "../../decoding/evaluate.ts";
-import { saveCheckpoint } from "../../engine/checkpoint.ts";
+import { modelLosses, totalLoss } from "../../lib/decoding/evaluate.ts";
+import { readMeta } from "../../lib/text/meta.ts";
+import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { GPT } from "../../model.ts";
 import { assertRefused, contentsOf, type Ended, oneProcess, run, temporaryFolder, tinyDataset } from "../scripts.ts";
 import { eager, shaken } from "../support.ts";

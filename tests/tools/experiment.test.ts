@@ -8,10 +8,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { UserError } from "../../engine/errors.ts";
-import { ExperimentConfig, type ExperimentSettings } from "../../experiments/experiment_config.ts";
-import { runExperiment } from "../../experiments/runner.ts";
-import { type MetricsEvent, MetricsReader } from "../../monitor/metrics_file.ts";
+import { UserError } from "../../lib/common/errors.ts";
+import { type MetricsEvent, MetricsReader } from "../../lib/monitor/metrics_file.ts";
+import { ExperimentConfig, type ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
+import { runExperiment } from "../../tools/experiment/runner.ts";
 import {
   assertRefused,
   contentsOf,

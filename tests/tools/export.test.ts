@@ -4,11 +4,10 @@ import assert from "node:assert/strict";
 import { cpSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
-
-import { saveCheckpoint } from "../../engine/checkpoint.ts";
-import { openModel } from "../../formats/pretrained.ts";
+import { openModel } from "../../lib/formats/pretrained.ts";
+import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { GPT } from "../../model.ts";
-import { assertSameModel, editJson, fixture, shakenGPT } from "../formats/support.ts";
+import { assertSameModel, editJson, fixture, shakenGPT } from "../lib/formats/support.ts";
 import { assertRefused, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();

@@ -12,7 +12,7 @@ import { stripVTControlCharacters } from "node:util";
 
 import { type Browser, chromium, type Page, type Route } from "playwright-core";
 
-import { METRICS_FILE } from "../../monitor/metrics_file.ts";
+import { METRICS_FILE } from "../../lib/monitor/metrics_file.ts";
 import type { Update } from "../../tools/monitor/server.ts";
 import {
   assertRefused,

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 
 import { listen } from "../../tools/page_server.ts";
-import { userError } from "../data/support.ts";
+import { userError } from "../lib/text/support.ts";
 
 /** A server that the system refuses a port. */
 class Refused extends Server {

@@ -6,14 +6,13 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
-
-import { ROOT } from "../../config/scripts.ts";
-import { loadCheckpoint, readMetadata } from "../../engine/checkpoint.ts";
-import { lock } from "../../engine/lock.ts";
-import { resumeFolder } from "../../engine/run_checkpoint.ts";
-import { readHistory } from "../../monitor/metrics_file.ts";
-import { SCRATCH } from "../../pipeline/stages.ts";
-import { readState, STAGES, type StageName, writeState } from "../../pipeline/state.ts";
+import { lock } from "../../lib/common/lock.ts";
+import { ROOT } from "../../lib/common/scripts.ts";
+import { readHistory } from "../../lib/monitor/metrics_file.ts";
+import { loadCheckpoint, readMetadata } from "../../lib/training/checkpoint.ts";
+import { resumeFolder } from "../../lib/training/run_checkpoint.ts";
+import { SCRATCH } from "../../tools/pipeline/stages.ts";
+import { readState, STAGES, type StageName, writeState } from "../../tools/pipeline/state.ts";
 import {
   assertRefused,
   contentsOf,

@@ -5,8 +5,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { before, test } from "node:test";
 
-import { saveCheckpoint } from "../../engine/checkpoint.ts";
-import { shakenGPT } from "../formats/support.ts";
+import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
+import { shakenGPT } from "../lib/formats/support.ts";
 import { assertRefused, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();

@@ -11,12 +11,11 @@ import { after, before, test } from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 import { type Browser, chromium, type Page } from "playwright-core";
-
-import { createTokenizer } from "../../data/tokenizer.ts";
-import { continueTokens } from "../../decoding/generate.ts";
-import { createPlainDecoder } from "../../decoding/plain_decoder.ts";
-import { saveCheckpoint } from "../../engine/checkpoint.ts";
-import { keyOf, uniform } from "../../engine/rng.ts";
+import { keyOf, uniform } from "../../lib/common/rng.ts";
+import { continueTokens } from "../../lib/decoding/generate.ts";
+import { createPlainDecoder } from "../../lib/decoding/plain_decoder.ts";
+import { createTokenizer } from "../../lib/text/tokenizer.ts";
+import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import type { GPT } from "../../model.ts";
 import { assertRefused, launch, type Running, run, temporaryFolder } from "../scripts.ts";
 import { shaken } from "../support.ts";

@@ -1,7 +1,7 @@
 // What follows from the facts: a line for each thing, and what to do about what is missing. Leaves out every look at the
 // machine, which is facts.ts' business.
 
-import { whole } from "../../monitor/format.ts";
+import { whole } from "../../lib/common/format.ts";
 import type { Facts } from "./facts.ts";
 
 /** "broken" keeps training from running; "missing" is what this user needs and hasn't, "optional" what only other uses need. */

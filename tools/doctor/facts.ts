@@ -7,8 +7,8 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { datasetFile, datasetFolder, knownDatasets } from "../../data/dataset.ts";
-import { BYTES_PER_TOKEN } from "../../data/token_file.ts";
+import { datasetFile, datasetFolder, knownDatasets } from "../../lib/text/dataset.ts";
+import { BYTES_PER_TOKEN } from "../../lib/text/token_file.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
@@ -104,9 +104,9 @@ function packageFolder(name: string): string | undefined {
 /** Loads the engine and has it multiply two matrices. */
 async function engineFacts(): Promise<Facts["engine"]> {
   try {
-    const { createEngine } = await import("../../engine/program.ts");
-    const { measurePeak } = await import("../../engine/peak.ts");
-    const { runtimeVersion } = await import("../../engine/session.ts");
+    const { createEngine } = await import("../../lib/engine/runtime/program.ts");
+    const { measurePeak } = await import("../../lib/engine/runtime/peak.ts");
+    const { runtimeVersion } = await import("../../lib/engine/runtime/session.ts");
     const gflops = (await measurePeak(await createEngine({ compile: true }))) / 1e9;
     return { version: runtimeVersion(), gflops };
   } catch (error) {
@@ -128,7 +128,7 @@ async function cpuFacts(): Promise<Facts["cpu"]> {
   const logical = availableParallelism?.() ?? all.length;
   const model = all[0]?.model.trim() || process.arch;
   try {
-    const { defaultThreads, physicalCores } = await import("../../engine/device.ts");
+    const { defaultThreads, physicalCores } = await import("../../lib/engine/runtime/device.ts");
     return { model, logical, physical: physicalCores(), threads: defaultThreads() };
   } catch {
     return { model, logical, physical: undefined, threads: 1 }; // the engine's own line says that it doesn't load

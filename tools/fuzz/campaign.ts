@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { ROOT, TSX } from "../../config/scripts.ts";
+import { ROOT, TSX } from "../../lib/common/scripts.ts";
 import { type Case, makeCase, type Outcome } from "./case.ts";
 
 const RENEW = 400; // cases for a process: readers leave sessions and modules behind

@@ -1,6 +1,6 @@
 // Random choices that are the same for the same seed.
 
-import { type Key, keyOf, uniform } from "../../engine/rng.ts";
+import { type Key, keyOf, uniform } from "../../lib/common/rng.ts";
 
 export class Chance {
   readonly #key: Key;

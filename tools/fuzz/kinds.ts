@@ -7,27 +7,27 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { checkTraining } from "../../config/model_memory.ts";
-import { scriptDefaults } from "../../config/script_defaults.ts";
-import { type Ended, ROOT } from "../../config/scripts.ts";
 import { configure } from "../../configurator.ts";
-import { piecesOf, READING, readPiece } from "../../data/documents.ts";
-import { listFiles } from "../../data/input_files.ts";
-import { openDataset } from "../../data/open_dataset.ts";
-import { PartialDataset } from "../../data/partial_dataset.ts";
-import { sampleBatch } from "../../data/token_file.ts";
-import { createTokenizer } from "../../data/tokenizer.ts";
-import { main } from "../../engine/errors.ts";
-import { lock } from "../../engine/lock.ts";
-import { readText } from "../../engine/read_file.ts";
-import { ExperimentConfig } from "../../experiments/experiment_config.ts";
-import { checkFolder, planRuns } from "../../experiments/run_folder.ts";
-import { openModel } from "../../formats/pretrained.ts";
+import { main } from "../../lib/common/errors.ts";
+import { lock } from "../../lib/common/lock.ts";
+import { readText } from "../../lib/common/read_file.ts";
+import { type Ended, ROOT } from "../../lib/common/scripts.ts";
+import { checkTraining } from "../../lib/formats/model_memory.ts";
+import { openModel } from "../../lib/formats/pretrained.ts";
+import type { Run } from "../../lib/monitor/callback.ts";
+import { scriptDefaults } from "../../lib/settings/script_defaults.ts";
+import { piecesOf, READING, readPiece } from "../../lib/text/documents.ts";
+import { listFiles } from "../../lib/text/input_files.ts";
+import { openDataset } from "../../lib/text/open_dataset.ts";
+import { PartialDataset } from "../../lib/text/partial_dataset.ts";
+import { sampleBatch } from "../../lib/text/token_file.ts";
+import { createTokenizer } from "../../lib/text/tokenizer.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
-import type { Run } from "../../monitor/callback.ts";
-import { RunSet } from "../../monitor/run_set.ts";
-import { drawRuns } from "../../monitor/terminal_view.ts";
 import type { TrainConfig } from "../../train.ts";
+import { ExperimentConfig } from "../experiment/experiment_config.ts";
+import { checkFolder, planRuns } from "../experiment/run_folder.ts";
+import { RunSet } from "../monitor/run_set.ts";
+import { drawRuns } from "../monitor/terminal_view.ts";
 import type { Chance } from "./chance.ts";
 import { anyValue, type Format } from "./mutate.ts";
 import { captured, runHere } from "./run_here.ts";
@@ -102,11 +102,11 @@ export const kinds: Record<string, Kind> = {
     make: samples.checkpoint,
     files: { "out/callbacks.json": "json" },
     async read(folder) {
-      const { stability } = await import("../../monitor/stability.ts");
-      const { earlyStop } = await import("../../monitor/early_stop.ts");
-      const { samples: sampled } = await import("../../monitor/samples.ts");
-      const { Watch } = await import("../../monitor/watch.ts");
-      const { readMetadata } = await import("../../engine/checkpoint.ts");
+      const { stability } = await import("../../lib/monitor/stability.ts");
+      const { earlyStop } = await import("../../lib/monitor/early_stop.ts");
+      const { samples: sampled } = await import("../../lib/monitor/samples.ts");
+      const { Watch } = await import("../../lib/monitor/watch.ts");
+      const { readMetadata } = await import("../../lib/training/checkpoint.ts");
       return body(() => {
         samples.putCallbacks(join(folder, "out"));
         const stable = stability({ lr_patience: 1, lr_factor: 0.5, spike_threshold: 3, rollback: true });
@@ -317,7 +317,7 @@ export const kinds: Record<string, Kind> = {
     make: samples.benchReport,
     files: { "before.json": "json" },
     async read(folder) {
-      const { readReport } = await import("../../bench/report.ts");
+      const { readReport } = await import("../../lib/bench/report.ts");
       return body(() => void readReport(join(folder, "before.json")));
     },
   },
@@ -325,8 +325,8 @@ export const kinds: Record<string, Kind> = {
 
 /** An MLflow server that gives this answer to everything. */
 async function askTracker(path: string, chance: Chance): Promise<void> {
-  const { checkMlflow, mlflow } = await import("../../monitor/mlflow.ts");
-  const { Watch } = await import("../../monitor/watch.ts");
+  const { checkMlflow, mlflow } = await import("../../lib/monitor/mlflow.ts");
+  const { Watch } = await import("../../lib/monitor/watch.ts");
   const status = chance.pick([200, 200, 200, 404, 500]);
   const text = readText(path, { most: 1e6 }) ?? "";
   const server = createServer((_, response) => response.writeHead(status).end(text)).listen(0, "127.0.0.1");

@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { type Ended, ROOT } from "../../config/scripts.ts";
+import { type Ended, ROOT } from "../../lib/common/scripts.ts";
 
 let count = 0;
 

@@ -3,23 +3,22 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-
-import { trainDefaults } from "../../config/script_defaults.ts";
-import { ROOT } from "../../config/scripts.ts";
-import { prepareCharacters } from "../../data/characters.ts";
-import { noTally } from "../../data/documents.ts";
-import { type Meta, readMeta } from "../../data/meta.ts";
-import { PartialDataset } from "../../data/partial_dataset.ts";
-import { sha256 } from "../../data/text.ts";
-import { saveCheckpoint } from "../../engine/checkpoint.ts";
-import { AdamW } from "../../engine/optimizer.ts";
-import { readBytes, readText } from "../../engine/read_file.ts";
-import { fillNormal, keyOf } from "../../engine/rng.ts";
-import { writeSafetensors } from "../../engine/safetensors.ts";
-import { writeHuggingFace } from "../../formats/huggingface.ts";
-import { writeNanoGPT } from "../../formats/nanogpt.ts";
+import { readBytes, readText } from "../../lib/common/read_file.ts";
+import { fillNormal, keyOf } from "../../lib/common/rng.ts";
+import { writeSafetensors } from "../../lib/common/safetensors.ts";
+import { ROOT } from "../../lib/common/scripts.ts";
+import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
+import { writeNanoGPT } from "../../lib/formats/nanogpt.ts";
+import { trainDefaults } from "../../lib/settings/script_defaults.ts";
+import { prepareCharacters } from "../../lib/text/characters.ts";
+import { noTally } from "../../lib/text/documents.ts";
+import { type Meta, readMeta } from "../../lib/text/meta.ts";
+import { PartialDataset } from "../../lib/text/partial_dataset.ts";
+import { sha256 } from "../../lib/text/text.ts";
+import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
+import { AdamW } from "../../lib/training/optimizers/adamw.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
-import { STAGES } from "../../pipeline/state.ts";
+import { STAGES } from "../pipeline/state.ts";
 
 export const TEXT = "a bad cab, a dead bee\nfed a cafe\n".repeat(40);
 const DATE = "2026-11-28T12:00:00.000Z";
@@ -131,7 +130,7 @@ export function nanogpt(folder: string): void {
 /** A checkpoint, and an earlier export of it. */
 export async function exported(folder: string): Promise<void> {
   await checkpoint(folder);
-  const { exportModel } = await import("../../formats/export_folder.ts");
+  const { exportModel } = await import("../../lib/formats/export_folder.ts");
   const meta = readMeta(join(folder, "data"))!;
   await exportModel(model(meta.vocab_size, { ffn: "gelu_tanh" }), meta, {
     to: join(folder, "exported"),

@@ -6,8 +6,8 @@ import { GridComponent, TooltipComponent } from "echarts/components";
 import { type EChartsType, init, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 
-import { percent, short, significant, whole } from "../../monitor/format.ts";
-import type { Points, Range } from "../../monitor/thin.ts";
+import { percent, short, significant, whole } from "../../lib/common/format.ts";
+import type { Points, Range } from "../../lib/monitor/thin.ts";
 import type { TimeSplit } from "./server.ts";
 
 use([Lines, BarChart, GridComponent, TooltipComponent, CanvasRenderer]);

@@ -1,8 +1,8 @@
 // The page of tools/monitor.ts: asks the server once a second what is new and shows it; keeps asking while there is no
 // server. Holds no more than what is on the screen, so that it can stay open for days.
 
-import { whole } from "../../monitor/format.ts";
-import type { Range } from "../../monitor/thin.ts";
+import { whole } from "../../lib/common/format.ts";
+import type { Range } from "../../lib/monitor/thin.ts";
 import { element, type Line, LineChart, style, TimeChart } from "./charts.ts";
 import type { RunUpdate, Text, Told, Update, UpdateRequest } from "./server.ts";
 

@@ -7,8 +7,10 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod/mini";
 
-import type { History } from "../../monitor/metrics_file.ts";
-import type { RunSet, ShownRun } from "../../monitor/run_set.ts";
+import type { History } from "../../lib/monitor/metrics_file.ts";
+import { type Points, type Range, smooth, thin } from "../../lib/monitor/thin.ts";
+import { createPageServer, pageFiles } from "../page_server.ts";
+import type { RunSet, ShownRun } from "./run_set.ts";
 import {
   describeFacts,
   describeOthers,
@@ -17,9 +19,7 @@ import {
   type Figure,
   figuresOf,
   type Status,
-} from "../../monitor/run_status.ts";
-import { type Points, type Range, smooth, thin } from "../../monitor/thin.ts";
-import { createPageServer, pageFiles } from "../page_server.ts";
+} from "./run_status.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const TEXTS = 200; // of a run, the last ones: samples on the page

@@ -1,5 +1,5 @@
 // The model in the browser, in a worker of its own so that the page stays alive: ONNX Runtime Web on WebGPU where there
-// is a GPU, else in WebAssembly. One sequence; keys and values of what was are kept, as formats/onnx.ts lays them out.
+// is a GPU, else in WebAssembly. One sequence; keys and values of what was are kept, as lib/formats/onnx.ts lays them out.
 // Leaves out the choice of a token: page.ts gets logits.
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";

@@ -2,8 +2,8 @@
 // shows the text and, for one of its tokens, what else was likely. The same seed chooses the same text as sample.ts.
 // Leaves out several samples at once.
 
-import { Drawer } from "../../decoding/draw.ts";
-import { keyOf, uniform } from "../../engine/rng.ts";
+import { keyOf, uniform } from "../../lib/common/rng.ts";
+import { Drawer } from "../../lib/decoding/draw.ts";
 import type { Reply, Request } from "./decoder.ts";
 import { type Likely, likeliest } from "./distribution.ts";
 import type { ModelInfo } from "./server.ts";

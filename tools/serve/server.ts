@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod/mini";
 
-import type { Tokenizer } from "../../data/tokenizer.ts";
+import type { Tokenizer } from "../../lib/text/tokenizer.ts";
 import type { GPTConfig } from "../../model.ts";
 import { type Content, createPageServer, pageFiles } from "../page_server.ts";
 

@@ -1,0 +1,82 @@
+// One run of training_throughput, or of another benchmark, in a process of its own: for peak memory, and for the time
+// that starting takes.
+
+import * as z from "zod/mini";
+
+import type { BenchSettings } from "../../bench.ts";
+import { UserError } from "../common/errors.ts";
+import { type Ended, endOf, errorLine, lastLine, startScript } from "../common/scripts.ts";
+import type { BenchmarkName } from "../settings/rules.ts";
+import { NOT_MEASURED } from "./settings.ts";
+
+/** What a child isn't told: it has its own of these, and `choices` is of the benchmark that started it. */
+const NOT_PASSED_ON = [...NOT_MEASURED, "choices", "lengths"];
+
+const stepSchema = z.object({
+  ms_median: z.number(),
+  ms_min: z.number(),
+  peak_rss_mb: z.number(),
+  rss_import_mb: z.number(),
+  rss_growth_mb: z.number(),
+  compile_ms: z.number(),
+  first_step_s: z.number(),
+  mfu: z.number(),
+  peak_gflops: z.number(),
+  params: z.number(),
+  optimizer_mb: z.number(),
+  micro_batch_size: z.number(),
+  device: z.string(),
+});
+
+/** What the child measured, in the units that the names tell, and its time from the start to the end. */
+export type StepRun = z.infer<typeof stepSchema> & { wall_s: number };
+
+const drawnSchema = z.object({ tokens_per_s: z.number() });
+
+/**
+ * Run bench.ts' training_throughput on `settings` with some changed.
+ * @param nodeFlags further flags for Node, such as --expose-gc
+ */
+export async function runStep(
+  settings: BenchSettings,
+  changes: Partial<BenchSettings> = {},
+  nodeFlags: string[] = [],
+): Promise<StepRun> {
+  const start = performance.now();
+  const figures = await runAlone("training_throughput", settings, changes, nodeFlags);
+  return { ...stepSchema.parse(figures), wall_s: (performance.now() - start) / 1000 };
+}
+
+/** Tokens a second that bench.ts' sampling draws on `settings` with some changed. */
+export async function runDrawing(settings: BenchSettings, changes: Partial<BenchSettings>): Promise<number> {
+  return drawnSchema.parse(await runAlone("sampling", settings, { ...changes, rounds: 1 })).tokens_per_s;
+}
+
+/** The figures of a benchmark in a process of its own. */
+async function runAlone(
+  name: BenchmarkName,
+  settings: BenchSettings,
+  changes: Partial<BenchSettings>,
+  nodeFlags: string[] = [],
+): Promise<unknown> {
+  const given = { ...settings, ...changes };
+  const passed = Object.entries(given).filter(([key, value]) => !NOT_PASSED_ON.includes(key) && value !== "");
+  const flags = passed.map(([key, value]) => `--${key}=${value}`);
+  const args = [`--benchmark=${name}`, "--json=true", "--results=", ...flags];
+
+  const { code, signal, stdout, stderr } = await runToEnd(args, nodeFlags);
+  if (code === 0) return JSON.parse(lastLine(stdout));
+  const message = errorLine(stderr);
+  if (message) throw new UserError(message);
+  const what = JSON.stringify(changes);
+  if (signal) throw new UserError(`the run with ${what} was ended by ${signal}; too little memory? try smaller shapes`);
+  throw new Error(`internal: the run with ${what} ended with code ${code}:\n${stderr}`);
+}
+
+/** Run to the end, which is also this process' end: whoever stops it wants no other to go on. */
+async function runToEnd(args: readonly string[], nodeFlags: readonly string[]): Promise<Ended> {
+  const child = startScript("bench.ts", args, { stdio: ["ignore", "pipe", "pipe"] }, nodeFlags);
+  const kill = () => child.kill();
+  process.once("exit", kill);
+  return endOf(child).finally(() => process.off("exit", kill));
+}

@@ -1,0 +1,61 @@
+// Every layer choice that a benchmark can make of the settings, one at a time.
+
+import type { BenchSettings } from "../../bench.ts";
+import { UserError } from "../common/errors.ts";
+import { OPTIMIZERS } from "../settings/rules.ts";
+
+/** The name of the settings as they are. */
+export const SAME = "as given";
+
+/**
+ * One for each value of each setting that the settings don't have.
+ * @throws UserError for a name in settings.choices that is no such setting
+ */
+export function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
+  const { block_size: T, choices: names } = settings;
+  const window = Math.ceil(T / 4);
+  const pattern = { window, attn_global: Math.ceil(T / 16), attn_stride: Math.ceil(T / 8) };
+  const moe = (more: Partial<BenchSettings>) => ({ ffn: "moe", ...more });
+  const choices: Record<string, Partial<BenchSettings>[]> = {
+    architecture: ["decoder", "encoder", "encoder_decoder"].map((architecture) => ({ architecture })),
+    pos: ["learned", "sinusoidal", "rotary", "alibi", "relative", "none"].map((pos) => ({ pos })),
+    rope_fraction: [
+      { pos: settings.pos, rope_fraction: 1 },
+      { pos: "rotary", rope_fraction: 0.5 },
+    ],
+    n_kv_head: [0, 1, 2].map((n_kv_head) => ({ n_kv_head })),
+    window: [{ window: 0, attn_global: 0, attn_stride: 0 }, { window, attn_global: 0, attn_stride: 0 }, pattern],
+    attn_softcap: [0, 20].map((attn_softcap) => ({ attn_softcap })),
+    attention: ["auto", "flash", "dense"].map((attention) => ({ attention })),
+    attn_block_size: [0, Math.ceil(T / 4)].map((attn_block_size) => ({ attn_block_size })),
+    qk_norm: [false, true].map((qk_norm) => ({ qk_norm })),
+    ffn: ["gelu", "gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu", "geglu_tanh", "moe"].map((ffn) => ({ ffn })),
+    n_shared_hidden: [{ ffn: settings.ffn, n_shared_hidden: 0 }, moe({ n_shared_hidden: settings.n_embd })],
+    expert_capacity: [{ ffn: settings.ffn, expert_capacity: 0 }, moe({ expert_capacity: 1.25 })],
+    norm: ["layernorm", "rmsnorm"].map((norm) => ({ norm })),
+    norm_position: ["pre", "post", "sandwich"].map((norm_position) => ({ norm_position })),
+    parallel_block: [{ parallel_block: false }, { parallel_block: true }, { parallel_block: true, parallel_norms: 2 }],
+    stochastic_depth: [0, 0.2].map((stochastic_depth) => ({ stochastic_depth })),
+    logit_softcap: [0, 15].map((logit_softcap) => ({ logit_softcap })),
+    tie_weights: [true, false].map((tie_weights) => ({ tie_weights })),
+    grad_checkpoint: [false, true].map((grad_checkpoint) => ({ grad_checkpoint })),
+    dtype: ["float32", "float16"].map((dtype) => ({ dtype })),
+    optimizer: OPTIMIZERS.map((optimizer) => ({ optimizer })),
+  };
+  const unknown = names.find((name) => !Object.hasOwn(choices, name));
+  if (unknown !== undefined) {
+    throw new UserError(
+      `choices: no layer choice ${JSON.stringify(unknown)}; there are ${Object.keys(choices).join(", ")}`,
+    );
+  }
+  const keys = names.length > 0 ? names : Object.keys(choices);
+  const differs = (changes: Partial<BenchSettings>) =>
+    Object.entries(changes).some(([key, value]) => settings[key as keyof BenchSettings] !== value);
+  return keys.flatMap((key) => choices[key]!.filter(differs));
+}
+
+/** Such as "window=16 attn_global=4"; what is 0 besides goes unsaid. */
+export function nameOf(changes: Partial<BenchSettings>): string {
+  const said = Object.entries(changes).filter(([, value], i) => i === 0 || value !== 0);
+  return said.map(([key, value]) => `${key}=${value}`).join(" ");
+}

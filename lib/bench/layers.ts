@@ -1,0 +1,127 @@
+// What each layer choice costs: a training step's speed, its peak memory and the speed of drawing, against the settings as
+// they are. One choice at a time is made, in processes of its own, each right beside those of the settings: a ratio is of
+// such two, so that a machine which is slower for a while slows both. Speeds are the fastest of all rounds, and of training the
+// fastest steps: what else the machine does can only slow one down. What noise makes of a ratio is measured too, by the settings
+// beside themselves. How well a choice learns is left out: config/experiments/layers.ts.
+//
+//   npx tsx bench.ts --benchmark=layers --choices=pos,window --block_size=256
+//
+// With --lengths it is memory_by_length.ts that runs.
+
+import type { BenchSettings } from "../../bench.ts";
+import { markdownTable, whole } from "../common/format.ts";
+import { median } from "../common/statistics.ts";
+import { findConflict } from "../settings/rules.ts";
+import { type Benchmark, type Metric, metric } from "./benchmark.ts";
+import { runDrawing, runStep } from "./child.ts";
+import { choicesFor, nameOf, SAME } from "./layer_choices.ts";
+import { memoryByLength } from "./memory_by_length.ts";
+
+const AGAIN = "as given, again";
+const FIGURES = ["tokens_per_s", "peak_rss_mb", "drawn_tokens_per_s"] as const;
+
+type Sample = Record<(typeof FIGURES)[number], number>;
+
+interface Row {
+  name: string;
+  changes: Partial<BenchSettings>;
+  params: number;
+  samples: Sample[]; // one a round
+  beside: Sample[]; // of the settings as they are
+}
+
+export const layers: Benchmark = async (settings, progress) => {
+  const lengths = settings.lengths.filter((length) => length > 0);
+  if (lengths.length > 0) return await memoryByLength(settings, lengths, progress);
+
+  // 1) the choices that are others than the settings', and can be made with them
+  const wanted = choicesFor(settings);
+  const conflicts = wanted.filter((changes) => findConflict({ ...settings, ...changes }));
+  const possible = wanted.filter((changes) => !conflicts.includes(changes));
+  const all = [{ name: AGAIN, changes: {} }, ...possible.map((changes) => ({ name: nameOf(changes), changes }))];
+  const rows: Row[] = all.map((row) => ({ ...row, params: 0, samples: [], beside: [] }));
+
+  // 2) measure
+  const { batch_size, gradient_accumulation_steps, block_size, rounds } = settings;
+  const tokens = batch_size * gradient_accumulation_steps * block_size;
+  let device = "";
+  let params = 0;
+  async function measure(changes: Partial<BenchSettings>, draws: boolean): Promise<Sample> {
+    const step = await runStep(settings, changes);
+    const drawn_tokens_per_s = draws ? await runDrawing(settings, changes) : Number.NaN;
+    ({ device, params } = step);
+    return { tokens_per_s: (1000 * tokens) / step.ms_min, peak_rss_mb: step.peak_rss_mb, drawn_tokens_per_s };
+  }
+  for (let round = 1; round <= rounds; round++) {
+    for (const [i, row] of rows.entries()) {
+      // each is the first in every other pair
+      const draws = { ...settings, ...row.changes }.architecture !== "encoder" && !isOfTraining(row.changes);
+      if ((round + i) % 2 === 0) row.beside.push(await measure({}, draws));
+      row.samples.push(await measure(row.changes, draws));
+      row.params = params;
+      if ((round + i) % 2 === 1) row.beside.push(await measure({}, draws));
+      const shares = FIGURES.map((figure) => (isMeasured(row, figure) ? ratios(row, figure).at(-1)!.toFixed(2) : "-"));
+      progress(`layers ${round}/${rounds}: ${row.name}: times ${shares.join(", ")} (training, memory, drawing)`);
+    }
+  }
+  const given = rows.flatMap(({ beside }) => beside);
+  const base: Row = { name: SAME, changes: {}, params: rows[0]!.params, samples: given, beside: given };
+
+  // 3) report
+  const metrics: Metric[] = [base, ...rows].flatMap((row) =>
+    FIGURES.filter((figure) => isMeasured(row, figure)).flatMap((figure) => {
+      const better = figure === "peak_rss_mb" ? "lower" : "higher";
+      const of = (name: string, samples: Sample[]) =>
+        metric(`${name}[${row.name}]`, better === "lower" ? "MB" : "tokens/s", better, column(samples, figure));
+      if (row === base) return [of(figure, row.samples)];
+      const ratio = metric(`${figure}_ratio[${row.name}]`, "", better, ratios(row, figure));
+      return [of(figure, row.samples), of(`${figure}_beside`, row.beside), ratio];
+    }),
+  );
+  const left = conflicts.map(nameOf);
+  const { n_layer, n_head, n_embd, vocab_size, steps } = settings;
+  return {
+    metrics,
+    facts: { device, n_layer, n_head, n_embd, block_size, batch_size, vocab_size, steps, rounds },
+    summary: [
+      `device:      ${device}`,
+      `model:       ${n_layer}/${n_head}/${n_embd}, block ${block_size}; batch ${batch_size} x ${gradient_accumulation_steps}`,
+      ...table([base, ...rows]),
+      `Speeds are the fastest of ${rounds} rounds, memory is the median; x is the ratio to "${SAME}" measured beside it, and ` +
+        '"again" what noise makes of it.',
+      ...(left.length > 0 ? [`left out, since these settings can't have them: ${left.join("; ")}`] : []),
+    ],
+  };
+};
+
+/** Does it change training alone? */
+const isOfTraining = (changes: Partial<BenchSettings>) =>
+  Object.keys(changes).some((key) =>
+    ["optimizer", "dtype", "grad_checkpoint", "stochastic_depth", "expert_capacity"].includes(key),
+  );
+
+/** An encoder draws nothing, and what changes training alone isn't drawn with. */
+const isMeasured = ({ samples }: Row, figure: keyof Sample) => column(samples, figure).length > 0;
+
+const column = (samples: readonly Sample[], figure: keyof Sample) =>
+  samples.map((sample) => sample[figure]).filter(Number.isFinite);
+const ratios = ({ samples, beside }: Row, figure: keyof Sample) =>
+  samples.map((sample, i) => sample[figure] / beside[i]![figure]).filter(Number.isFinite);
+
+/** What is told of a figure that was measured in each round. */
+const told = (samples: readonly Sample[], figure: keyof Sample) =>
+  figure === "peak_rss_mb" ? median(column(samples, figure)) : Math.max(...column(samples, figure));
+
+function table(rows: readonly Row[]): string[] {
+  const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "drawing, tokens/s", "x"];
+  const lines = rows.map((row) => [
+    row.name,
+    whole(row.params),
+    ...FIGURES.flatMap((figure) => {
+      if (!isMeasured(row, figure)) return ["-", "-"];
+      const [own, beside] = [row.samples, row.beside].map((samples) => told(samples, figure));
+      return [whole(own!), (own! / beside!).toFixed(2)];
+    }),
+  ]);
+  return markdownTable([heading, ...lines]);
+}

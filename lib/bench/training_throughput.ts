@@ -1,0 +1,167 @@
+// How fast a training step is: the loop of train.ts without evaluation, logging and checkpoints. The tokens are random
+// and made before the clock runs, unless a dataset is named. It should be the first that its process measures: peak
+// memory and the time to the first step count from the process' start.
+
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { whole } from "../common/format.ts";
+import { keyOf } from "../common/rng.ts";
+import { round } from "../common/statistics.ts";
+import { measurePeak } from "../engine/runtime/peak.ts";
+import { createEngine } from "../engine/runtime/program.ts";
+import { withRecompute } from "../nn/recompute.ts";
+import { datasetFile, datasetFolder } from "../text/dataset.ts";
+import { checkBlockSize, TokenFile } from "../text/token_file.ts";
+import { LossScaler } from "../training/loss_scale.ts";
+import { microBatchSize } from "../training/micro_batch.ts";
+import { createObjective, emptyBatch } from "../training/objective.ts";
+import { createOptimizer } from "../training/optimizers/create.ts";
+import { type Benchmark, describeModel, MB, metric, peakRssMb, randomBatch, randomModel, rate } from "./benchmark.ts";
+
+export const trainingThroughput: Benchmark = async (settings) => {
+  const { batch_size: B, block_size: T, gradient_accumulation_steps: accumulation, seed } = settings;
+  const { steps, warmup, grad_checkpoint } = settings;
+  const rssImportMb = await currentRssMb(); // Node and the libraries, before there is a model
+
+  // 1) model, data
+  const model = randomModel(settings);
+  const { vocab_size } = model.config;
+  const file = settings.dataset ? new TokenFile(datasetFile(datasetFolder(settings.dataset), "train.bin")) : undefined;
+  const rows = microBatchSize(B, T, settings.micro_batch_size);
+  const micros = (accumulation * B) / rows;
+  const shape = { B: rows, T, vocab_size, mask_fraction: 0.15, pairs: undefined };
+  const objective = createObjective(model.config.architecture, shape);
+  if (file) {
+    checkBlockSize(file, T, objective.spans);
+    file.vocabSize = vocab_size;
+  }
+  const batches = Array.from({ length: Math.min(16, (warmup + steps) * micros) }, (_, index) => {
+    const key = keyOf(seed, "bench", index);
+    if (!file) return randomBatch(objective, key, vocab_size);
+    const batch = emptyBatch(objective);
+    objective.draw(file, key, 0, batch);
+    return batch;
+  });
+  file?.close();
+
+  // 2) optimizer, compiled step
+  const scaler = settings.dtype === "float16" ? new LossScaler() : undefined;
+  const engine = await createEngine(settings);
+  const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
+  const profiles = join("out", "profiles");
+  if (settings.profile) mkdirSync(profiles, { recursive: true });
+  const compileStart = performance.now();
+  const backward = await engine.program(
+    ({ x, y, ...source }, mask) => withRecompute(grad_checkpoint, () => model.loss(x, y, mask, source)),
+    {
+      variables: model.parameters,
+      inputs: objective.inputs,
+      gradients: true,
+      half: scaler !== undefined,
+      profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,
+    },
+  );
+  const compileMs = performance.now() - compileStart;
+
+  // 3) warm up, then time each step
+  let loss = 0;
+  let firstStepS = 0;
+  let rssWarmMb = 0;
+  const times: number[] = []; // ms
+  for (let step = 0; step < warmup + steps; step++) {
+    const start = performance.now();
+    for (let micro = 0; micro < micros; micro++) {
+      const batch = batches[(step * micros + micro) % batches.length]!;
+      const dropout = [seed, step, micro];
+      [loss = 0] = await backward.run(batch, { dropout, accumulate: micro > 0, lossScale: scaler?.scale });
+    }
+    await scaler?.unscale(model.parameters);
+    const grad_norm = await optimizer.step(settings.learning_rate, 1 / micros);
+    scaler?.update({ loss, grad_norm });
+    if (step >= warmup) times.push(performance.now() - start);
+    if (step === 0) firstStepS = performance.now() / 1000; // since the process started
+    if (step === Math.max(0, warmup - 1)) rssWarmMb = await currentRssMb();
+  }
+  const growthMb = (await currentRssMb()) - rssWarmMb;
+  const rssPeakMb = peakRssMb();
+  await backward.dispose();
+
+  // 4) report
+  const targets = batches[0]!.y.length / batches[0]!.x.length; // of each token
+  const flops = model.flopsPerToken(targets) * B * T * accumulation;
+  const peak = await measurePeak(engine);
+  const time = metric("ms_median", "ms", "lower", times);
+  const gflops = rate("gflops", "GFLOP/s", times, flops / 1e9);
+  const speed = rate("tokens_per_s", "tokens/s", times, B * T * accumulation);
+  const mfu = rate("mfu", "", times, flops / peak);
+  const fastest = metric("ms_min", "ms", "lower", [Math.min(...times)]);
+  const memory = metric("peak_rss_mb", "MB", "lower", [rssPeakMb]);
+  const compile = metric("compile_ms", "ms", "lower", [compileMs]);
+  const firstStep = metric("first_step_s", "s", "lower", [firstStepS]);
+  const { n_layer, n_head, n_embd, dropout, bias } = settings;
+  return {
+    metrics: [time, fastest, speed, gflops, mfu, memory, compile, firstStep],
+    facts: {
+      peak_gflops: round(peak / 1e9),
+      rss_import_mb: round(rssImportMb),
+      rss_growth_mb: round(growthMb), // from the end of the warm-up to the last step
+      loss,
+      params: model.numParams(false),
+      optimizer_mb: optimizer.tensors().reduce((sum, { data }) => sum + data.byteLength, 0) / MB, // its state
+      ...{ device: engine.description, threads: engine.threads, steps, warmup },
+      ...{ n_layer, n_head, n_embd, block_size: T, batch_size: B, micro_batch_size: rows },
+      ...{
+        gradient_accumulation_steps: accumulation,
+        vocab_size,
+        dropout,
+        bias,
+        grad_checkpoint,
+        optimizer: settings.optimizer,
+      },
+    },
+    summary: [
+      `device:      ${engine.description}`,
+      `model:       ${describeModel(model)}; batch ${B} x ${accumulation}`,
+      `step:        ${time.value.toFixed(2)} ms (median of ${steps}; fastest ${fastest.value.toFixed(2)})`,
+      `throughput:  ${whole(speed.value)} tokens/s`,
+      `rate:        ${gflops.value.toFixed(1)} GFLOP/s, mfu ${(100 * mfu.value).toFixed(1)} % of ${(peak / 1e9).toFixed(1)} in a matrix product`,
+      `memory:      ${rssPeakMb.toFixed(0)} MB at its peak`,
+      `start:       ${compileMs.toFixed(0)} ms to compile, ${firstStepS.toFixed(2)} s from start to the end of the first step`,
+      ...(settings.profile ? profileLines(profiles) : []),
+    ],
+  };
+};
+
+/** What this process holds now, without garbage where Node was started with --expose-gc. */
+async function currentRssMb(): Promise<number> {
+  for (let i = 0; globalThis.gc && i < 3; i++) {
+    globalThis.gc();
+    await new Promise((resolve) => setTimeout(resolve, 50)); // pages go back to the system a little later
+  }
+  return process.memoryUsage.rss() / MB;
+}
+
+/** The ten kinds of operations that took most of the time, from the profile that ONNX Runtime just wrote. */
+function profileLines(directory: string): string[] {
+  const file = readdirSync(directory)
+    .filter((name) => name.startsWith(`step_${process.pid}`))
+    .at(-1)!;
+  const events: { cat: string; dur: number; args?: { op_name?: string } }[] = JSON.parse(
+    readFileSync(join(directory, file), "utf8"),
+  );
+  const byType = new Map<string, { us: number; calls: number }>();
+  for (const { cat, dur, args } of events) {
+    if (cat !== "Node" || !args?.op_name) continue;
+    const sum = byType.get(args.op_name) ?? { us: 0, calls: 0 };
+    byType.set(args.op_name, { us: sum.us + dur, calls: sum.calls + 1 });
+  }
+  const total = [...byType.values()].reduce((sum, { us }) => sum + us, 0);
+  const top = [...byType].sort(([, a], [, b]) => b.us - a.us).slice(0, 10);
+  return [
+    `profile:     ${join(directory, file)}`,
+    ...top.map(([type, { us, calls }]) => {
+      const share = ((100 * us) / total).toFixed(1).padStart(5);
+      return `  ${type.padEnd(24)} ${share} %  ${(us / 1000).toFixed(1).padStart(9)} ms in ${calls} calls`;
+    }),
+  ];
+}

@@ -1,0 +1,137 @@
+// What it costs to be watched: blocks of training steps with nobody watching and with everything but histograms, taking
+// turns in one process, on the settings' model and random tokens. Evaluations aren't part of it.
+
+import type { BenchSettings } from "../../bench.ts";
+import { breathe } from "../common/breathe.ts";
+import { Clock } from "../common/clock.ts";
+import { startProgress } from "../common/progress.ts";
+import { keyOf } from "../common/rng.ts";
+import { createEngine } from "../engine/runtime/program.ts";
+import type { Metrics, Run } from "../monitor/callback.ts";
+import { earlyStop } from "../monitor/early_stop.ts";
+import { layers } from "../monitor/layers.ts";
+import { samples } from "../monitor/samples.ts";
+import { stability } from "../monitor/stability.ts";
+import { tensorboard } from "../monitor/tensorboard.ts";
+import { Watch, watchRun } from "../monitor/watch.ts";
+import { microBatchSize } from "../training/micro_batch.ts";
+import { createObjective } from "../training/objective.ts";
+import { createOptimizer } from "../training/optimizers/create.ts";
+import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
+import { withTemporaryFolder } from "./temporary_folder.ts";
+
+const BLOCK = 50; // steps of a turn
+const STATS_INTERVAL = 50; // each block has one look into the layers, at any number of rounds
+
+export const watching: Benchmark = (settings, progress) =>
+  withTemporaryFolder((folder) => measure(settings, progress, folder));
+
+async function measure(settings: BenchSettings, progress: (line: string) => void, folder: string): Promise<Result> {
+  // 1) a step, as train.ts makes it
+  const { batch_size: B, block_size: T, gradient_accumulation_steps: accumulation, seed } = settings;
+  const model = randomModel(settings);
+  const rows = microBatchSize(B, T, settings.micro_batch_size);
+  const micros = (accumulation * B) / rows;
+  const { architecture, vocab_size } = model.config;
+  const objective = createObjective(architecture, { B: rows, T, vocab_size, mask_fraction: 0.15, pairs: undefined });
+  const { inputs } = objective;
+  const batch = randomBatch(objective, keyOf(seed, "bench"), vocab_size);
+  const engine = await createEngine(settings);
+  const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
+  const backward = await engine.program(({ x, y, ...source }, mask) => model.loss(x, y, mask, source), {
+    variables: model.parameters,
+    inputs,
+    gradients: true,
+  });
+  async function step(iter: number): Promise<Metrics> {
+    const start = performance.now();
+    let loss = 0;
+    for (let micro = 0; micro < micros; micro++) {
+      const [value] = await backward.run(batch, { dropout: [seed, iter, micro], accumulate: micro > 0 });
+      loss += value! / micros;
+    }
+    const lr = settings.learning_rate;
+    const grad_norm = await optimizer.step(lr, 1 / micros);
+    const step_ms = performance.now() - start;
+    return { loss, lr, grad_norm, step_ms, tokens_per_s: (1000 * B * T * accumulation) / step_ms, mfu: 0.5 };
+  }
+
+  // 2) who watches
+  const clock = new Clock();
+  const bar = startProgress(1, 0, () => {}); // the lines are made, not printed
+  const react = { lr_patience: 10, lr_factor: 0.5, spike_threshold: 1e6, rollback: true };
+  const first = [
+    stability(react),
+    earlyStop({ patience: 10 }),
+    layers({ statsInterval: STATS_INTERVAL, histogramInterval: 0 }),
+  ];
+  first.push(samples({ interval: 1 }));
+  const everything = { first, writers: [tensorboard({ histogramInterval: 0 })] };
+  const watch = watchRun(
+    everything,
+    { ...settings, log_interval: 1, eval_only: false, max_iters: 1, eval_interval: 1 },
+    bar,
+    clock,
+  );
+  const run: Run = {
+    ...{
+      name: "bench",
+      outDir: folder,
+      config: { ...settings },
+      facts: {},
+      parameters: model.parameters,
+      model,
+      engine,
+    },
+    ...{ tokenizer: undefined, micros, startIter: 0, resumed: false, learningRateScale: 1 },
+    abort: new AbortController().signal,
+    log: bar.log,
+    stop() {},
+    rollBack: () => false,
+    inputs,
+    validationBatch: () => batch,
+  };
+  await watch.onTrainStart(run);
+  const nobody = new Watch([], () => {});
+
+  // 3) in turns
+  const times = { nobody: [] as number[], everything: [] as number[] };
+  let iter = 0;
+  async function block(who: keyof typeof times, counts: boolean): Promise<void> {
+    const by = who === "nobody" ? nobody : watch;
+    const start = performance.now();
+    for (let i = 0; i < BLOCK; i++) {
+      const metrics = await step(iter);
+      clock.lap("compute");
+      await by.onStep({ iter: iter++, metrics, histograms: new Map() });
+    }
+    if (counts) times[who].push((performance.now() - start) / BLOCK);
+    await breathe();
+  }
+  const rounds = Math.max(4, Math.ceil(settings.steps / BLOCK));
+  for (let round = -1; round < rounds; round++) {
+    // each is the first in every other round: what drifts, drifts for both
+    const order = round % 2 === 0 ? (["nobody", "everything"] as const) : (["everything", "nobody"] as const);
+    for (const who of order) await block(who, round >= 0);
+    if (round >= 0 && round % 5 === 4) progress(`watching ${round + 1}/${rounds}`);
+  }
+  await watch.onTrainEnd({ iter, reason: "finished" });
+  await backward.dispose();
+
+  // 4) report
+  const shares = times.everything.map((ms, i) => 100 * (ms / times.nobody[i]! - 1));
+  const [alone, watched] = [times.nobody, times.everything].map((all, i) => {
+    return metric(["step_ms", "watched_step_ms"][i]!, "ms", "lower", all);
+  });
+  const share = metric("overhead_percent", "%", "lower", shares);
+  return {
+    metrics: [alone!, watched!, share],
+    facts: { device: engine.description, block: BLOCK, stats_interval: STATS_INTERVAL, ...model.config },
+    summary: [
+      `device:      ${engine.description}`,
+      `model:       ${describeModel(model)}; batch ${B} x ${accumulation}`,
+      `step:        ${alone!.value.toFixed(2)} ms alone, ${watched!.value.toFixed(2)} ms with everything but histograms`,
+      `overhead:    ${share.value.toFixed(2)} % (median of ${shares.length} pairs of ${BLOCK} steps)`,
+    ],
+  };
+}

@@ -1,0 +1,72 @@
+// What a model makes of a prompt, by its architecture: a decoder continues it, an encoder guesses what is masked in it, an
+// encoder-decoder writes what belongs to it.
+
+import type { GPTConfig } from "../../model.ts";
+import { UserError } from "../common/errors.ts";
+import type { Engine } from "../engine/runtime/program.ts";
+import type { Pairs } from "../text/meta.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { type CachedDecoderOptions, createCachedDecoder } from "./cached_decoder.ts";
+import { createGuesser, fillTexts, MASK } from "./fill_masks.ts";
+import { generateTexts, type Sample, type TextOptions } from "./generate.ts";
+import type { GenerativeModel } from "./interfaces.ts";
+import { createPlainDecoder } from "./plain_decoder.ts";
+
+/** From a prompt's tokens to texts, as `generateTexts`. */
+export interface Continuer {
+  (ids: readonly number[], samples: readonly number[], options: TextOptions): AsyncIterable<readonly Sample[]>;
+  dispose(): Promise<void>;
+}
+
+interface ContinueOptions {
+  frozen?: CachedDecoderOptions | undefined; // how a compiled model keeps its weights; without it the model isn't compiled
+  pairs?: Pairs | undefined; // that it was trained on
+}
+
+/** Make a model ready, with the weights of now. */
+export async function createContinuer(
+  engine: Engine,
+  model: GenerativeModel,
+  tokenizer: Tokenizer,
+  { frozen, pairs }: ContinueOptions,
+): Promise<Continuer> {
+  const { architecture, block_size, vocab_size } = model.config;
+  if (architecture === "encoder") {
+    const guess = await createGuesser(engine, model, frozen);
+    return Object.assign(
+      (ids: readonly number[], samples: readonly number[], options: TextOptions) =>
+        fillTexts(guess.run, tokenizer, ids, samples, { ...options, vocab_size }),
+      { dispose: guess.dispose },
+    );
+  }
+  const decoder = frozen
+    ? await createCachedDecoder(engine, model, frozen, pairs?.end)
+    : createPlainDecoder(model, pairs?.end);
+  return Object.assign(
+    (ids: readonly number[], samples: readonly number[], options: TextOptions) => {
+      if (!pairs) return generateTexts(decoder, tokenizer, ids, samples, options);
+      const { max_new_tokens, stop = [] } = options; // a pair's text has an end, and no more room than in training
+      const ends = [...stop, tokenizer.decode([pairs.end])];
+      const most = Math.min(max_new_tokens, block_size);
+      return generateTexts(decoder, tokenizer, ids, samples, { ...options, max_new_tokens: most, stop: ends });
+    },
+    { dispose: () => decoder.dispose() },
+  );
+}
+
+/** @throws UserError where a prompt that a model must see whole is too long, is no source, or has nothing for an encoder to guess */
+export function checkPromptFits(
+  ids: readonly number[],
+  { architecture, block_size }: GPTConfig,
+  pairs: Pairs | undefined,
+): void {
+  if (pairs && ids.includes(pairs.end)) {
+    throw new UserError("the model writes what belongs to a source; give one in --start, on one line");
+  }
+  if (ids.length > block_size) {
+    throw new UserError(`--start has ${ids.length} tokens, and the model reads ${block_size} at most; shorten it`);
+  }
+  if (architecture === "encoder" && !ids.includes(-1)) {
+    throw new UserError(`the model is an encoder, which guesses masked tokens; write ${MASK} for each in --start`);
+  }
+}

@@ -1,0 +1,104 @@
+// What an encoder can do with a text: guess the tokens that are masked in it. One at a time, first the one that it is most
+// certain of, so that each guess is seen by the next (Ghazvininejad et al. 2019 fill several at a time, "mask-predict").
+
+import * as tf from "@tensorflow/tfjs";
+import type { Engine } from "../engine/runtime/program.ts";
+import { bind } from "../engine/runtime/session.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import type { CachedDecoderOptions } from "./cached_decoder.ts";
+import { Drawer } from "./draw.ts";
+import type { Sample, TextOptions } from "./generate.ts";
+import type { GenerativeModel } from "./interfaces.ts";
+
+/** Stands for a token to guess in a text for people. */
+export const MASK = "[MASK]";
+
+/** Token ids of a text, -1 for each [MASK] in it. */
+export function encodeMasked(text: string, tokenizer: Tokenizer): number[] {
+  return text.split(MASK).flatMap((part, i) => [...(i > 0 ? [-1] : []), ...(part ? tokenizer.encode(part) : [])]);
+}
+
+export interface Guesser {
+  /** Token ids [T] -> logits [T * V] of what stands at each position. */
+  run(ids: readonly number[]): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}
+
+/** @param frozen how the weights are kept, as the cached decoder keeps them; without it the model runs operation by operation */
+export async function createGuesser(
+  engine: Engine,
+  model: GenerativeModel,
+  frozen?: CachedDecoderOptions,
+): Promise<Guesser> {
+  const { vocab_size: V } = model.config;
+  if (!frozen) {
+    return {
+      async run(ids) {
+        const logits = tf.tidy(() => model.logits(tf.tensor2d([[...ids]], undefined, "int32")));
+        const values = (await logits.data()) as Float32Array;
+        logits.dispose();
+        return values;
+      },
+      async dispose() {},
+    };
+  }
+  const program = await engine.frozen(
+    ({ length: T }, input) => {
+      const ids = input("ids", [1, T!], "int32");
+      return { logits: model.head(model.cachedForward(ids, input("positions", [T!], "int32"), [])) };
+    },
+    { ...frozen, weights: model.parameters, sizes: ["length"] },
+  );
+  return {
+    async run(ids) {
+      const T = ids.length;
+      const logits = new Float32Array(T * V);
+      const inputs = bind({
+        ids: { data: Int32Array.from(ids), shape: [1, T], dtype: "int32" },
+        positions: { data: Int32Array.from(ids.keys()), shape: [T], dtype: "int32" },
+      });
+      await program.run(inputs, bind({ logits: { data: logits, shape: [1, T, V], dtype: "float32" } }));
+      return logits;
+    },
+    dispose: () => program.dispose(),
+  };
+}
+
+/**
+ * Texts with their masked tokens guessed, one text after the other.
+ * @param ids of the text, -1 where a token is to be guessed
+ * @returns after each text the same list, grown; `tokens` are all of a text's, `logprobs` those of the guessed ones, in its order
+ */
+export async function* fillTexts(
+  guess: Guesser["run"],
+  tokenizer: Tokenizer,
+  ids: readonly number[],
+  samples: readonly number[],
+  options: TextOptions & { vocab_size: number },
+): AsyncGenerator<readonly Sample[]> {
+  const { vocab_size: V, interrupted = () => false, random } = options;
+  const known = tokenizer.vocabSize;
+  const drawer = new Drawer(known, options);
+  const likeliest = new Drawer(known, { temperature: 0 });
+  const all: Sample[] = [];
+  for (const sample of samples) {
+    const tokens = [...ids];
+    const logprobs = new Map<number, number>(); // by place
+    for (let step = 0; tokens.includes(-1); step++) {
+      if (interrupted()) return;
+      const logits = await guess(tokens.map((token) => (token < 0 ? V - 1 : token)));
+      const at = (place: number) => logits.subarray(place * V, place * V + known);
+      const certainties = tokens.map((token, place) =>
+        token < 0 ? likeliest.draw(at(place), [], 0).logprob : Number.NEGATIVE_INFINITY,
+      );
+      const place = certainties.indexOf(Math.max(...certainties));
+      const given = tokens.filter((token) => token >= 0);
+      const { token, logprob } = drawer.draw(at(place), given, random(sample, step));
+      tokens[place] = token;
+      logprobs.set(place, logprob);
+    }
+    const inOrder = [...logprobs].sort(([a], [b]) => a - b).map(([, logprob]) => logprob);
+    all.push({ sample, text: tokenizer.decode(tokens), tokens, logprobs: inOrder, finish: "stop" });
+    yield all;
+  }
+}

@@ -1,0 +1,300 @@
+// A function of (weights, inputs), made ready to run many times: compiled (traced, lowered, run by ONNX Runtime) or
+// eager (the same function on a tfjs backend, the slow twin that the compiled one must equal). Knows no model.
+//
+//   const engine = await createEngine({ compile: true, threads: 2 });
+//   const backward = await engine.program(({ x, y }, mask) => loss(x, y, mask), { variables, inputs, gradients: true });
+//   const [loss] = await backward.run({ x, y }, { dropout: [seed, iteration] });   // gradients: in variable.grad
+
+import * as tf from "@tensorflow/tfjs";
+
+import { breathe, inPieces } from "../../common/breathe.ts";
+import { fillIntegers, fillKeepMask, type Key, keyOf } from "../../common/rng.ts";
+import type { DType, Graph, Shape } from "../graph.ts";
+import { withHalfProducts } from "../half.ts";
+import { lower } from "../lower.ts";
+import { type DeclareInput, trace } from "../trace.ts";
+import { defaultThreads, useEagerBackend } from "./device.ts";
+import { type FrozenBody, type FrozenOptions, FrozenProgram } from "./frozen.ts";
+import { type Bound, type Buffer, bind, Cancelled, runtimeVersion, Session } from "./session.ts";
+
+/** A weight of the model. Its numbers live in `data`; `value` is the tensor that stands for them while a body runs. */
+export interface Variable {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly data: Float32Array;
+  grad?: Float32Array;
+  value: tf.Tensor;
+}
+
+/** Dropout's random choices; each call is a new one. */
+export interface MaskSource {
+  /** A bool tensor of the shape, true where an element is kept. */
+  keep(shape: Shape, rate: number): tf.Tensor;
+  /** An int32 tensor of the shape: signed integers of so many bits, each as likely as any other. */
+  integers(shape: Shape, bits: number): tf.Tensor;
+}
+
+/** What a program computes: one tensor (a scalar, if gradients are asked for) from tensors, in tfjs operations. */
+export type Body<Name extends string> = (inputs: Record<Name, tf.Tensor>, mask: MaskSource) => tf.Tensor;
+
+export interface ProgramOptions<Name extends string> {
+  variables: readonly Variable[];
+  inputs: Record<Name, { shape: Shape; dtype: DType }>;
+  gradients?: boolean;
+  half?: boolean; // matrix products in float16 (autocast.ts)
+  profile?: string | undefined; // where ONNX Runtime writes a profile on dispose: the start of the file's path
+}
+
+export interface RunOptions {
+  dropout?: readonly (number | string)[]; // which random masks: the same list gives the same masks
+  accumulate?: boolean; // add to the gradients that are there, else replace them
+  signal?: AbortSignal | undefined; // ends the run early; what it has computed by then is of no use
+  lossScale?: number | undefined; // of a program with `half`: the gradients are those of the value times this; 1 if not given
+}
+
+export interface Program<Name extends string> {
+  /** Compute the body's value. With gradients, they are then in `variable.grad`. The array is reused by the next run.
+   * @throws EngineError where an input has another length than the program was made for, Cancelled where the signal says so */
+  run(inputs: Record<Name, Int32Array | Float32Array>, options?: RunOptions): Promise<Float32Array>;
+  readonly graph?: Graph;
+  dispose(): Promise<void>;
+}
+
+export interface Engine {
+  readonly description: string;
+  readonly threads: number;
+  program<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>): Promise<Program<Name>>;
+  /** A compiled program with constant weights and sizes that vary (frozen.ts); an engine that doesn't compile has none. */
+  frozen(body: FrozenBody, options: FrozenOptions): Promise<FrozenProgram>;
+}
+
+/** A run that doesn't fit its program. */
+export class EngineError extends Error {
+  override name = "EngineError";
+}
+
+/** What is made of constants is a constant too, up to so many bytes. Beyond, it is made in each run: what a long text's
+ * attention adds to its scores would be kept for every block of queries in every layer, the square of the length in all. */
+const FOLD_UP_TO = 2 ** 16;
+
+/** @param options.threads 0 for one a physical core */
+export async function createEngine(options: { compile: boolean; threads?: number }): Promise<Engine> {
+  const threads = options.threads || defaultThreads();
+  if (options.compile) {
+    const description = `cpu, compiled (onnxruntime ${runtimeVersion()}, ${threads} thread${threads > 1 ? "s" : ""})`;
+    return {
+      description,
+      threads,
+      program: (body, spec) => CompiledProgram.create(body, spec, threads),
+      frozen: (body, spec) => FrozenProgram.create(body, spec, threads),
+    };
+  }
+  const description = await useEagerBackend();
+  return {
+    description,
+    threads,
+    program: async (body, spec) => new EagerProgram(body, spec),
+    frozen: async () => {
+      throw new EngineError("a frozen program needs an engine that compiles");
+    },
+  };
+}
+
+/** Run `body` with the variables standing for `tensors`; with gradients of its value, times `scale`, if asked for. */
+function evaluate(
+  variables: readonly Variable[],
+  tensors: tf.Tensor[],
+  gradients: boolean,
+  body: () => tf.Tensor,
+  scale?: tf.Tensor,
+) {
+  variables.forEach((variable, i) => {
+    variable.value = tensors[i]!;
+  });
+  if (!gradients) return { value: body(), grads: [] };
+  return tf.valueAndGrads(() => body() as tf.Scalar)(tensors, scale as tf.Scalar | undefined);
+}
+
+const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
+const arrayOf = (shape: Shape, dtype: DType) =>
+  new ({ float32: Float32Array, int32: Int32Array, bool: Uint8Array })[dtype](sizeOf(shape));
+
+function checkLength(name: string, shape: Shape, given: number): void {
+  if (given === sizeOf(shape)) return;
+  throw new EngineError(
+    `the step was made for ${name} [${shape}] (${sizeOf(shape)} numbers) and got ${given}: keep the shape, or make a ` +
+      "second program",
+  );
+}
+
+type Data = ReturnType<typeof arrayOf>;
+
+/** Makes a random choice: the same one for a key. */
+type Fill = (data: Data, key: Key) => void;
+
+function maskSource(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tensor): MaskSource {
+  return {
+    keep: (shape, rate) => choose(shape, "bool", (data, key) => fillKeepMask(data as Uint8Array, key, rate)),
+    integers: (shape, bits) => choose(shape, "int32", (data, key) => fillIntegers(data as Int32Array, key, bits)),
+  };
+}
+
+/** The input with the factor of the gradients: it changes from step to step. */
+const LOSS_SCALE = "loss_scale";
+
+class CompiledProgram<Name extends string> implements Program<Name> {
+  readonly graph: Graph;
+  readonly #session: Session;
+  readonly #profiled: boolean;
+  readonly #variables: readonly Variable[];
+  readonly #inputs: Record<string, Buffer>;
+  readonly #feeds: Bound;
+  readonly #choices: { data: Data; fill: Fill }[];
+  readonly #value: Float32Array;
+  readonly #outputs: Bound;
+  #added?: { grads: Float32Array[]; outputs: Bound }; // where later micro-batches' gradients go first
+
+  private constructor(
+    graph: Graph,
+    session: Session,
+    variables: readonly Variable[],
+    inputs: Record<string, Buffer>,
+    choices: { data: Data; fill: Fill }[],
+    profiled: boolean,
+  ) {
+    this.graph = graph;
+    this.#profiled = profiled;
+    this.#session = session;
+    this.#variables = variables;
+    this.#inputs = inputs;
+    this.#feeds = bind(inputs);
+    this.#choices = choices;
+    const value = graph.outputs.get("value")!;
+    this.#value = new Float32Array(sizeOf(value.shape));
+    this.#outputs = this.#bind(variables.map((variable) => variable.grad));
+  }
+
+  static async create<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>, threads: number) {
+    const { variables, gradients = false, half = false, profile } = options;
+    const fills: Fill[] = [];
+    const graph = trace((input) => traceBody(body, options, fills, input));
+    const buffers: Record<string, Buffer> = {};
+    const weights = new Map(variables.map(({ name, data }) => [name, data]));
+    for (const [name, { shape, dtype }] of graph.inputs) {
+      buffers[name] = { data: weights.get(name) ?? arrayOf(shape, dtype), shape, dtype };
+    }
+    if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
+    await breathe();
+    const model = lower(graph, { half });
+    await breathe();
+    const session = await Session.create(model, { threads, profile, foldUpTo: FOLD_UP_TO });
+    const choices = fills.map((fill, i) => ({ data: buffers[`dropout.${i}`]!.data as Data, fill }));
+    return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, choices, Boolean(profile));
+  }
+
+  #bind(grads: (Float32Array | undefined)[]) {
+    const { shape } = this.graph.outputs.get("value")!;
+    const buffers: Record<string, Buffer> = { value: { data: this.#value, shape, dtype: "float32" } };
+    this.#variables.forEach(({ name, shape }, i) => {
+      buffers[`grad.${name}`] = { data: grads[i]!, shape, dtype: "float32" };
+    });
+    return bind(buffers);
+  }
+
+  async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
+    for (const name in inputs) {
+      const { data, shape } = this.#inputs[name]!;
+      checkLength(name, shape, inputs[name].length);
+      data.set(inputs[name]);
+    }
+    for (const [i, { data, fill }] of this.#choices.entries()) {
+      fill(data, keyOf("dropout", ...(options.dropout ?? []), i));
+      await breathe();
+    }
+    this.#inputs[LOSS_SCALE]?.data.set([options.lossScale ?? 1]);
+    if (options.accumulate) await this.#runAndAdd(options.signal);
+    else await this.#session.run(this.#feeds, this.#outputs, options.signal);
+    return this.#value;
+  }
+
+  async #runAndAdd(signal: AbortSignal | undefined): Promise<void> {
+    if (!this.#added) {
+      const grads = this.#variables.map(({ data }) => new Float32Array(data.length));
+      this.#added = { grads, outputs: this.#bind(grads) };
+    }
+    await this.#session.run(this.#feeds, this.#added.outputs, signal);
+    for (const [i, { grad }] of this.#variables.entries()) await addInto(grad!, this.#added.grads[i]!);
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#profiled) this.#session.endProfiling();
+    await this.#session.dispose();
+  }
+}
+
+/** The traced function: declares the weights and inputs, names the value and the gradients. */
+function traceBody<Name extends string>(
+  body: Body<Name>,
+  { variables, inputs, gradients = false, half = false }: ProgramOptions<Name>,
+  fills: Fill[],
+  input: DeclareInput,
+): Record<string, tf.Tensor> {
+  const weights = variables.map(({ name, shape }) => input(name, shape, "float32"));
+  const tensors = {} as Record<Name, tf.Tensor>;
+  for (const name in inputs) tensors[name] = input(name, inputs[name].shape, inputs[name].dtype);
+  const mask = maskSource((shape, dtype, fill) => input(`dropout.${fills.push(fill) - 1}`, shape, dtype));
+  const scale = gradients && half ? input(LOSS_SCALE, [], "float32") : undefined;
+  const { value, grads } = evaluate(variables, weights, gradients, () => body(tensors, mask), scale);
+  return { value, ...Object.fromEntries(grads.map((grad, i) => [`grad.${variables[i]!.name}`, grad])) };
+}
+
+class EagerProgram<Name extends string> implements Program<Name> {
+  readonly #body: Body<Name>;
+  readonly #options: ProgramOptions<Name>;
+
+  constructor(body: Body<Name>, options: ProgramOptions<Name>) {
+    this.#body = body;
+    this.#options = options;
+  }
+
+  async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
+    const { variables, inputs: specs, gradients = false, half = false } = this.#options;
+    if (options.signal?.aborted) throw new Cancelled(); // an operation that goes on can't be ended
+    let count = 0;
+    const mask = maskSource((shape, dtype, fill) => {
+      const data = arrayOf(shape, dtype);
+      fill(data, keyOf("dropout", ...(options.dropout ?? []), count++));
+      return tf.tensor(data, [...shape], dtype);
+    });
+    const compute = () => {
+      const weights = variables.map(({ data, shape }) => tf.tensor(data, [...shape], "float32"));
+      const tensors = {} as Record<Name, tf.Tensor>;
+      for (const name in inputs) {
+        const { shape, dtype } = specs[name];
+        checkLength(name, shape, inputs[name].length);
+        tensors[name] = tf.tensor(inputs[name], [...shape], dtype);
+      }
+      const scale = half ? tf.scalar(options.lossScale ?? 1) : undefined;
+      const { value, grads } = evaluate(variables, weights, gradients, () => this.#body(tensors, mask), scale);
+      return [value, ...grads];
+    };
+    const results = tf.tidy(() => (half ? withHalfProducts(compute) : compute()));
+    const [value, ...grads] = await Promise.all(results.map((tensor) => tensor.data() as Promise<Float32Array>));
+    tf.dispose(results);
+    for (const [i, grad] of grads.entries()) {
+      const variable = variables[i]!;
+      variable.grad ??= new Float32Array(grad.length);
+      if (options.accumulate) await addInto(variable.grad, grad);
+      else variable.grad.set(grad);
+    }
+    return value!;
+  }
+
+  async dispose(): Promise<void> {}
+}
+
+function addInto(sum: Float32Array, more: Float32Array): Promise<void> {
+  return inPieces(sum.length, (from, to) => {
+    for (let i = from; i < to; i++) sum[i]! += more[i]!;
+  });
+}

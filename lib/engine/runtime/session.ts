@@ -1,0 +1,165 @@
+// Runs an ONNX model with ONNX Runtime, off the event loop: timers, signals and pages go on meanwhile.
+
+import type { DType, Shape, TypedArray } from "../graph.ts";
+import { cStrings, type OrtApi, ort, type Pointer, type Pointers, pointers } from "./c_api.ts";
+
+/** An array of this process and what the model shall take it for. The model reads and writes it in place. */
+export interface Buffer {
+  data: TypedArray;
+  shape: Shape;
+  dtype: DType;
+}
+
+export interface SessionOptions {
+  threads: number;
+  profile?: string | undefined; // prefix of the profile that ONNX Runtime writes; none without it
+  folder?: string; // of the files in which the model's large constants stand
+  foldUpTo?: number; // bytes of a result of constants that is computed once and kept; no limit without it
+}
+
+/** An array that ONNX Runtime knows: an OrtValue, which is released with it. */
+interface HostTensor {
+  readonly data: TypedArray;
+  readonly value: Pointer;
+}
+
+/** Arrays that are bound to a model's inputs or outputs by name. */
+export type Bound = Record<string, HostTensor>;
+
+/** A run that was ended on purpose. Its outputs hold nothing of use. */
+export class Cancelled extends Error {
+  override name = "Cancelled";
+
+  constructor() {
+    super("the run was cancelled");
+  }
+}
+
+/** End the runs that are going on. */
+const cancels = new Set<() => void>();
+
+// A process that ends waits for its threads, and a run may take seconds.
+process.on("exit", () => {
+  for (const cancel of cancels) cancel();
+});
+
+const ALL_OPTIMIZATIONS = 99; // GraphOptimizationLevel
+const ELEMENT = { float32: 1, int32: 6, bool: 9 } as const; // ONNXTensorElementDataType
+
+/** A model whose inputs and outputs are arrays of this process: a run allocates and copies nothing. */
+export class Session {
+  readonly #handle: Pointer;
+  readonly #names = new Map<string, Pointers>(); // C strings, by the names that they hold
+  readonly #running = new Set<object>(); // what runs work on, which must live as long
+
+  private constructor(handle: Pointer) {
+    this.#handle = handle;
+  }
+
+  static async create(model: Uint8Array, { threads, profile, folder, foldUpTo }: SessionOptions): Promise<Session> {
+    const api = ort();
+    const options = api.get(api.CreateSessionOptions);
+    try {
+      api.SetIntraOpNumThreads(options, threads);
+      api.SetInterOpNumThreads(options, 1);
+      api.SetSessionGraphOptimizationLevel(options, ALL_OPTIMIZATIONS);
+      // One block for a whole run's memory is 20 to 30 % larger than what is needed at any time.
+      api.DisableMemPattern(options);
+      const entries = {
+        // Merging equal expressions keeps what the backward pass recomputes on purpose alive from the forward pass on.
+        "optimization.disable_specified_optimizers": "CommonSubexpressionElimination",
+        "optimization.constant_folding_max_output_size_in_bytes": foldUpTo,
+        "session.model_external_initializers_file_folder_path": folder,
+      };
+      for (const [key, value] of Object.entries(entries)) {
+        if (value !== undefined) api.AddSessionConfigEntry(options, key, String(value));
+      }
+      if (profile) api.EnableProfiling(options, profile);
+      const { env } = api;
+      return new Session(
+        await api.getLater(api.CreateSessionFromArray, env, api.address(model), model.byteLength, options),
+      );
+    } finally {
+      api.ReleaseSessionOptions(options);
+      void model.length; // it lives until here
+    }
+  }
+
+  /**
+   * Compute `outputs` from what the arrays of `inputs` hold now (both made with `bind`).
+   * @param signal ends the run between two of its operators
+   * @throws Cancelled where it did, OrtError where the model can't take the inputs
+   */
+  async run(inputs: Bound, outputs: Bound, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) throw new Cancelled();
+    const api = ort();
+    const options = api.get(api.CreateRunOptions);
+    const cancel = () => api.RunOptionsSetTerminate(options);
+    signal?.addEventListener("abort", cancel);
+    cancels.add(cancel);
+    const [given, wanted] = [this.#list(inputs), this.#list(outputs)];
+    const [feeds, results] = [valuesOf(inputs), valuesOf(outputs)];
+    const held = { inputs, outputs, feeds, results };
+    this.#running.add(held);
+    try {
+      const counts = [Object.keys(inputs).length, Object.keys(outputs).length];
+      await api.Run.later(this.#handle, options, given, feeds, counts[0], wanted, counts[1], results);
+    } catch (error) {
+      throw signal?.aborted ? new Cancelled() : error;
+    } finally {
+      this.#running.delete(held);
+      signal?.removeEventListener("abort", cancel);
+      cancels.delete(cancel);
+      api.ReleaseRunOptions(options);
+    }
+  }
+
+  #list(bound: Bound): BigUint64Array {
+    const names = Object.keys(bound);
+    const key = names.join("\0");
+    const strings = this.#names.get(key) ?? cStrings(names);
+    this.#names.set(key, strings);
+    return strings.array;
+  }
+
+  /** Write the profile, if one was asked for. */
+  endProfiling(): void {
+    const api = ort();
+    const allocator = api.get(api.GetAllocatorWithDefaultOptions);
+    api.AllocatorFree(allocator, api.get(api.SessionEndProfiling, this.#handle, allocator)); // the file's name
+  }
+
+  /** @throws Error while a run is going on, as it would go on with memory that is gone */
+  async dispose(): Promise<void> {
+    if (this.#running.size > 0) throw new Error("internal: a session was disposed during a run");
+    ort().ReleaseSession(this.#handle);
+  }
+}
+
+const valuesOf = (bound: Bound) => pointers(Object.values(bound).map(({ value }) => value));
+
+const released = new FinalizationRegistry<Pointer>((value) => ort().ReleaseValue(value));
+
+/** Make arrays known to ONNX Runtime, without copying them. */
+export function bind(buffers: Record<string, Buffer>): Bound {
+  const api = ort();
+  return Object.fromEntries(
+    Object.entries(buffers).map(([name, buffer]) => {
+      const tensor = { data: buffer.data, value: hostValue(api, buffer) };
+      released.register(tensor, tensor.value);
+      return [name, tensor];
+    }),
+  );
+}
+
+function hostValue(api: OrtApi, { data, shape, dtype }: Buffer): Pointer {
+  const size = shape.reduce((product, length) => product * length, 1);
+  if (size !== data.length) throw new Error(`internal: [${shape}] of an array of ${data.length}`);
+  const dims = new BigInt64Array(new ArrayBuffer(8 * Math.max(1, shape.length)));
+  dims.set(shape.map(BigInt));
+  const { CreateTensorWithDataAsOrtValue: create, hostMemory, address } = api;
+  return api.get(create, hostMemory, address(data), data.byteLength, dims, shape.length, ELEMENT[dtype]);
+}
+
+/** The version of ONNX Runtime. */
+export const runtimeVersion = () => ort().version;

@@ -1,0 +1,118 @@
+// Whether a model fits into this machine's memory, asked before anything is counted or made: a setting with a digit too
+// many is one line then, and not an hour of swapping or a killed process. The sum is a lower bound, so that
+// nothing is refused that works; the libraries' own memory and much that is only there for a moment are left out.
+
+import { totalmem } from "node:os";
+import { type FullConfig, GPT, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
+import { UserError } from "../common/errors.ts";
+import type { OptimizerName } from "../settings/rules.ts";
+import { microBatchSize } from "../training/micro_batch.ts";
+
+const FLOAT = 4; // bytes
+
+/** Bytes of an optimizer's state, at least, for each weight. */
+const STATE: Record<OptimizerName, number> = { adamw: 8, lion: 4, muon: 4, adafactor: 0, sgd: 4 };
+
+export interface MemoryLimit {
+  bytes: number;
+  what: string; // "this machine has", "this container may use"
+}
+
+/** The memory that this process may use at most: the machine's, or what its control group (a container's) allows. */
+export function memoryLimit(machine = totalmem(), constrained = process.constrainedMemory()): MemoryLimit {
+  const isLimited = constrained > 0 && constrained < machine; // 0, or more than there is: no limit
+  return isLimited
+    ? { bytes: constrained, what: "this container may use" }
+    : { bytes: machine, what: "this machine has" };
+}
+
+/** How many weights a model has, without making it: layers are alike, so the second one tells what the others add. */
+export function countWeights(config: GPTConfig): number {
+  const { n_layer } = config;
+  const count = (layers: number) => new GPT({ ...config, n_layer: layers }).numParams(false);
+  if (n_layer === 1) return count(1);
+  const [one, two] = [count(1), count(2)];
+  return one + (n_layer - 1) * (two - one);
+}
+
+/** The settings that say what training adds to the weights. */
+export interface Training {
+  block_size: number;
+  batch_size: number;
+  micro_batch_size: number;
+  gradient_accumulation_steps: number;
+  optimizer: OptimizerName;
+  ema: number;
+  grad_checkpoint: boolean;
+  eval_only: boolean;
+}
+
+/**
+ * Refuse to train what this machine can't hold.
+ * @throws UserError with the sum
+ */
+export function checkTraining(config: GPTConfig, training: Training, limit?: MemoryLimit): void {
+  const weights = FLOAT * countWeights(config);
+  const { optimizer, ema, eval_only, batch_size, micro_batch_size, gradient_accumulation_steps } = training;
+  const T = Math.min(config.block_size, training.block_size);
+  const rows = microBatchSize(batch_size, T, micro_batch_size);
+  const copies = rows === batch_size && gradient_accumulation_steps === 1 ? 1 : 2; // of the gradients, to add up those of micro-batches
+  const model = { ...GPT2_CHOICES, ...config, block_size: T };
+  check(
+    "training this model",
+    [
+      ["weights", weights],
+      ["gradients", eval_only ? 0 : copies * weights],
+      [optimizer, eval_only ? 0 : (STATE[optimizer] / FLOAT) * weights],
+      ["ema", ema > 0 ? weights : 0],
+      ["activations", activationBytes(model, rows, eval_only || training.grad_checkpoint)],
+    ],
+    "lower --n_layer, --n_embd, --block_size or --micro_batch_size",
+    limit,
+  );
+}
+
+/**
+ * Refuse to load what this machine can't hold.
+ * @param what which model, for the message
+ * @param dtype of the weights in memory: "float32" or "int8"
+ * @throws UserError with the sum
+ */
+export function checkLoading(config: GPTConfig, what: string, dtype: string, limit?: MemoryLimit): void {
+  const bytes = dtype === "int8" ? 1 : FLOAT;
+  const advice = dtype === "int8" ? "take a smaller model" : "take a smaller model, or sample with --dtype=int8";
+  check(what, [["weights", bytes * countWeights(config)]], advice, limit);
+}
+
+/** What a forward pass has to keep for the backward pass, in bytes; with `recomputed`, of one block. */
+function activationBytes(config: FullConfig, rows: number, recomputed: boolean): number {
+  const { architecture, n_layer, n_embd: C, block_size: T, vocab_size: V, n_hidden, attention, n_head } = config;
+  const layer = 6 * C + (n_hidden || 2 * C); // of a token: into the norms, query, key, value, out of attention; the MLP's units
+  const layers = recomputed ? layer : n_layer * layer;
+  const scores = attention === "dense" ? n_head * T * (recomputed ? 1 : n_layer) : 0;
+  const logits = architecture === "encoder" ? 0 : V; // an encoder's are of the masked tokens alone
+  return FLOAT * rows * T * (layers + scores + logits);
+}
+
+/** @throws UserError where the sum is more than there is */
+function check(
+  what: string,
+  parts: readonly (readonly [name: string, bytes: number])[],
+  advice: string,
+  limit = memoryLimit(),
+): void {
+  const total = parts.reduce((sum, [, bytes]) => sum + bytes, 0);
+  if (total <= limit.bytes) return;
+  const sum = parts.flatMap(([name, bytes]) => (bytes > 0 ? [`${name} ${size(bytes)}`] : [])).join(", ");
+  const shown = parts.length > 1 ? ` (${sum})` : "";
+  throw new UserError(
+    `${what} takes ${size(total)} at least${shown}, and ${limit.what} ${size(limit.bytes)}; ${advice}`,
+  );
+}
+
+/** "1.5 GB": GB of 2^30 bytes, as systems show them. */
+function size(bytes: number): string {
+  const gb = bytes / 2 ** 30;
+  if (gb < 1) return `${Math.ceil(bytes / 2 ** 20).toLocaleString("en-US")} MB`;
+  return `${gb.toLocaleString("en-US", { maximumFractionDigits: gb < 100 ? 1 : 0 })} GB`;
+}

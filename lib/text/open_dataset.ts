@@ -1,0 +1,60 @@
+// A dataset as training reads it: what its tokens mean and both token files, all of one dataset, even where another takes
+// its place meanwhile. Leaves out batches (objective.ts).
+
+import { UserError } from "../common/errors.ts";
+import { statOf } from "../common/read_file.ts";
+import { type DatasetFile, datasetFile, prepareHint, shownPath } from "./dataset.ts";
+import { type Meta, readMeta } from "./meta.ts";
+import { SPLITS, type Split } from "./replace.ts";
+import { TokenFile } from "./token_file.ts";
+
+export interface Dataset {
+  meta: Meta | undefined; // where there is no meta.json
+  splits: Record<Split, TokenFile>;
+}
+
+/** Open the dataset in `folder`.
+ * @throws UserError where a file is missing or broken, or has not as many tokens as meta.json says */
+export function openDataset(folder: string): Dataset {
+  for (let attempt = 0; ; attempt++) {
+    const before = stateOf(folder);
+    let opened: Dataset | undefined;
+    try {
+      opened = openFiles(folder);
+    } catch (error) {
+      if (attempt > 9 || stateOf(folder) === before) throw error;
+    }
+    if (opened && stateOf(folder) === before) return opened;
+    for (const file of Object.values(opened?.splits ?? {})) file.close();
+    if (attempt > 9) throw new UserError(`${shownPath(folder)} is being replaced again and again; start again`);
+  }
+}
+
+function openFiles(folder: string): Dataset {
+  const meta = readMeta(folder);
+  const files: TokenFile[] = [];
+  try {
+    for (const split of SPLITS) {
+      const file = new TokenFile(datasetFile(folder, `${split}.bin`));
+      files.push(file);
+      const count = meta?.[`${split}_tokens`];
+      if (count === undefined || count === file.length) continue;
+      const counts = `${file.length} tokens, and ${count} in meta.json`;
+      throw new UserError(`${shownPath(file.path)} has ${counts}: of two datasets; ${prepareHint(file.path)}`);
+    }
+  } catch (error) {
+    for (const file of files) file.close();
+    throw error;
+  }
+  return { meta, splits: { train: files[0]!, val: files[1]! } };
+}
+
+const FILES: readonly DatasetFile[] = ["train.bin", "val.bin", "meta.json"];
+
+/** The same text only where the same files count: a renamed one is the same file. */
+function stateOf(folder: string): string {
+  return FILES.map((name) => {
+    const stat = statOf(datasetFile(folder, name));
+    return stat && [stat.ino, stat.size, stat.mtimeMs].join(":");
+  }).join();
+}

@@ -1,0 +1,77 @@
+// A dataset of pairs for an encoder-decoder, a character a token: each pair is a source and what is to be written for it, both
+// padded to one length with the token that ends them, so that any pair is found without an index. Leaves out other tokens
+// than characters.
+
+import { UserError } from "../common/errors.ts";
+import { keyOf, uniform } from "../common/rng.ts";
+import { type CharacterMeta, type Complete, codePoint } from "./meta.ts";
+import type { SourcedText } from "./text.ts";
+import { writeDataset } from "./write_dataset.ts";
+
+export type Pair = readonly [source: string, target: string];
+
+const END = "\n"; // no line has one in it
+
+/** Lines of "source<TAB>target"; empty ones are passed over. A UserError names the first that is none. */
+export function parsePairs(text: string, where: string): Pair[] {
+  return text.split(/\r?\n/).flatMap((line, i): Pair[] => {
+    if (line === "") return [];
+    const parts = line.split("\t");
+    if (parts.length === 2 && parts[0] !== "" && parts[1] !== "") return [[parts[0]!, parts[1]!]];
+    throw new UserError(`${where}, line ${i + 1} is not "source<TAB>target"; give one pair a line`);
+  });
+}
+
+/** Every word of a text once, in lower case, to be written backwards: a task that needs no data of its own, and on which one
+ * sees at once whether attention to the source works. */
+export function reversedWords(text: string): Pair[] {
+  const words = new Set(text.toLowerCase().match(/[a-z]{2,15}/g));
+  return [...words].sort().map((word) => [word, [...word].reverse().join("")]);
+}
+
+/**
+ * Write train.bin (9 of 10 pairs, drawn at random), val.bin (the others) and meta.json into `directory`; returns what meta.json
+ * holds. Pairs of more than `length` characters, with the end, are left out; 0 takes the longest's length.
+ * @throws UserError where fewer than 20 are left: then nothing is written
+ */
+export function preparePairs(
+  all: readonly Pair[],
+  { source, text }: SourcedText,
+  { directory, length: wanted, seed = 1337 }: { directory: string; length: number; seed?: number },
+): { meta: Complete<CharacterMeta>; left: number } {
+  const sizes = all.map((pair) => Math.max(...pair.map((text) => [...text].length)) + 1);
+  const length = wanted || Math.max(2, ...new Set(sizes));
+  const pairs = all.filter((_, i) => sizes[i]! <= length);
+  if (pairs.length < 20) {
+    throw new UserError(`${source.name} has ${pairs.length} pairs of up to ${length} characters; 20 are the least`);
+  }
+  const itos = [...new Set([END, ...pairs.flat().flatMap((text) => [...text])])];
+  itos.sort((a, b) => codePoint(a) - codePoint(b));
+  const ids = new Map(itos.map((character, id) => [character, id]));
+  const end = ids.get(END)!;
+
+  const key = keyOf(seed, "pairs");
+  const order = pairs.map((_, i) => [uniform(key, i), i] as const).sort(([a], [b]) => a - b);
+  const tokens = new Uint16Array(pairs.length * 2 * length).fill(end);
+  for (const [place, [, i]] of order.entries()) {
+    for (const [side, text] of pairs[i]!.entries()) {
+      tokens.set(
+        [...text].map((character) => ids.get(character)!),
+        (2 * place + side) * length,
+      );
+    }
+  }
+  const split = 2 * length * Math.floor(0.9 * pairs.length);
+  const meta: Complete<CharacterMeta> = {
+    kind: "char",
+    vocab_size: itos.length,
+    itos,
+    stoi: Object.fromEntries(ids),
+    source: { ...source, characters: [...text].length },
+    pairs: { length, end },
+    train_tokens: split,
+    val_tokens: tokens.length - split,
+  };
+  writeDataset(directory, tokens.subarray(0, split), tokens.subarray(split), meta);
+  return { meta, left: all.length - pairs.length };
+}

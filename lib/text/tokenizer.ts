@@ -1,0 +1,105 @@
+// Text to tokens and back, by what meta.json says: characters, or GPT-2's byte pairs where there is no meta.json. Tokens
+// without a text are written as their numbers.
+//   const tokenizer = await loadTokenizer("shakespeare_char");   tokenizer.decode(tokenizer.encode("O Romeo"));
+// Leaves out the making of vocabularies; see the datasets' prepare scripts.
+
+import { UserError } from "../common/errors.ts";
+import { datasetFolder } from "./dataset.ts";
+import {
+  type CharacterMeta,
+  checkMeta,
+  codePoint,
+  GPT2_META,
+  type IdsMeta,
+  listCharacters,
+  type Meta,
+  readMeta,
+} from "./meta.ts";
+
+export interface Tokenizer {
+  readonly vocabSize: number;
+  readonly meta: Meta; // all that `createTokenizer` needs: what a checkpoint stores
+  /** A UserError where the text holds a character that the vocabulary lacks. GPT-2's `<|endoftext|>` is text like any
+   * other, unless `special` asks for the token that separates documents. */
+  encode(text: string, options?: { special?: boolean }): number[];
+  /** Tokens outside the vocabulary, which a model with a padded one may emit, become U+FFFD. */
+  decode(tokens: Iterable<number>): string;
+  /** For text that appears token by token. */
+  decoder(): StreamDecoder;
+}
+
+/** Only ever gives out whole characters: a GPT-2 token may end in the middle of one. */
+export interface StreamDecoder {
+  push(token: number): string;
+  /** What is left when no more tokens come: U+FFFD for a character that was not completed, or nothing. */
+  end(): string;
+}
+
+/** The tokenizer of a dataset (its name or folder); a UserError where there is no such dataset or it is broken. */
+export async function loadTokenizer(dataset: string): Promise<Tokenizer> {
+  const meta = readMeta(datasetFolder(dataset));
+  return meta === undefined ? createTokenizer(GPT2_META) : build(meta);
+}
+
+/** The tokenizer that `meta`, such as a checkpoint's, describes; a UserError names `where` if it is not a meta. */
+export async function createTokenizer(meta: unknown, where = "the tokenizer's meta"): Promise<Tokenizer> {
+  return build(checkMeta(meta, where, "use a checkpoint or a meta.json that was written by these scripts"));
+}
+
+async function build(meta: Meta): Promise<Tokenizer> {
+  switch (meta.kind) {
+    case "char":
+      return characterTokenizer(meta);
+    case "gpt2": {
+      const { gpt2Tokenizer } = await import("./gpt2_tokenizer.ts"); // 50,000 byte pairs that others don't need
+      return gpt2Tokenizer(meta);
+    }
+    case "ids":
+      return numberTokenizer(meta);
+    default:
+      throw new Error(`internal: no tokenizer for ${meta satisfies never}`);
+  }
+}
+
+/** One token a character (Unicode code point). */
+function characterTokenizer(meta: CharacterMeta): Tokenizer {
+  const { itos } = meta;
+  const ids = new Map(itos.map((character, id) => [character, id]));
+  const push = (token: number) => itos[token] ?? "\uFFFD";
+
+  function idOf(character: string): number {
+    const id = ids.get(character);
+    if (id !== undefined) return id;
+    const number = codePoint(character).toString(16).toUpperCase().padStart(4, "0");
+    const known = `the vocabulary has ${itos.length}: ${listCharacters(itos)}`;
+    throw new UserError(`no token for the character ${JSON.stringify(character)} (U+${number}); ${known}`);
+  }
+
+  return {
+    vocabSize: meta.vocab_size,
+    meta,
+    encode: (text) => Array.from(text, idOf),
+    decode: (tokens) => Array.from(tokens, push).join(""),
+    decoder: () => ({ push, end: () => "" }),
+  };
+}
+
+/** For tokens without a text: their numbers, "12 7 250". */
+function numberTokenizer(meta: IdsMeta): Tokenizer {
+  const { vocab_size } = meta;
+
+  function idOf(word: string): number {
+    const id = /^\d+$/.test(word) ? Number(word) : vocab_size;
+    if (id < vocab_size) return id;
+    const advice = `write their numbers, 0 to ${vocab_size - 1}, with spaces between them`;
+    throw new UserError(`the model's tokens have no text, and ${JSON.stringify(word)} is none of them; ${advice}`);
+  }
+
+  return {
+    vocabSize: vocab_size,
+    meta,
+    encode: (text) => (text.match(/[^\s,]+/g) ?? []).map(idOf),
+    decode: (tokens) => Array.from(tokens).join(" "),
+    decoder: () => ({ push: (token) => ` ${token}`, end: () => "" }), // behind a prompt of numbers
+  };
+}

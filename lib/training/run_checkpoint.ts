@@ -1,0 +1,183 @@
+// The checkpoint of a run that trains: when a state is worth keeping, where it goes, and the way back to it. A run's folder holds one
+// checkpoint: the last evaluated state, or under always_save_checkpoint=false the best. A run that is cut short under the
+// latter leaves its last state in a folder of its own below that one, beside the best: it is what a resumed run goes on from.
+
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { DivergedError, explain } from "../common/errors.ts";
+import type { FolderLock } from "../common/lock.ts";
+import { loadCheckpoint, type Metadata, readMetadata, rewriteMetadata, saveCheckpoint } from "./checkpoint.ts";
+import type { TrainingState } from "./training_state.ts";
+
+const LAST = "last";
+const CKPT = "ckpt.json";
+
+/** Of an evaluation, nats a token: of both splits, and of the EMA of the weights on the validation split, if there is one. */
+export interface Losses {
+  train: number;
+  val: number;
+  ema?: number;
+}
+
+/** The validation loss of the weights that sample.ts takes. */
+export const lossOf = ({ val, ema }: Losses) => ema ?? val;
+
+/** Where a run is. */
+export interface Moment {
+  iter: number; // the step that comes next
+  losses?: Losses | undefined; // where it was evaluated
+}
+
+/** The folder from which the run in `outDir` goes on: that of its last state, where that is newer than its checkpoint. */
+export function resumeFolder(outDir: string): string {
+  const last = join(outDir, LAST);
+  if (!existsSync(join(last, CKPT))) return outDir;
+  if (!existsSync(join(outDir, CKPT))) return last;
+  return readMetadata(last).beside === readMetadata(outDir).weights.sha256 ? last : outDir;
+}
+
+/** For configure(): the settings of the run that is resumed, apart from those that say which run and what to do with it. */
+export function settingsOfRun({ init_from, out_dir }: { init_from: unknown; out_dir: unknown }) {
+  if (init_from !== "resume" || typeof out_dir !== "string") return undefined; // the latter is refused in a moment
+  const folder = resumeFolder(out_dir);
+  const { init_from: _, out_dir: __, eval_only: ___, ...settings } = readMetadata(folder).config;
+  return { source: join(folder, CKPT), settings };
+}
+
+/** The step that a run had come to: beyond its checkpoint's, where it found nothing better after that. */
+export function reachedBy({ iter_num, ended }: Metadata): number {
+  return Math.max(iter_num, ended ?? 0);
+}
+
+export interface RunCheckpointOptions {
+  folder: string;
+  always: boolean; // keep every evaluated state, not only the best
+  held: FolderLock | undefined; // on the folder
+  state: TrainingState;
+  /** All that a checkpoint says but what `state` knows. */
+  describe(): Omit<Metadata, "format_version" | "weights" | "optimizer_steps" | "ema_steps" | "loss_scale">;
+  /** A line for the user. */
+  log(line: string): void;
+  /** Does the run go on from the folder's checkpoint? */
+  resumed: boolean;
+}
+
+export class RunCheckpoint {
+  readonly folder: string;
+  readonly #options: RunCheckpointOptions;
+  #saved: Moment | undefined;
+  #last: Moment | undefined;
+
+  constructor(options: RunCheckpointOptions) {
+    this.#options = options;
+    this.folder = options.folder;
+    if (!options.resumed) return;
+    const has = (folder: string) => (existsSync(join(folder, CKPT)) ? momentOf(readMetadata(folder)) : undefined);
+    this.#saved = has(this.folder);
+    if (resumeFolder(this.folder) !== this.folder) this.#last = has(join(this.folder, LAST));
+  }
+
+  /** What the folder holds of this run; undefined for nothing. */
+  get saved(): Moment | undefined {
+    return this.#saved;
+  }
+
+  /** The state that a resumed run would go on from. */
+  get newest(): Moment | undefined {
+    return this.#last ?? this.#saved;
+  }
+
+  /**
+   * Make sure that the folder is still this run's; where it was moved or removed it is made again, and says so.
+   * @throws InUseError where another process works in it by now
+   */
+  check(): void {
+    if (this.#options.held?.renew() === false) {
+      this.#options.log(`${this.folder} was moved, removed or replaced meanwhile: the run goes on in a new one`);
+    }
+    if (this.#saved && !existsSync(join(this.folder, CKPT))) this.#saved = undefined;
+  }
+
+  /**
+   * Keep an evaluated state if it is worth it; the last one of a run also where there is nothing else.
+   * @returns the path of its ckpt.json, where it was saved
+   * @throws DivergedError where a run ends with a loss that is NaN, UserError where the files can't be written
+   */
+  async offer(now: Moment & { losses: Losses }, isEnd: boolean): Promise<string | undefined> {
+    this.check();
+    const loss = lossOf(now.losses);
+    if (!Number.isFinite(loss)) {
+      if (isEnd) throw new DivergedError(`the validation loss is NaN at step ${now.iter}; lower --learning_rate`);
+      return undefined; // not worth keeping; the next step reports the NaN
+    }
+    const known = this.#saved?.losses;
+    const better = known === undefined || loss < lossOf(known);
+    const worth = now.iter > 0 && (this.#options.always || better);
+    return worth || (isEnd && !this.#saved) ? this.#save(this.folder, now) : undefined;
+  }
+
+  /** Keep the last state of a run that is cut short; beside the best one, where only that is asked for. */
+  async cutShort(now: Moment): Promise<string | undefined> {
+    this.check();
+    if (now.iter === this.newest?.iter) return undefined;
+    return this.#save(this.#options.always || !this.#saved ? this.folder : join(this.folder, LAST), now);
+  }
+
+  /** The run has come to its end. @param made its steps, if it has made them all: a checkpoint of an earlier one will say so */
+  async end(made?: number): Promise<void> {
+    this.#dropLast();
+    if (made === undefined || !this.#saved || this.#saved.iter === made) return;
+    await this.#write(this.folder, () => rewriteMetadata(this.folder, { ended: made }));
+  }
+
+  /**
+   * Go back to the folder's checkpoint.
+   * @throws UserError where it has gone, or is damaged
+   */
+  async rollBack(): Promise<Metadata> {
+    const { state } = this.#options;
+    const { metadata, tensors } = await loadCheckpoint(this.folder);
+    await state.readWeights(tensors);
+    await state.readRest(tensors, metadata);
+    tensors.close();
+    this.#dropLast(); // else a resumed run would go on from what was left behind
+    return metadata;
+  }
+
+  async #save(folder: string, now: Moment): Promise<string> {
+    const { state, describe, log } = this.#options;
+    log(`saving checkpoint to ${folder}`);
+    const metadata: Omit<Metadata, "format_version" | "weights"> = { ...describe(), ...state.metadata() };
+    if (now.losses) metadata.losses = now.losses;
+    const beside = folder !== this.folder;
+    if (beside) metadata.beside = readMetadata(this.folder).weights.sha256;
+    await this.#write(folder, () => saveCheckpoint(folder, metadata, state.tensors()));
+    if (beside) this.#last = now;
+    else {
+      this.#saved = now;
+      this.#dropLast();
+    }
+    return join(folder, CKPT);
+  }
+
+  /** The folder's own checkpoint is the one to go on from. */
+  #dropLast(): void {
+    rmSync(join(this.folder, LAST), { recursive: true, force: true });
+    this.#last = undefined;
+  }
+
+  async #write(folder: string, write: () => void | Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      throw explain(error, `can't write the checkpoint to ${folder}`);
+    }
+  }
+}
+
+/** Checkpoints of earlier versions don't say their losses: the validation loss of the best is known. */
+function momentOf({ iter_num: iter, losses, best_val_loss }: Metadata): Moment {
+  const { train, val, ema } = losses ?? { train: null, val: best_val_loss };
+  if (val === null) return { iter };
+  return { iter, losses: { train: train ?? Number.NaN, val, ...(typeof ema === "number" && { ema }) } };
+}

@@ -1,0 +1,93 @@
+// All that a training run changes, as one thing to save and to go back to: weights, optimizer, their average (ema) and the
+// loss scale (float16). Leaves out where in the run it is, which train.ts counts.
+
+import { breathe } from "../common/breathe.ts";
+import type { Variable } from "../engine/runtime/program.ts";
+import type { Metadata } from "./checkpoint.ts";
+import type { WeightAverage } from "./ema.ts";
+import type { LossScaler } from "./loss_scale.ts";
+import type { Optimizer, StateTensor } from "./optimizers/adamw.ts";
+
+/** Reads a tensor by its name, as an opened checkpoint does. */
+interface Reader {
+  read(name: string, shape: readonly number[], into: Float32Array): void;
+}
+
+export class TrainingState {
+  readonly #weights: readonly Variable[];
+  readonly #optimizer: Optimizer;
+  readonly #ema: WeightAverage | undefined;
+  readonly #scaler: LossScaler | undefined;
+
+  constructor(
+    weights: readonly Variable[],
+    optimizer: Optimizer,
+    ema: WeightAverage | undefined,
+    scaler: LossScaler | undefined,
+  ) {
+    this.#weights = weights;
+    this.#optimizer = optimizer;
+    this.#ema = ema;
+    this.#scaler = scaler;
+  }
+
+  /** What belongs into a checkpoint's file of tensors. */
+  tensors(): StateTensor[] {
+    return [...this.#weights, ...this.#optimizer.tensors(), ...(this.#ema?.tensors() ?? [])];
+  }
+
+  /** And into its ckpt.json. */
+  metadata(): Pick<Metadata, "optimizer_steps" | "ema_steps" | "loss_scale"> {
+    return {
+      optimizer_steps: this.#optimizer.steps,
+      ...(this.#ema && { ema_steps: this.#ema.steps }),
+      ...(this.#scaler && { loss_scale: this.#scaler.state() }),
+    };
+  }
+
+  /** Take the weights of a checkpoint. */
+  async readWeights(from: Reader): Promise<void> {
+    await readAll(from, this.#weights);
+  }
+
+  /** Take all but the weights. */
+  async readRest(from: Reader, metadata: Metadata): Promise<void> {
+    this.#scaler?.restore(metadata.loss_scale);
+    await readAll(from, this.#optimizer.tensors());
+    this.#optimizer.steps = metadata.optimizer_steps;
+    await this.readAverage(from, metadata);
+  }
+
+  /** Take the average of the weights; where a checkpoint has none, it starts at the weights of now. */
+  async readAverage(from: Reader, metadata: Metadata): Promise<void> {
+    if (!this.#ema) return;
+    if (metadata.ema_steps === undefined) this.#ema.restart();
+    else {
+      await readAll(from, this.#ema.tensors());
+      this.#ema.steps = metadata.ema_steps;
+    }
+  }
+
+  /** What a run that goes on from a checkpoint has and it hadn't, or the other way round: a line each. */
+  differences({ ema_steps, loss_scale }: Metadata): string[] {
+    const [ema, scaler, averaged, scaled] = [
+      this.#ema,
+      this.#scaler,
+      ema_steps !== undefined,
+      loss_scale !== undefined,
+    ];
+    return [
+      ...(ema && !averaged ? ["the checkpoint has no average of the weights: it starts at these (ema)"] : []),
+      ...(!ema && averaged ? ["the checkpoint's average of the weights ends here; --ema would go on with it"] : []),
+      ...(scaler && !scaled ? [`float16 from here on, the loss scale starts at ${scaler.scale} (dtype)`] : []),
+      ...(!scaler && scaled ? ["float32 from here on; the checkpoint is of a run in float16 (dtype)"] : []),
+    ];
+  }
+}
+
+async function readAll(from: Reader, tensors: Iterable<StateTensor>): Promise<void> {
+  for (const { name, shape, data } of tensors) {
+    await breathe();
+    from.read(name, shape, data);
+  }
+}

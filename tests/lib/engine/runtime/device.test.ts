@@ -1,0 +1,21 @@
+// What the machine is taken for.
+
+import assert from "node:assert/strict";
+import { availableParallelism } from "node:os";
+import test from "node:test";
+
+import * as tf from "@tensorflow/tfjs";
+
+import { defaultThreads, useEagerBackend } from "../../../../lib/engine/runtime/device.ts";
+
+test("threads: a whole number between 1 and what the process may use", () => {
+  const threads = defaultThreads();
+  assert.ok(Number.isInteger(threads) && threads >= 1 && threads <= availableParallelism(), `${threads}`);
+});
+
+test("the eager backend says in one line which it is, and computes", async () => {
+  const line = await useEagerBackend();
+  assert.match(line, /^eager \(.+\)$/);
+  assert.ok(["cpu", "tensorflow"].includes(tf.getBackend()));
+  assert.deepEqual([...tf.tidy(() => tf.add(1, 2).dataSync())], [3]);
+});

@@ -1,0 +1,52 @@
+// lib/formats/model_settings.ts: how far a trained model may see. Which model a run trains is tested in train.test.ts.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createCachedDecoder } from "../../../lib/decoding/cached_decoder.ts";
+import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
+import { modelWithContext } from "../../../lib/formats/model_settings.ts";
+import { openModel } from "../../../lib/formats/pretrained.ts";
+import { registry } from "../../../lib/nn/registry.ts";
+import { saveCheckpoint } from "../../../lib/training/checkpoint.ts";
+import { temporaryFolder } from "../../scripts.ts";
+import { assertClose, compiled, randomInts, shaken } from "../../support.ts";
+import { userError } from "../text/support.ts";
+
+const SEEN = 6; // tokens, in training
+
+for (const pos of registry.pos) {
+  test(`${pos}: drawn with a cache beyond what was seen in training, or below`, async () => {
+    const folder = temporaryFolder();
+    const trained = shaken({ block_size: SEEN, pos, n_embd: 32 });
+    const state = { config: {}, iter_num: 1, best_val_loss: null, optimizer_steps: 1, rng: { seed: 1, iteration: 1 } };
+    const about = { model_args: { ...trained.config }, tokenizer: null };
+    await saveCheckpoint(folder, { ...state, ...about }, trained.parameters);
+    const opened = await openModel(folder, "", { log: () => {} });
+
+    const longest = pos === "learned" ? SEEN : 70; // beyond the cache's first room, too
+    for (const context of [4, longest]) {
+      const model = modelWithContext(opened, context);
+      await opened.read(model);
+      const decoder = await createCachedDecoder(compiled, model, opened.frozen("float32"));
+      const plain = createPlainDecoder(model);
+      const ids = [...randomInts(`ids ${pos}`, [context - 1], 0, 11)];
+      const compare = (a: Float32Array, b: Float32Array, label: string) =>
+        assertClose(a, b, { atol: 5e-5, rtol: 1e-4, label });
+      compare(await decoder.start(ids, 1), await plain.start(ids, 1), `${context}: the prompt`);
+      for (const token of [3, 4])
+        compare(await decoder.next([token]), await plain.next([token]), `${context}: a token`);
+      const far = (await decoder.start([...ids, 1], 1)).slice();
+      const other = await decoder.start([(ids[0]! + 1) % 11, ...ids.slice(1), 1], 1);
+      assert.notDeepEqual(other, far, `${context}: the first token is seen`);
+      await decoder.dispose();
+    }
+    if (pos === "learned") {
+      assert.throws(
+        () => modelWithContext(opened, 7),
+        userError(/has learned 6 positions, and no others; lower --context=7$/),
+      );
+    }
+    assert.deepEqual(modelWithContext(opened, 0).config, trained.config);
+    opened.close();
+  });
+}

@@ -1,0 +1,92 @@
+// What `ffn` may be, but for the mixture (moe.test.ts): the gated ones against PyTorch, the others by their formula; how
+// many hidden units there are where nobody says.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import * as tf from "@tensorflow/tfjs";
+
+import { activations } from "../../../lib/nn/activation.ts";
+import { type FeedForwardConfig, feedForwards, GatedMLP, MLP } from "../../../lib/nn/feed_forward.ts";
+import { type Linear, Scope } from "../../../lib/nn/module.ts";
+import type { Parameter } from "../../../lib/nn/parameter.ts";
+import { layerIndex } from "../../fixtures/layers/read.ts";
+import { assertLayer, floats } from "../../support.ts";
+import { assertLayerFixture } from "./layer_fixture.ts";
+
+/** Makes a linear layer pass on its inputs from number `from` on. */
+function passOn({ weight }: Linear, from = 0): void {
+  const [C, D] = weight.shape as [number, number];
+  for (let i = 0; i < Math.min(C - from, D); i++) weight.data[(from + i) * D + i] = 1;
+}
+
+for (const name of ["swiglu", "geglu", "geglu_tanh"]) {
+  test(`${name}: value and gradients of ${layerIndex[name]!.reference}`, async () => {
+    const F = 33; // hidden units; of 2 F channels the gate takes the first half, the other layer the second
+    const mlp = new GatedMLP(new Scope([]), { n_embd: 2 * F, n_hidden: F, bias: false, ffn: name }, 1);
+    passOn(mlp.cGate);
+    passOn(mlp.cFc, F);
+    passOn(mlp.cProj);
+    const layer = ([x, up]: tf.Tensor[]) => tf.slice(mlp.forward(tf.concat([x!, up!], 1)), [0, 0], [-1, F]);
+    await assertLayerFixture(name, layer, ["x", "up"]);
+  });
+}
+
+for (const [name, Layer] of Object.entries({ silu: MLP, swiglu: GatedMLP })) {
+  test(`${name} with biases: value and gradients of the formula`, async () => {
+    const [C, F] = [4, 6];
+    const linear = (x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) =>
+      tf.add(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D), b);
+    const layer = ([x, ...weights]: tf.Tensor[]) => {
+      const all: Parameter[] = [];
+      const mlp = new Layer(new Scope(all), { n_embd: C, n_hidden: F, bias: true, ffn: name }, 1);
+      for (const [i, parameter] of all.entries()) parameter.value = weights[i]!;
+      return mlp.forward(x!);
+    };
+    const plain = ([x, ...weights]: tf.Tensor[]) => {
+      const first = activations.silu!(linear(x!, weights[0]!, weights[1]!));
+      const hidden = weights.length > 4 ? tf.mul(first, linear(x!, weights[2]!, weights[3]!)) : first;
+      return linear(hidden, weights.at(-2)!, weights.at(-1)!);
+    };
+    const gate = Layer === GatedMLP ? [floats("gate", [C, F], -1, 1), floats("gate bias", [F])] : [];
+    const args = [
+      ...[floats("x", [5, C]), ...gate, floats("fc", [C, F], -1, 1), floats("fc bias", [F])],
+      ...[floats("proj", [F, C], -1, 1), floats("proj bias", [C])],
+    ];
+    // sums of six products of numbers of up to some 30
+    await assertLayer(layer, plain, args, { atol: 1e-5, rtol: 1e-5, label: name });
+  });
+}
+
+test("hidden units: n_hidden, else 4 C, or with a gate the next multiple of 32 from 8/3 C on", () => {
+  const shapesOf = (config: Pick<FeedForwardConfig, "ffn" | "n_embd" | "n_hidden">) => {
+    const all: Parameter[] = [];
+    const rest = { bias: false, n_expert: 2, n_expert_active: 1, n_shared_hidden: 0, expert_capacity: 0 };
+    new feedForwards[config.ffn]!(new Scope(all), { ...rest, ...config }, 1);
+    return Object.fromEntries(all.map(({ name, shape }) => [name, shape]));
+  };
+  for (const [n_embd, n_hidden, F, gated] of [
+    [12, 5, 5, 5],
+    [12, 0, 48, 32],
+    [96, 0, 384, 256],
+    [97, 0, 388, 288],
+  ] as const) {
+    const [up, down] = [(F: number) => [n_embd, F], (F: number) => [F, n_embd]];
+    for (const ffn of Object.keys(activations)) {
+      const shapes = { "c_fc.weight": up(F), "c_proj.weight": down(F) };
+      assert.deepEqual(shapesOf({ ffn, n_embd, n_hidden }), shapes, ffn);
+    }
+    for (const ffn of ["swiglu", "geglu", "geglu_tanh"]) {
+      const shapes = { "c_gate.weight": up(gated), "c_fc.weight": up(gated), "c_proj.weight": down(gated) };
+      assert.deepEqual(shapesOf({ ffn, n_embd, n_hidden }), shapes, ffn);
+    }
+    const { "experts.c_gate": gate, "experts.c_proj": proj } = shapesOf({ ffn: "moe", n_embd, n_hidden });
+    assert.deepEqual(
+      [gate, proj],
+      [
+        [2, ...up(gated)],
+        [2, ...down(gated)],
+      ],
+    );
+  }
+});

@@ -1,0 +1,71 @@
+// A training step with products in float32 and one with products in float16, in turns in one process on this machine:
+//
+//   npx tsx tools/compare/compare_dtypes.ts --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=4 --rounds=8
+//
+// What counts is the median of the rounds' ratios: both steps of a round meet the same load. Memory is that of one process for
+// each: bench.ts --benchmark=memory --dtype=float16.
+
+import { configure } from "../../configurator.ts";
+import { main } from "../../lib/common/errors.ts";
+import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
+import { median } from "../../lib/common/statistics.ts";
+import { createEngine } from "../../lib/engine/runtime/program.ts";
+import { LossScaler } from "../../lib/training/loss_scale.ts";
+import { AdamW } from "../../lib/training/optimizers/adamw.ts";
+import { GPT } from "../../model.ts";
+
+const defaults = {
+  rounds: 60, // a step of each in a round
+  warmup: 3, // rounds before
+  threads: 1,
+  batch_size: 12,
+  block_size: 64,
+  n_layer: 4,
+  n_head: 4,
+  n_embd: 128,
+  vocab_size: 65,
+};
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults, { usage: "Time a training step in float32 and float16." });
+  const { rounds, warmup, threads, batch_size: B, block_size: T, vocab_size: V } = config;
+  const engine = await createEngine({ compile: true, threads });
+  const draw = (name: string) => Int32Array.from({ length: B * T }, (_, i) => uniform(keyOf(1, name), i) * V);
+  const inputs = { x: draw("x"), y: draw("y") };
+
+  const trainer = async (half: boolean) => {
+    const model = new GPT({ ...config, dropout: 0, bias: false, ffn: "gelu" });
+    model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "init", name), deviation));
+    const optimizer = new AdamW(model.decayGroups(), { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1 });
+    const scaler = half ? new LossScaler() : undefined;
+    const tokens = { shape: [B, T], dtype: "int32" } as const;
+    const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens }, gradients: true, half };
+    const backward = await engine.program(({ x, y }) => model.loss(x, y), spec);
+    return async () => {
+      const start = performance.now();
+      const [loss] = await backward.run(inputs, { lossScale: scaler?.scale });
+      await scaler?.unscale(model.parameters);
+      const grad_norm = await optimizer.step(1e-3);
+      scaler?.update({ loss: loss!, grad_norm });
+      return performance.now() - start;
+    };
+  };
+  const [single, half] = [await trainer(false), await trainer(true)];
+  const times: { single: number; half: number }[] = [];
+  for (let round = 0; round < warmup + rounds; round++) {
+    const time = { single: await single(), half: await half() };
+    if (round >= warmup) times.push(time);
+  }
+  const report = (name: string, list: number[]) =>
+    console.log(`${name}  ${median(list).toFixed(1)} ms (${Math.min(...list).toFixed(1)} at best)`);
+  console.log(`${B} x ${T} tokens, ${engine.description}`);
+  report(
+    "float32",
+    times.map(({ single }) => single),
+  );
+  report(
+    "float16",
+    times.map(({ half }) => half),
+  );
+  console.log(`ratio    ${median(times.map(({ single, half }) => half / single)).toFixed(2)}`);
+});

@@ -1,0 +1,84 @@
+// What a step costs with a mixture of experts, as there are more of them of which a token has as many, in one sitting on
+// this machine:
+//
+//   npx tsx tools/compare/compare_experts.ts --counts=4,8,16,32 --n_expert_active=2
+//
+// `dropless` is a mixture without and `capacity` one with an expert_capacity; `dense` has one gated MLP as wide as the
+// active experts together, which is what it would cost without any routing. They take turns, so that a busy machine is
+// busy for all; what counts are medians, and the median of the ratios to dense in the same round. The update is AdamW's,
+// which has all weights to do. Left out: experts that are chosen unevenly, since the weights are random.
+
+import { configure } from "../../configurator.ts";
+import { main } from "../../lib/common/errors.ts";
+import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
+import { median } from "../../lib/common/statistics.ts";
+import { createEngine } from "../../lib/engine/runtime/program.ts";
+import { AdamW } from "../../lib/training/optimizers/adamw.ts";
+import { GPT, type GPTConfig } from "../../model.ts";
+
+const defaults = {
+  rounds: 15, // each takes a step once a round
+  warmup: 3, // rounds before
+  threads: 1,
+  batch_size: 12,
+  block_size: 64,
+  n_layer: 4,
+  n_head: 4,
+  n_embd: 128,
+  n_hidden: 176, // hidden units of an expert
+  counts: [4, 8, 16, 32], // of experts
+  n_expert_active: 2,
+  expert_capacity: 1.25,
+};
+
+const OPTIONS = { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1 };
+
+await main(async () => {
+  const config = await configure(import.meta.url, defaults, { usage: "Time steps with mixtures of experts." });
+  const { rounds, warmup, threads, batch_size: B, counts, n_expert_active, expert_capacity, ...shape } = config;
+  const { block_size: T, n_hidden: F } = shape;
+  const engine = await createEngine({ compile: true, threads });
+  const base = { ...shape, vocab_size: 65, dropout: 0, bias: false };
+  const batch = (name: string) => Int32Array.from({ length: B * T }, (_, i) => 65 * uniform(keyOf(1, name), i));
+  const inputs = { x: batch("x"), y: batch("y") };
+
+  const steps = async (name: string, config: GPTConfig) => {
+    const model = new GPT(config);
+    model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "compare", name), deviation));
+    const tokens = { shape: [B, T], dtype: "int32" } as const;
+    const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens }, gradients: true };
+    const program = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), spec);
+    const optimizer = new AdamW(model.decayGroups(), OPTIONS);
+    const step = async () => {
+      const start = performance.now();
+      await program.run(inputs, { dropout: [1] });
+      const middle = performance.now();
+      await optimizer.step(1e-6); // next to nothing: the routing stays as even as it is
+      return [middle - start, performance.now() - middle] as const;
+    };
+    return { name, params: model.numParams(), step, loss: [] as number[], update: [] as number[] };
+  };
+  const ways = [await steps("dense", { ...base, ffn: "swiglu", n_hidden: n_expert_active * F })];
+  for (const E of counts) {
+    const mixture = { ...base, ffn: "moe", n_expert: E, n_expert_active };
+    ways.push(await steps(`dropless ${E}`, mixture));
+    ways.push(await steps(`capacity ${E}`, { ...mixture, expert_capacity }));
+  }
+  for (let round = 0; round < warmup + rounds; round++) {
+    for (const way of ways) {
+      const [loss, update] = await way.step();
+      if (round < warmup) continue;
+      way.loss.push(loss);
+      way.update.push(update);
+    }
+  }
+  console.log(`${n_expert_active} active experts of ${F} hidden units; batch ${B} x ${T}; ${engine.description}`);
+  console.log(
+    "| experts | parameters | loss and gradients, ms | times | update, ms |\n| --- | ---: | ---: | ---: | ---: |",
+  );
+  for (const { name, params, loss, update } of ways) {
+    const times = median(loss.map((ms, i) => ms / ways[0]!.loss[i]!)).toFixed(2);
+    const count = params.toLocaleString("en-US");
+    console.log(`| ${name} | ${count} | ${median(loss).toFixed(1)} | ${times} | ${median(update).toFixed(1)} |`);
+  }
+});
