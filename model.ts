@@ -57,8 +57,9 @@ export class SelfAttention {
     const { n_embd: C, n_head: H, bias } = config;
     const K = config.n_kv_head || H;
     this.config = config;
-    this.cAttn = new Linear(scope.at("c_attn"), C, C + (2 * K * C) / H, bias);
-    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, residualDeviation(config));
+    const splits = [C, (K * C) / H, (K * C) / H];
+    this.cAttn = new Linear(scope.at("c_attn"), C, C + 2 * splits[1]!, bias, { splits });
+    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation: residualDeviation(config) });
     if (!causal || !isPlain(config, position)) this.variant = new AttentionVariant(scope, config, position, causal);
   }
 
@@ -165,11 +166,13 @@ export class GPT {
     this.config = config;
     const root = new Scope(this.parameters);
     const scope = root.at("transformer");
-    this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 });
+    this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 }, "embedding");
     const role = roles[architecture]!;
     if (role === "crossing") this.encoder = new Stack(scope.at("encoder"), config, "encoder");
     this.stack = new Stack(scope, config, role);
-    this.lmHead = config.tie_weights ? this.wte : root.at("lm_head").parameter("weight", [V, C], { normal: 0.02 });
+    this.lmHead = config.tie_weights
+      ? this.wte
+      : root.at("lm_head").parameter("weight", [V, C], { normal: 0.02 }, "head");
   }
 
   get blocks(): readonly Block[] {
@@ -263,7 +266,7 @@ export class GPT {
     for (const stack of [this.encoder, this.stack]) {
       const table = stack && tableOf(stack);
       if (!table) continue; // nothing is as long as the context
-      const cropped = new Parameter(table.name, [block_size, this.config.n_embd], table.init);
+      const cropped = new Parameter(table.name, [block_size, this.config.n_embd], table.init, table.role);
       cropped.data.set(table.data.subarray(0, cropped.data.length));
       this.parameters[this.parameters.indexOf(table)] = cropped;
       (stack.position as Learned).table = cropped;

@@ -103,6 +103,26 @@ test("names and shapes are GPT-2's", () => {
   assert.deepEqual(shapesOf(smallGPT({ bias: false })), unbiased);
 });
 
+test("each weight has a role, and a packed matrix the widths of its parts", () => {
+  const model = smallGPT({ architecture: "encoder_decoder", n_kv_head: 1, tie_weights: false, n_layer: 1 });
+  const [C, KD] = [8, 4];
+  const roles = new Map(model.parameters.map(({ name, role }) => [name, role]));
+  assert.equal(roles.get("transformer.wte.weight"), "embedding");
+  assert.equal(roles.get("transformer.wpe.weight"), "embedding");
+  assert.equal(roles.get("lm_head.weight"), "head");
+  for (const [name, role] of roles) {
+    if (name.endsWith(".bias")) assert.equal(role, "bias", name);
+    else if (/\.ln_\w+\.weight$/.test(name)) assert.equal(role, "norm", name);
+    else if (/\.c_\w+\.weight$/.test(name)) assert.equal(role, "hidden", name);
+  }
+  const splits = (name: string) => model.parameters.find((parameter) => parameter.name.endsWith(name))!.splits;
+  assert.deepEqual(splits("h.0.attn.c_attn.weight"), [C, KD, KD]);
+  assert.deepEqual(splits("h.0.cross_attn.c_kv.weight"), [KD, KD]);
+  assert.deepEqual(splits("h.0.mlp.c_fc.weight"), [4 * C]);
+  const router = smallGPT({ ffn: "moe" }).parameters.find(({ name }) => name.endsWith("router.weight"))!;
+  assert.equal(router.role, "router");
+});
+
 test("the numbers of weights are GPT-2's", () => {
   // the sizes of a model of many layers follow from one of 1 and one of 2: no need for half a gigabyte
   const count = (config: Partial<GPTConfig>, n_layer: number) => {

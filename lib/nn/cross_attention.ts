@@ -33,8 +33,9 @@ export class CrossAttention {
     const { n_embd: C, n_head: H, n_kv_head, bias } = config;
     this.#config = config;
     this.cQ = new Linear(scope.at("c_q"), C, C, bias);
-    this.cKv = new Linear(scope.at("c_kv"), C, (2 * (n_kv_head || H) * C) / H, bias);
-    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, deviation);
+    const width = ((n_kv_head || H) * C) / H; // of all keys, and of all values
+    this.cKv = new Linear(scope.at("c_kv"), C, 2 * width, bias, { splits: [width, width] });
+    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation });
   }
 
   /** x [B, T, C] -> what the context's memory (or the keys of it in its cache) has for each position [B, T, C] */

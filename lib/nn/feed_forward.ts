@@ -40,7 +40,7 @@ export class MLP implements FeedForward {
     const F = n_hidden || 4 * C;
     this.#activation = activations[ffn]!;
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
-    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, deviation);
+    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
   }
 
   forward(x: tf.Tensor): tf.Tensor {
@@ -63,7 +63,7 @@ export class GatedMLP implements FeedForward {
     this.#activation = activations[GATES[ffn]!]!;
     this.cGate = new Linear(scope.at("c_gate"), C, F, bias);
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
-    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, deviation);
+    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
   }
 
   forward(x: tf.Tensor): tf.Tensor {
@@ -96,10 +96,10 @@ export class Mixture implements FeedForward {
     this.#active = n_expert_active;
     this.#capacity = config.expert_capacity;
     this.idle = (E - n_expert_active) * 3 * C * F;
-    this.router = new Linear(scope.at("router"), C, E, false);
-    this.gate = all.parameter("c_gate", [E, C, F], { normal: 0.02 });
-    this.fc = all.parameter("c_fc", [E, C, F], { normal: 0.02 });
-    this.proj = all.parameter("c_proj", [E, F, C], { normal: deviation });
+    this.router = new Linear(scope.at("router"), C, E, false, { role: "router" });
+    this.gate = all.parameter("c_gate", [E, C, F], { normal: 0.02 }, "hidden");
+    this.fc = all.parameter("c_fc", [E, C, F], { normal: 0.02 }, "hidden");
+    this.proj = all.parameter("c_proj", [E, F, C], { normal: deviation }, "hidden");
     if (n_shared_hidden === 0) return;
     const shared = { n_embd: C, n_hidden: n_shared_hidden, bias: false, ffn: "swiglu" };
     this.shared = new GatedMLP(scope.at("shared"), shared, deviation);

@@ -3,7 +3,7 @@
 import type * as tf from "@tensorflow/tfjs";
 
 import { linear } from "./linear.ts";
-import { type Init, Parameter } from "./parameter.ts";
+import { type Init, Parameter, type Role } from "./parameter.ts";
 
 /** Makes a layer's weights and notes them down; `at("attn")` is the same for a layer inside, with a longer name. */
 export class Scope {
@@ -19,20 +19,27 @@ export class Scope {
     return new Scope(this.#all, `${this.#prefix}${name}.`);
   }
 
-  parameter(name: string, shape: number[], init: Init): Parameter {
-    const parameter = new Parameter(this.#prefix + name, shape, init);
+  parameter(name: string, shape: number[], init: Init, role: Role, splits?: readonly number[]): Parameter {
+    const parameter = new Parameter(this.#prefix + name, shape, init, role, splits);
     this.#all.push(parameter);
     return parameter;
   }
+}
+
+export interface LinearOptions {
+  deviation?: number; // of the random weights; 0.02, GPT-2's, if not given
+  role?: Role; // of the matrix; "hidden" if not given
+  splits?: readonly number[]; // as in Parameter
 }
 
 export class Linear {
   readonly weight: Parameter; // [C, D]: input by output, as GPT-2 keeps it
   readonly bias: Parameter | undefined; // [D]
 
-  constructor(scope: Scope, C: number, D: number, bias: boolean, deviation = 0.02) {
-    this.weight = scope.parameter("weight", [C, D], { normal: deviation });
-    this.bias = bias ? scope.parameter("bias", [D], { constant: 0 }) : undefined;
+  constructor(scope: Scope, C: number, D: number, bias: boolean, options: LinearOptions = {}) {
+    const { deviation = 0.02, role = "hidden", splits } = options;
+    this.weight = scope.parameter("weight", [C, D], { normal: deviation }, role, splits);
+    this.bias = bias ? scope.parameter("bias", [D], { constant: 0 }, "bias") : undefined;
   }
 
   forward(x: tf.Tensor): tf.Tensor {

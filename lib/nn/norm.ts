@@ -13,8 +13,8 @@ export class LayerNorm {
   readonly epsilon: number;
 
   constructor(scope: Scope, C: number, bias: boolean, epsilon: number) {
-    this.weight = scope.parameter("weight", [C], { constant: 1 });
-    this.bias = bias ? scope.parameter("bias", [C], { constant: 0 }) : undefined;
+    this.weight = scope.parameter("weight", [C], { constant: 1 }, "norm");
+    this.bias = bias ? scope.parameter("bias", [C], { constant: 0 }, "bias") : undefined;
     this.epsilon = epsilon;
   }
 
@@ -30,7 +30,7 @@ export class RMSNorm {
   readonly epsilon: number;
 
   constructor(scope: Scope, C: number, _bias: boolean, epsilon: number) {
-    this.weight = scope.parameter("weight", [C], { constant: 1 });
+    this.weight = scope.parameter("weight", [C], { constant: 1 }, "norm");
     this.epsilon = epsilon;
   }
 

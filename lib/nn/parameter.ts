@@ -5,22 +5,43 @@ import * as tf from "@tensorflow/tfjs";
 /** How a weight starts: normally distributed around 0 with a deviation, or the same number everywhere. */
 export type Init = { normal: number } | { constant: number };
 
+/** What a weight does in the model. Optimizers that treat some weights differently decide by it, never by the name. */
+export type Role =
+  | "embedding" // a table that is looked up by token, position or distance
+  | "hidden" // the matrix of a linear layer inside a block, or a stack of such (experts)
+  | "head" // the output layer, where it isn't the token embeddings
+  | "router" // a mixture's: chooses experts
+  | "norm"
+  | "bias";
+
 export class Parameter {
   /** Told of every weight whose tensor is asked for, while somebody wants to know. */
   static onRead: ((weight: Parameter) => void) | undefined;
   readonly name: string;
   readonly shape: readonly number[];
   readonly init: Init;
+  readonly role: Role;
+  /** Widths of the column blocks that are matrices with a meaning each, as query, key and value in c_attn; they sum to the
+   * last dimension. */
+  readonly splits: readonly number[];
   /** How many numbers it has. */
   readonly size: number;
   grad?: Float32Array;
   #data: Float32Array | undefined;
   #bound: tf.Tensor | undefined;
 
-  constructor(name: string, shape: readonly number[], init: Init) {
+  constructor(
+    name: string,
+    shape: readonly number[],
+    init: Init,
+    role: Role = "hidden",
+    splits: readonly number[] = shape.slice(-1),
+  ) {
     this.name = name;
     this.shape = shape;
     this.init = init;
+    this.role = role;
+    this.splits = splits;
     this.size = shape.reduce((product, size) => product * size, 1);
   }
 

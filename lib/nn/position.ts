@@ -39,7 +39,7 @@ export class Learned implements Position {
   table: Parameter; // [block_size, C]
 
   constructor(scope: Scope, { n_embd, block_size }: PositionConfig) {
-    this.table = scope.at("wpe").parameter("weight", [block_size, n_embd], { normal: 0.02 });
+    this.table = scope.at("wpe").parameter("weight", [block_size, n_embd], { normal: 0.02 }, "embedding");
   }
 
   embed(positions: Positions): tf.Tensor {
@@ -154,7 +154,7 @@ export class Relative implements Position {
 
   constructor(scope: Scope, { n_head, relative_buckets, relative_max_distance }: PositionConfig, causal = true) {
     this.#causal = causal;
-    this.table = scope.at("relative").parameter("weight", [relative_buckets, n_head], { normal: 0.02 });
+    this.table = scope.at("relative").parameter("weight", [relative_buckets, n_head], { normal: 0.02 }, "embedding");
     this.#most = relative_max_distance;
   }
 
