@@ -6,25 +6,21 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { FrozenOptions } from "../engine/runtime/frozen.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { type Bound, type Buffer, bind } from "../engine/runtime/session.ts";
 import type { LayerCache } from "../nn/cached_attention.ts";
-import type { Decoder } from "./decoder.ts";
+import type { Decoder, DecoderWeights } from "./decoder.ts";
 import type { GenerativeModel } from "./interfaces.ts";
 import { begin, createReader, memoryNames, type Reader } from "./source.ts";
 
 const FIRST_ROOM = 64; // positions; doubled as needed
-
-/** How the weights are kept, and where they are taken from; without a place, from the model. */
-export type CachedDecoderOptions = Pick<FrozenOptions, "int8" | "place" | "read">;
 
 /** Compile the model for decoding, with the weights of now.
  * @param end the token that begins what is written for a source, where the model was trained on pairs */
 export async function createCachedDecoder(
   engine: Engine,
   model: GenerativeModel,
-  options: CachedDecoderOptions = {},
+  options: DecoderWeights = {},
   end?: number,
 ): Promise<Decoder> {
   const { n_layer, n_head, n_kv_head, n_embd, vocab_size: V, block_size } = model.config;

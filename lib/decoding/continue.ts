@@ -6,7 +6,8 @@ import { UserError } from "../common/errors.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import type { Pairs } from "../text/meta.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type CachedDecoderOptions, createCachedDecoder } from "./cached_decoder.ts";
+import { createCachedDecoder } from "./cached_decoder.ts";
+import type { DecoderWeights } from "./decoder.ts";
 import { createGuesser, fillTexts, MASK } from "./fill_masks.ts";
 import { generateTexts, type Sample, type TextOptions } from "./generate.ts";
 import type { GenerativeModel } from "./interfaces.ts";
@@ -19,7 +20,7 @@ export interface Continuer {
 }
 
 interface ContinueOptions {
-  frozen?: CachedDecoderOptions | undefined; // how a compiled model keeps its weights; without it the model isn't compiled
+  frozen?: DecoderWeights | undefined; // how a compiled model keeps its weights; without it the model isn't compiled
   pairs?: Pairs | undefined; // that it was trained on
 }
 

@@ -1,6 +1,11 @@
 // What continues a sequence: given tokens, the logits of the next one. Two of them, which must agree token for token:
 // the cached one, compiled, and the plain one, which runs the whole model again for every token.
 
+import type { FrozenOptions } from "../engine/runtime/frozen.ts";
+
+/** How a compiled decoder keeps the weights, and where it takes them from; without a place, from the model. */
+export type DecoderWeights = Pick<FrozenOptions, "int8" | "place" | "read">;
+
 /** Continues several sequences of the same length at once, one token a step. */
 export interface Decoder {
   readonly vocabSize: number;

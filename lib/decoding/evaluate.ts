@@ -5,8 +5,8 @@ import * as tf from "@tensorflow/tfjs";
 import { UserError } from "../common/errors.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { bind } from "../engine/runtime/session.ts";
-import type { CachedDecoderOptions } from "./cached_decoder.ts";
 import { checkTokens } from "./check_tokens.ts";
+import type { DecoderWeights } from "./decoder.ts";
 import type { LanguageModel } from "./interfaces.ts";
 
 /** Tokens [T + 1] -> -ln of the probability of each but the first, given those before it in the window: [T]. */
@@ -54,7 +54,7 @@ export async function totalLoss(
 export async function modelLosses(
   engine: Engine,
   model: LanguageModel,
-  frozen?: CachedDecoderOptions,
+  frozen?: DecoderWeights,
 ): Promise<WindowLosses> {
   const { block_size: T, vocab_size: V } = model.config;
   const inputs = {

@@ -5,7 +5,7 @@ import * as tf from "@tensorflow/tfjs";
 import type { Engine } from "../engine/runtime/program.ts";
 import { bind } from "../engine/runtime/session.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import type { CachedDecoderOptions } from "./cached_decoder.ts";
+import type { DecoderWeights } from "./decoder.ts";
 import { Drawer } from "./draw.ts";
 import type { Sample, TextOptions } from "./generate.ts";
 import type { GenerativeModel } from "./interfaces.ts";
@@ -25,11 +25,7 @@ export interface Guesser {
 }
 
 /** @param frozen how the weights are kept, as the cached decoder keeps them; without it the model runs operation by operation */
-export async function createGuesser(
-  engine: Engine,
-  model: GenerativeModel,
-  frozen?: CachedDecoderOptions,
-): Promise<Guesser> {
+export async function createGuesser(engine: Engine, model: GenerativeModel, frozen?: DecoderWeights): Promise<Guesser> {
   const { vocab_size: V } = model.config;
   if (!frozen) {
     return {

@@ -3,7 +3,7 @@
 
 import type { Engine } from "../engine/runtime/program.ts";
 import { type Bound, bind } from "../engine/runtime/session.ts";
-import type { CachedDecoderOptions } from "./cached_decoder.ts";
+import type { DecoderWeights } from "./decoder.ts";
 import type { GenerativeModel } from "./interfaces.ts";
 
 /** What a decoder has of a sequence: the source, which its encoder reads, and the text that it goes on with. */
@@ -37,11 +37,7 @@ export function memoryNames(n_layer: number): string[] {
 }
 
 /** Compile the model's encoder, with the weights of now. */
-export async function createReader(
-  engine: Engine,
-  model: GenerativeModel,
-  options: CachedDecoderOptions,
-): Promise<Reader> {
+export async function createReader(engine: Engine, model: GenerativeModel, options: DecoderWeights): Promise<Reader> {
   const { n_layer, n_head, n_kv_head, n_embd } = model.config;
   const [K, D] = [n_kv_head || n_head, n_embd / n_head];
   const names = memoryNames(n_layer);

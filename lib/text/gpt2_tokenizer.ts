@@ -8,7 +8,7 @@ import { UserError } from "../common/errors.ts";
 import { END_OF_TEXT, END_OF_TEXT_TOKEN } from "./end_of_text.ts";
 import { mergePairs } from "./merge_pairs.ts";
 import type { Gpt2Meta } from "./meta.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "./tokenizer_types.ts";
 
 // Words, numbers, other signs and white space, as GPT-2 splits before it merges. White space is Unicode's property, as
 // in tiktoken; JavaScript's \s lacks U+0085 and has U+FEFF.

@@ -9,21 +9,29 @@ import type * as tf from "@tensorflow/tfjs";
 
 import { UserError } from "../../common/errors.ts";
 import { TemporaryFolder } from "../../common/temporary_folder.ts";
+import type { Shape } from "../graph.ts";
 import { int8Form, quantize, type StoredWeight } from "../int8.ts";
 import { type LowerOptions, lower } from "../lower.ts";
 import type { Place } from "../onnx.ts";
 import { type SizeValues, traceSizes } from "../sizes.ts";
 import { type DeclareInput, trace } from "../trace.ts";
-import type { Variable } from "./program.ts";
 import { type Bound, Session } from "./session.ts";
 import { WeightFile } from "./weight_file.ts";
 
 /** From sizes and inputs, which it declares, to named results. */
 export type FrozenBody = (sizes: SizeValues, input: DeclareInput) => Record<string, tf.Tensor>;
 
+/** A weight of the model; `value` is the tensor that represents it while the body is traced. */
+export interface FrozenWeight {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly data: Float32Array;
+  value: tf.Tensor;
+}
+
 export interface FrozenOptions {
   /** Their numbers are taken when the program is made, from `place`, from `read` or else from `data`. */
-  weights: readonly Variable[];
+  weights: readonly FrozenWeight[];
   /** Where a file has a weight's float32 numbers: if one folder's files have all of them, they are mapped. */
   place?: ((name: string) => Place | undefined) | undefined;
   /** Reads a weight's numbers where there is no `place`: one after the other, so that they needn't all be in memory. */
