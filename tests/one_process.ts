@@ -1,5 +1,5 @@
-// Runs scripts one after the other in this process, as the parent says. For runs that end by themselves before they set
-// anything up, such as refused ones.
+// Runs scripts one after the other in this process, as the parent says. For runs that end by themselves, refused ones and
+// short ones: scripts.ts has the other side.
 
 import { runHere } from "../tools/fuzz/run_here.ts";
 
@@ -9,5 +9,6 @@ export interface Order {
   cwd: string;
 }
 
+process.setMaxListeners(0); // each run adds its own for signals
 process.on("message", async ({ script, args, cwd }: Order) => process.send!(await runHere(script, args, cwd)));
 process.on("disconnect", () => process.exit());

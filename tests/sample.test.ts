@@ -45,15 +45,19 @@ await saveCheckpoint(
   model.parameters,
 );
 
-/** Run sample.ts with `input` for standard input. */
-function sample(args: readonly string[], input = "", env: Record<string, string> = {}): Promise<Ended> {
-  const { child, ended } = launch("sample.ts", ["--threads=1", ...args], { cwd: FOLDER, env });
+const runHere = oneProcess();
+
+/** Run sample.ts, in a process of its own where there is an `input` for standard input. */
+function sample(args: readonly string[], input?: string): Promise<Ended> {
+  const all = ["--threads=1", ...args];
+  if (input === undefined) return runHere("sample.ts", all, FOLDER);
+  const { child, ended } = launch("sample.ts", all, { cwd: FOLDER });
   child.stdin!.end(input);
   return ended;
 }
 
 /** The same, where it must succeed; gives stdout. */
-async function drawn(args: readonly string[], input = ""): Promise<string> {
+async function drawn(args: readonly string[], input?: string): Promise<string> {
   const ended = await sample(args, input);
   assert.equal(ended.code, 0, ended.stderr);
   return ended.stdout;
@@ -311,7 +315,6 @@ test("mistakes are one line", async () => {
     [["--out_dir=numbers", "--stop=3"], /--stop needs a text/],
     [["--interactive", "--start=a"], /--interactive reads its prompts.*leave --start out/],
   ];
-  const runHere = oneProcess();
   for (const [args, message] of cases) {
     const ended = await runHere("sample.ts", ["--threads=1", ...args], FOLDER);
     const stderr = ended.stderr.replace(/^overriding with .*\n( .*\n)*/, "");

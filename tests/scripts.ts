@@ -92,8 +92,9 @@ function inherited(): Record<string, string | undefined> {
 }
 
 /**
- * Gives `run` for scripts that end before they set anything up, such as refused ones: one after the other, in one other process, since
- * to start each costs a second. A function's own process ends with the tests of the file.
+ * Gives `run` for scripts that end by themselves, one after the other in one other process: a start costs a second, most of it
+ * for the libraries. What a script sets up (sessions of ONNX Runtime) stays until that process ends, with the tests of the file;
+ * so these are refused ones, and short runs of small models.
  */
 export function oneProcess(): (script: string, args: readonly string[], cwd?: string) => Promise<Ended> {
   let child: ChildProcess | undefined;
@@ -129,8 +130,12 @@ export function run(script: string, args: readonly string[], options?: LaunchOpt
 
 /** Run a script that must succeed; gives what it printed. */
 export async function succeed(script: string, args: readonly string[], options?: LaunchOptions): Promise<string> {
-  const { code, signal, stdout, stderr } = await run(script, args, options);
-  assert.equal(code, 0, `${script} ${args.join(" ")} ended with ${code ?? signal}:\n${stdout}${stderr}`);
+  return assertSucceeded(await run(script, args, options), `${script} ${args.join(" ")}`);
+}
+
+/** Exit code 0; gives what was printed. */
+export function assertSucceeded({ code, signal, stdout, stderr }: Ended, what: string): string {
+  assert.equal(code, 0, `${what} ended with ${code ?? signal}:\n${stdout}${stderr}`);
   return stdout;
 }
 

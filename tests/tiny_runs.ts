@@ -1,12 +1,12 @@
-// What the tests that train share: runs of train.ts of a second each, on made-up words in a folder of their own, and what
-// two of them left, compared to the bit.
+// What the tests that train share: short runs of train.ts on made-up words in a folder of their own, and what two of them
+// left, compared to the bit.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { loadCheckpoint } from "../lib/training/checkpoint.ts";
-import { flags, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { assertSucceeded, flags, oneProcess, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 export type Changes = Record<string, string | number | boolean>;
 
@@ -30,8 +30,14 @@ export function tinyRuns<T extends Changes>(changes: T) {
   const outDir = (name: string) => join(folder, name);
   const args = (name: string, more: Changes = {}) => flags({ ...settings, out_dir: outDir(name), ...more });
 
-  /** Train to the end; gives what was printed. */
-  const train = (name: string, more: Changes = {}) => succeed("train.ts", args(name, more), { cwd: folder });
+  const runHere = oneProcess();
+
+  /** Train to the end; gives what was printed. All these runs share a process, since a start takes longer than such a run. */
+  const train = async (name: string, more: Changes = {}) =>
+    assertSucceeded(await runHere("train.ts", args(name, more), folder), `train.ts ${name}`);
+
+  /** The same in a process of its own: what a resumed run knows, it knows from its folder. */
+  const trainAlone = (name: string, more: Changes = {}) => succeed("train.ts", args(name, more), { cwd: folder });
 
   /** All that a checkpoint says about the state of a run: not its settings, of which a resumed run has others. */
   async function stateOf(name: string) {
@@ -57,5 +63,5 @@ export function tinyRuns<T extends Changes>(changes: T) {
     return data;
   }
 
-  return { folder, settings, outDir, args, train, stateOf, assertSameState, tensorOf };
+  return { folder, settings, outDir, args, train, trainAlone, runHere, stateOf, assertSameState, tensorOf };
 }

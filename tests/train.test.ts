@@ -21,16 +21,15 @@ import { writeTokens } from "../lib/text/token_file.ts";
 import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import {
   assertRefused,
+  assertSucceeded,
   contentsOf,
   type Ended,
   flags,
   launch,
   launchCommand,
   madeUpText,
-  oneProcess,
   ROOT,
   run,
-  succeed,
   TSX,
 } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
@@ -43,7 +42,8 @@ const runs = tinyRuns({
   max_iters: 20,
   eval_interval: 10,
 });
-const { folder: FOLDER, settings: TINY, outDir, args: tiny, train, stateOf, assertSameState, tensorOf } = runs;
+const { folder: FOLDER, settings: TINY, outDir, args: tiny, stateOf, assertSameState, tensorOf } = runs;
+const { train, trainAlone, runHere } = runs;
 const DATASET = TINY.dataset;
 
 /** The printed loss of each step, and of each evaluation. */
@@ -72,7 +72,7 @@ test("20 steps are 10 steps, resumed, and 10 more: every bit, with 1 and with 2 
       const whole = threads === 1 ? whole1 : await train(`whole${threads}`, { threads });
       const first = await train(`parts${threads}`, { threads, max_iters: 10 });
       assert.equal((await stateOf(`parts${threads}`)).metadata.iter_num, 10);
-      const second = await train(`parts${threads}`, { threads, init_from: "resume" });
+      const second = await trainAlone(`parts${threads}`, { threads, init_from: "resume" });
       assert.match(second, /^Resuming training from .*parts/m);
       assert.doesNotMatch(second, /^iter 9:/m);
       assert.deepEqual(lossesOf(second + first), new Map([...lossesOf(second), ...lossesOf(first)]));
@@ -195,10 +195,8 @@ test("tokens of one's own, with their number alone: trained on, and samples are 
   const { metadata } = await stateOf("own");
   assert.deepEqual(metadata.tokenizer, { kind: "ids", vocab_size: 300 });
   assert.equal(metadata.model_args.vocab_size, 300);
-  const resumed = await run(
-    "train.ts",
-    flags({ init_from: "resume", out_dir: outDir("own"), dataset: DATASET, max_iters: 2 }),
-  );
+  const other = { init_from: "resume", out_dir: outDir("own"), dataset: DATASET, max_iters: 2 };
+  const resumed = await runHere("train.ts", flags(other), FOLDER);
   assertRefused(
     resumed,
     /the model knows 300 tokens without a text, the dataset has 21 characters; which of them are the same/,
@@ -255,14 +253,17 @@ test("a resumed run takes its own settings, and says which are others now; a fin
   assert.equal((await stateOf("own")).metadata.iter_num, 25); // the last step, though it is between two evaluations
   const [, again] = /^ {2}train it longer: npx tsx train\.ts (.*) --max_iters=50$/m.exec(stdout)!;
   const before = contentsOf(outDir("own"));
-  const finished = await succeed("train.ts", again!.split(" "), { cwd: FOLDER });
+  const finished = assertSucceeded(await runHere("train.ts", again!.split(" "), FOLDER), "train.ts");
   assert.match(
     finished,
     /^the run in .*own has made all of its 25 steps; its checkpoint is of step 25\n.*--max_iters=50$/m,
   );
   assert.deepEqual(contentsOf(outDir("own")), before);
 
-  const longer = await succeed("train.ts", [...again!.split(" "), "--max_iters=30"], { cwd: FOLDER });
+  const longer = assertSucceeded(
+    await runHere("train.ts", [...again!.split(" "), "--max_iters=30"], FOLDER),
+    "train.ts",
+  );
   assert.match(longer, /^settings as in .*own.ckpt\.json, but max_iters=30 \(was 25\)$/m);
   assert.match(longer, /^tokens per iteration will be: 64$/m);
   await train("straight", { ...own, max_iters: 30 });
@@ -287,7 +288,7 @@ test("cut short while only the best is kept: the last state stands beside it, an
   assert.equal((await stateOf("beside")).metadata.iter_num, Number(kept));
   assert.equal((await stateOf(join("beside", "last"))).metadata.iter_num, Number(last));
   const flags = ["--init_from=resume", `--out_dir=${outDir("beside")}`, "--max_iters=60"];
-  const resumed = await succeed("train.ts", flags, { cwd: FOLDER });
+  const resumed = assertSucceeded(await runHere("train.ts", flags, FOLDER), "train.ts");
   assert.match(resumed, new RegExp(`^iter ${last}: `, "m"));
   assert.ok(!existsSync(join(outDir("beside"), "last")));
   await train("undisturbed", { ...best, max_iters: 60 });
@@ -620,7 +621,6 @@ const MISTAKES: [string, string[], RegExp, ((folder: string) => void)?][] = [
 ];
 
 test("each mistake is one line, and touches no file", async (t) => {
-  const runHere = oneProcess();
   for (const [what, given, message, make] of MISTAKES) {
     const folder = scene(make);
     const defaults = flags(TINY).filter((flag) => !given.some((other) => other.split("=")[0] === flag.split("=")[0]));

@@ -6,16 +6,18 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { keyOf, uniform } from "../lib/common/rng.ts";
 import { preparePairs } from "../lib/text/sequence_pairs.ts";
-import { assertRefused, oneProcess, succeed, temporaryFolder } from "./scripts.ts";
+import { assertRefused, assertSucceeded, ROOT, temporaryFolder } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
 
-const { folder, args, train, assertSameState } = tinyRuns({
+const { folder, args, train, runHere, assertSameState } = tinyRuns({
   max_iters: 10,
   eval_interval: 5,
   dropout: 0.1,
   stats_interval: 5,
 });
 const at = (name: string) => `--out_dir=${join(folder, name)}`;
+const sample = async (...flags: string[]) =>
+  assertSucceeded(await runHere("sample.ts", ["--threads=1", ...flags], folder), `sample.ts ${flags.join(" ")}`);
 
 for (const architecture of ["encoder", "encoder_decoder"]) {
   test(`${architecture}: in two parts as in one, with micro-batches and layers' statistics`, async () => {
@@ -29,14 +31,13 @@ for (const architecture of ["encoder", "encoder_decoder"]) {
 
 test("an encoder fills masks, and says what it can't do in one line", async () => {
   const out = at("encoder-whole");
-  const text = await succeed("sample.ts", [out, "--start=a[MASK]c[MASK]", "--num_samples=2", "--max_new_tokens=3"]);
+  const text = await sample(out, "--start=a[MASK]c[MASK]", "--num_samples=2", "--max_new_tokens=3");
   assert.match(text, /^a.c.\n-+\na.c.\n-+\n$/s);
-  const runHere = oneProcess();
   for (const [flag, message] of [
     ["--start=abc", /error: .*write \[MASK\] for each in --start\n$/],
     ["--evaluate=package.json", /error: --evaluate is for the architecture decoder.*\n$/],
   ] as const) {
-    const { code, stdout, stderr } = await runHere("sample.ts", [out, flag]);
+    const { code, stdout, stderr } = await runHere("sample.ts", [out, flag], ROOT);
     assert.deepEqual([code, stdout], [1, ""]);
     assert.match(stderr, message);
   }
@@ -66,9 +67,8 @@ test("pairs are learned: three letters backwards", async () => {
   const printed = await train("pairs", { ...model, ...schedule, stats_interval: 0 });
   const loss = Number(/step 300: train loss [\d.]+, val loss ([\d.]+)/.exec(printed)![1]);
   assert.ok(loss < 0.3, `validation loss ${loss}`);
-  const text = await succeed("sample.ts", [at("pairs"), "--start=bad", "--num_samples=2", "--temperature=0"]);
+  const text = await sample(at("pairs"), "--start=bad", "--num_samples=2", "--temperature=0");
   assert.match(text, /^dab\n-+\ndab\n-+\n$/);
-  const runHere = oneProcess();
   const exported = await runHere("tools/export.ts", [at("pairs"), `--to=${join(folder, "exported")}`]);
   assertRefused(exported, /an export is for the architecture decoder or encoder; .* is an encoder_decoder/);
   const wrong = await runHere("train.ts", args("other", { ...model, block_size: 8 }));

@@ -2,42 +2,24 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { before, test } from "node:test";
 import { at, readHistory } from "../lib/monitor/metrics_file.ts";
 import { loadCheckpoint, saveCheckpoint } from "../lib/training/checkpoint.ts";
 import type { LossScale } from "../lib/training/loss_scale.ts";
-import { assertRefused, flags, launch, oneProcess, run, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { assertRefused, launch } from "./scripts.ts";
+import { tinyRuns } from "./tiny_runs.ts";
 
-const FOLDER = temporaryFolder();
-const DATASET = tinyDataset(FOLDER);
-
-/** A run of a second, with all that could make a resumed run another one. */
-const TINY = {
-  dataset: DATASET,
+/** With all that could make a resumed run another one. */
+const runs = tinyRuns({
   dtype: "float16",
-  n_layer: 2,
-  n_head: 2,
-  n_embd: 32,
-  block_size: 16,
-  batch_size: 4,
   micro_batch_size: 2,
-  gradient_accumulation_steps: 2,
-  dropout: 0.2,
   ema: 0.9,
-  learning_rate: 1e-2,
   warmup_iters: 5,
   lr_decay_iters: 20,
   max_iters: 20,
   eval_interval: 10,
-  eval_iters: 2,
-  threads: 1,
-};
-type Changes = Record<string, string | number | boolean>;
-
-const outDir = (name: string) => join(FOLDER, name);
-const tiny = (name: string, changes: Changes = {}) => flags({ ...TINY, out_dir: outDir(name), ...changes });
-const train = (name: string, changes: Changes = {}) => succeed("train.ts", tiny(name, changes), { cwd: FOLDER });
+});
+const { folder: FOLDER, outDir, args: tiny, train, runHere } = runs;
 
 /** What a checkpoint says, and the bytes of its weights, optimizer and average. */
 async function stateOf(name: string) {
@@ -150,7 +132,7 @@ test("a forward pass that overflows, and a gradient that does at scale 1, end th
   await alter("start", "forward", fine, (name, data) => {
     if (name === "transformer.h.0.mlp.c_fc.weight") data.fill(1e6); // infinity in float16
   });
-  const forward = await run("train.ts", tiny("forward", { init_from: "resume", eval_interval: 100 }), { cwd: FOLDER });
+  const forward = await runHere("train.ts", tiny("forward", { init_from: "resume", eval_interval: 100 }), FOLDER);
   assert.match(forward.stderr, /^error: [^\n]*the loss is (?:NaN|infinite); [^\n]+\n$/);
   assert.equal(forward.code, 1);
 
@@ -159,16 +141,14 @@ test("a forward pass that overflows, and a gradient that does at scale 1, end th
     if (name === "transformer.h.0.mlp.c_fc.weight") data.fill(0);
     if (name === "transformer.h.0.mlp.c_proj.weight") data.set(data.map((number) => Math.sign(number) * 65_504));
   });
-  const hopeless = await run("train.ts", tiny("hopeless", { init_from: "resume", eval_interval: 100 }), {
-    cwd: FOLDER,
-  });
+  const hopeless = await runHere("train.ts", tiny("hopeless", { init_from: "resume", eval_interval: 100 }), FOLDER);
   assert.match(hopeless.stdout, /^step 10: the gradient is too large for float16 even with a loss scale of 1$/m);
   assert.match(hopeless.stderr, /^error: [^\n]*the gradient is (?:NaN|infinite); [^\n]+\n$/);
   assert.equal(hopeless.code, 1);
 
   // a roll back takes the scale back too: each of the ten attempts starts from 1
   const again = { init_from: "resume", eval_interval: 100, rollback: true };
-  const rolled = await run("train.ts", tiny("hopeless", again), { cwd: FOLDER });
+  const rolled = await runHere("train.ts", tiny("hopeless", again), FOLDER);
   assert.equal([...rolled.stdout.matchAll(/even with a loss scale of 1$/gm)].length, 11);
   assert.match(rolled.stderr, /^error: [^\n]*the gradient is (?:NaN|infinite), after 10 roll backs; [^\n]+\n$/);
 });
@@ -196,7 +176,6 @@ test("every optimizer takes the unscaled gradients: as large a norm as in float3
 });
 
 test("scripts that don't train refuse float16 in one line", async () => {
-  const runHere = oneProcess();
   for (const script of ["sample.ts", "tools/evaluate.ts"]) {
     const ended = await runHere(script, [`--out_dir=${outDir("whole")}`, "--dtype=float16"], FOLDER);
     assertRefused(

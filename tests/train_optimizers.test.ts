@@ -9,7 +9,7 @@ import { readHistory } from "../lib/monitor/metrics_file.ts";
 import { findConflict, OPTIMIZERS } from "../lib/settings/rules.ts";
 import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { GPT } from "../model.ts";
-import { assertRefused, flags, oneProcess, succeed } from "./scripts.ts";
+import { assertRefused, assertSucceeded, flags } from "./scripts.ts";
 import { assertClose } from "./support.ts";
 import { type Changes, tinyRuns } from "./tiny_runs.ts";
 
@@ -20,8 +20,7 @@ const runs = tinyRuns({
   max_iters: 12,
   eval_interval: 6,
 });
-const runHere = oneProcess();
-const { folder: FOLDER, settings: TINY, outDir, args: tiny, train, stateOf, assertSameState, tensorOf } = runs;
+const { folder: FOLDER, settings: TINY, outDir, args: tiny, train, runHere, stateOf, assertSameState, tensorOf } = runs;
 
 // each with another schedule and, but for one, with an average
 const RUNS: Record<string, Changes> = {
@@ -93,8 +92,10 @@ test("the average is evaluated, decides what is best, and is what other scripts 
   // another run begins with the average, and draws the same text from it, compiled and not
   const still = { learning_rate: 0, decay_lr: false, max_iters: 1, eval_interval: 1 };
   await train("from_average", { ...still, init_from: outDir("lion_whole") });
-  const sample = (name: string, compile: boolean) =>
-    succeed("sample.ts", flags({ out_dir: outDir(name), num_samples: 1, max_new_tokens: 20, temperature: 0, compile }));
+  const sample = async (name: string, compile: boolean) => {
+    const settings = { out_dir: outDir(name), num_samples: 1, max_new_tokens: 20, temperature: 0, threads: 1, compile };
+    return assertSucceeded(await runHere("sample.ts", flags(settings), FOLDER), name);
+  };
   const text = await sample("lion_whole", true);
   assert.equal(await sample("lion_whole", false), text);
   assert.equal(await sample("from_average", true), text);

@@ -8,11 +8,11 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 
 import { readHistory } from "../lib/monitor/metrics_file.ts";
-import { assertRefused, launch, oneProcess, ROOT, run, succeed } from "./scripts.ts";
+import { assertRefused, launch, ROOT, run } from "./scripts.ts";
 import { type Changes, tinyRuns } from "./tiny_runs.ts";
 
 const runs = tinyRuns({ decay_lr: false, max_iters: 20, eval_interval: 5 });
-const { folder: FOLDER, outDir, args: tiny, train, stateOf } = runs;
+const { folder: FOLDER, outDir, args: tiny, train, runHere, stateOf } = runs;
 
 function callbackFile(name: string, text: string): string {
   const path = join(FOLDER, name);
@@ -82,11 +82,11 @@ test("of two runs in one out_dir the second is refused with the first one's proc
   await first.until(/^iter 10:/m);
   const files = readdirSync(outDir("shared"));
   assertRefused(
-    await run("train.ts", tiny("shared"), { cwd: FOLDER }),
+    await runHere("train.ts", tiny("shared"), FOLDER),
     new RegExp(`shared is in use: training in process ${first.child.pid} on ${hostname()}, `),
   );
   for (const name of files) assert.ok(existsSync(join(outDir("shared"), name)) || name.startsWith("weights"), name);
-  await succeed("train.ts", tiny("shared", { eval_only: true }), { cwd: FOLDER }); // that writes nothing
+  await train("shared", { eval_only: true }); // that writes nothing
   first.child.kill("SIGINT");
   assert.equal((await first.ended).code, 130);
   await train("shared", { max_iters: 5 });
@@ -221,7 +221,6 @@ test("a loss that is NaN: one line, exit code 1, and the weights of the checkpoi
 });
 
 test("a callback's mistakes are one line before anything is written", async () => {
-  const runHere = oneProcess();
   const refused = async (changes: Changes, message: RegExp) => {
     assertRefused(await runHere("train.ts", tiny("refused", changes), FOLDER), message);
     assert.ok(!existsSync(outDir("refused")));
