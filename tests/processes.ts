@@ -6,9 +6,24 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 
+import { ROOT } from "../lib/common/scripts.ts";
 import { suiteOf } from "./select.ts";
 
 const TOGETHER = 12; // files in a process
+
+// what takes longest begins first, so that no process is left alone at the end; in the order of the time each takes
+export const LONGEST = [
+  "tests/tools/pipeline.test.ts",
+  "tests/lib/bench/bench.test.ts",
+  "test_integration.ts",
+  "tests/tools/experiment.test.ts",
+  "tests/train.test.ts",
+  "tests/kill.test.ts",
+  "tests/train_half.test.ts",
+  "tests/train_watched.test.ts",
+  "tests/combinations.test.ts",
+  "tests/interrupts.test.ts",
+];
 
 export interface Processes {
   entries: string[]; // files that are each run in a process: test files, and temporary ones that import some
@@ -17,8 +32,8 @@ export interface Processes {
 
 /** Temporary files are removed when this process ends. */
 export function shareProcesses(files: readonly string[]): Processes {
-  const units = files.filter((file) => suiteOf(file) === "unit");
-  if (units.length < 2) return { entries: [...files], shared: [] };
+  const units = files.filter((file) => suiteOf(file) === "unit" && placeOf(file) === LONGEST.length);
+  if (units.length < 2) return { entries: longestFirst(files), shared: [] };
   const folder = mkdtempSync(join(tmpdir(), "nanogpt-tests-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   const count = Math.ceil(units.length / TOGETHER);
@@ -27,7 +42,17 @@ export function shareProcesses(files: readonly string[]): Processes {
     writeFileSync(path, importing(units.filter((_, unit) => unit % count === i)));
     return path;
   });
-  return { entries: [...entries, ...files.filter((file) => !units.includes(file))], shared: units };
+  return { entries: [...longestFirst(files.filter((file) => !units.includes(file))), ...entries], shared: units };
+}
+
+function longestFirst(files: readonly string[]): string[] {
+  return [...files].sort((a, b) => placeOf(a) - placeOf(b));
+}
+
+/** Among the longest; their number for all others. */
+function placeOf(file: string): number {
+  const index = LONGEST.indexOf(relative(ROOT, file).replaceAll("\\", "/"));
+  return index < 0 ? LONGEST.length : index;
 }
 
 /** A module that imports test files; one that can't be is a test that fails. */

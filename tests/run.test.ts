@@ -62,6 +62,14 @@ test("--test takes the tests of that name; none is no success", async () => {
   assert.match(none.stderr, /^error: no test's name matches nobody\n$/);
 });
 
+test("a test of the quick ones passes alone: it makes what it needs", async () => {
+  closes(
+    await run("tests/run.ts", ["--test=mistakes are one line", "quick_test.ts"]),
+    "1 passed, 0 failed, 0 skipped",
+    0,
+  );
+});
+
 test("--module and --suite run what they name", async () => {
   const ended = await run("tests/run.ts", ["--module=lib/text/text.ts", "--suite=unit"]);
   closes(ended, "5 passed, 0 failed, 0 skipped", 0);

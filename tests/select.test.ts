@@ -6,6 +6,7 @@ import { join, relative } from "node:path";
 import test from "node:test";
 
 import { UserError } from "../lib/common/errors.ts";
+import { LONGEST, shareProcesses } from "./processes.ts";
 import { ROOT, temporaryFolder } from "./scripts.ts";
 import { allTests, SUITES, select, suiteOf } from "./select.ts";
 
@@ -35,6 +36,14 @@ test("every test file is in exactly one suite, and every suite has some", () => 
   for (const files of bySuite) assert.ok(files.length > 1);
   assert.deepEqual(bySuite.flat().sort(), selected().sort());
   assert.equal(new Set(bySuite.flat()).size, allTests().length);
+});
+
+test("the longest ones begin first, and every file is run", () => {
+  const { entries, shared } = shareProcesses(allTests());
+  const began = entries.slice(0, LONGEST.length).map((file) => relative(ROOT, file));
+  assert.deepEqual(began, LONGEST);
+  const found = [...entries.filter((file) => allTests().includes(file)), ...shared];
+  assert.deepEqual(found.sort(), allTests().sort());
 });
 
 test("suites: what a run costs; what starts programs, by its imports; the rest", () => {
