@@ -7,7 +7,17 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { loadCheckpoint } from "./lib/training/checkpoint.ts";
-import { assertRefused, contentsOf, flags, madeUpText, once, run, succeed, temporaryFolder } from "./tests/scripts.ts";
+import {
+  assertRefused,
+  contentsOf,
+  flags,
+  madeUpText,
+  once,
+  oneProcess,
+  run,
+  succeed,
+  temporaryFolder,
+} from "./tests/scripts.ts";
 
 const FOLDER = temporaryFolder();
 const here = { cwd: FOLDER };
@@ -98,15 +108,11 @@ test("mistakes are one line and touch no file", async () => {
   await trained();
   mkdirSync(join(FOLDER, "empty"));
   const before = contentsOf(FOLDER);
-  const queue = [...MISTAKES];
-  const work = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const [script, args, message] = next;
-      const ended = await run(script, args, here);
-      const stderr = ended.stderr.replace(/^overriding with .*\n/, ""); // sample.ts says so there: stdout is for text
-      assertRefused({ ...ended, stderr }, message);
-    }
-  };
-  await Promise.all([work(), work()]); // two at a time
+  const runHere = oneProcess();
+  for (const [script, args, message] of MISTAKES) {
+    const ended = await runHere(script, args, FOLDER);
+    const stderr = ended.stderr.replace(/^overriding with .*\n/, ""); // sample.ts says so there: stdout is for text
+    assertRefused({ ...ended, stderr }, message);
+  }
   assert.deepEqual(contentsOf(FOLDER), before);
 });

@@ -93,13 +93,12 @@ function inherited(): Record<string, string | undefined> {
 
 /**
  * Gives `run` for scripts that end by themselves, one after the other in one other process: a start costs a second, most of it
- * for the libraries. What a script sets up (sessions of ONNX Runtime) stays until that process ends, with the tests of the file;
- * so these are refused ones, and short runs of small models.
+ * for the libraries. What a script sets up (sessions of ONNX Runtime) stays until that process ends, with this one; so these are
+ * refused ones, and short runs of small models.
  */
 export function oneProcess(): (script: string, args: readonly string[], cwd?: string) => Promise<Ended> {
   let child: ChildProcess | undefined;
   let last: Promise<unknown> = Promise.resolve();
-  after(() => child?.disconnect());
   async function ask(order: Order): Promise<Ended> {
     child ??= fork(join(ROOT, "tests", "one_process.ts"), {
       execArgv: TSX,
@@ -111,9 +110,15 @@ export function oneProcess(): (script: string, args: readonly string[], cwd?: st
       assert.fail(`${order.script} ended its process with ${code}`),
     );
     end.catch(() => {}); // as it is told when the answer is there
+    // this process waits for an answer, and else not for the other's end, which comes with its own: an after() in a test that
+    // awaited what another one shares would be of that one
+    child.ref();
+    child.channel!.ref();
     child.send(order);
     const [ended] = await Promise.race([onceTold(child, "message", over), end]);
     over.abort();
+    child.unref();
+    child.channel!.unref();
     return ended;
   }
   return (script, args, cwd = ROOT) => {

@@ -34,7 +34,7 @@ export function suiteOf(path: string): Suite {
   const imports = [...readFileSync(path, "utf8").matchAll(/^import\s+([^;]*?)\s+from\s+"([^"]+)"/gm)];
   const starts = imports.some(([, names = "", from = ""]) => {
     if (from === "node:child_process" || /\/(python|tiny_runs|pipeline\/child)\.ts$/.test(from)) return true;
-    return from.endsWith("/scripts.ts") && /\b(run|succeed|launch|launchCommand)\b/.test(names);
+    return from.endsWith("/scripts.ts") && /\b(run|succeed|launch|launchCommand|oneProcess)\b/.test(names);
   });
   return starts ? "integration" : "unit";
 }

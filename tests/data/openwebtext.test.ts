@@ -12,10 +12,11 @@ import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { GPT2_META, readMeta } from "../../lib/text/meta.ts";
 import { createTokenizer } from "../../lib/text/tokenizer.ts";
 import { randomNumbers, serve, userError } from "../lib/text/support.ts";
-import { assertRefused, contentsOf, flags, launch, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, contentsOf, flags, launch, oneProcess, succeed, temporaryFolder } from "../scripts.ts";
 
 const SCRIPT = "data/openwebtext/prepare.ts";
 const FOLDER = temporaryFolder();
+const runHere = oneProcess();
 const FIXTURES = fileURLToPath(new URL("../fixtures/", import.meta.url));
 const fixture = (name: string) => join(FIXTURES, name);
 const args = (input: string, out: string, more: Record<string, string | number | boolean> = {}) =>
@@ -135,7 +136,10 @@ test("the same bytes from one thread, from three, and after kill -9 at any momen
   assert.ok(kills >= 2, `only ${kills} kills fell into the work`);
 
   // an interrupted run is for its own input and settings
-  assertRefused(await run(SCRIPT, args(input, "killed", { seed: 3 })), /with other input or settings .*--restart=true/);
+  assertRefused(
+    await runHere(SCRIPT, args(input, "killed", { seed: 3 })),
+    /with other input or settings .*--restart=true/,
+  );
   await succeed(SCRIPT, args(input, "killed"));
   assert.deepEqual(filesOf("killed"), filesOf("one"));
 });
@@ -164,7 +168,6 @@ test("what can't be used is one line, and nothing is left", async () => {
     [fixture("documents.jsonl"), { val_fraction: 1 }, /val_fraction must be a number from 0 to below 1/],
     [fixture("documents.jsonl"), { workers: -1 }, /workers must be an integer of at least 0/],
   ];
-  const runHere = oneProcess();
   for (const [input, more, pattern] of cases) assertRefused(await runHere(SCRIPT, args(input, "bad", more)), pattern);
   assert.ok(!existsSync(join(FOLDER, "bad")) || readdirSync(join(FOLDER, "bad")).length === 0);
 });

@@ -8,10 +8,11 @@ import test from "node:test";
 import { knownDatasets } from "../../lib/text/dataset.ts";
 import { canTrain, describeFindings, diagnose, type Finding, type Needs } from "../../tools/doctor/diagnose.ts";
 import type { Facts } from "../../tools/doctor/facts.ts";
-import { run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertSucceeded, oneProcess, run, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const GB = 2 ** 30;
+const runHere = oneProcess();
 
 /** A machine that has everything. */
 const COMPLETE: Facts = {
@@ -147,7 +148,9 @@ test("notes: a GPU that isn't used, little memory, a container's limit, little d
 });
 
 test("the command: what this machine has, exit code 0", async () => {
-  const report = JSON.parse(await succeed("tools/doctor.ts", ["--json", `--out_dir=${join(FOLDER, "a", "b")}`]));
+  const report = JSON.parse(
+    assertSucceeded(await runHere("tools/doctor.ts", ["--json", `--out_dir=${join(FOLDER, "a", "b")}`]), "doctor.ts"),
+  );
   assert.equal(report.can_train, true);
   const facts: Facts = report.facts;
   assert.equal(facts.node, process.versions.node);
@@ -173,7 +176,7 @@ test("the command: what a run's config file and flags need", async () => {
 
 test("the command: what is broken is told, and the exit code is 1", async () => {
   writeFileSync(join(FOLDER, "file"), "");
-  const { code, stdout } = await run("tools/doctor.ts", [`--out_dir=${join(FOLDER, "file", "run")}`]);
+  const { code, stdout } = await runHere("tools/doctor.ts", [`--out_dir=${join(FOLDER, "file", "run")}`]);
   assert.equal(code, 1);
   assert.match(stdout, /^broken +out_dir .*file is a file$/m);
   assert.match(stdout, /\ntraining can't run here: see what is broken above(; missing: .*)?\n$/);

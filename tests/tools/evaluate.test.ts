@@ -9,7 +9,7 @@ import { modelLosses, totalLoss } from "../../lib/decoding/evaluate.ts";
 import { readMeta } from "../../lib/text/meta.ts";
 import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { GPT } from "../../model.ts";
-import { assertRefused, contentsOf, type Ended, oneProcess, run, temporaryFolder, tinyDataset } from "../scripts.ts";
+import { assertRefused, contentsOf, type Ended, oneProcess, temporaryFolder, tinyDataset } from "../scripts.ts";
 import { eager, shaken } from "../support.ts";
 
 const FOLDER = temporaryFolder();
@@ -18,7 +18,8 @@ const META = readMeta(WORDS)!;
 const model = shaken({ block_size: 16, vocab_size: META.vocab_size });
 const turning = shaken({ block_size: 16, vocab_size: META.vocab_size, pos: "rotary" });
 
-const evaluateIn = (...args: string[]) => run("tools/evaluate.ts", ["--threads=1", ...args], { cwd: FOLDER });
+const runHere = oneProcess();
+const evaluateIn = (...args: string[]) => runHere("tools/evaluate.ts", ["--threads=1", ...args], FOLDER);
 const results = (outDir: string) => readdirSync(join(FOLDER, outDir, "evaluation"));
 
 before(async () => {

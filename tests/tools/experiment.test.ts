@@ -14,10 +14,11 @@ import { ExperimentConfig, type ExperimentSettings } from "../../tools/experimen
 import { runExperiment } from "../../tools/experiment/runner.ts";
 import {
   assertRefused,
+  assertSucceeded,
   contentsOf,
   eventually,
   launch,
-  run,
+  oneProcess,
   succeed,
   temporaryFolder,
   tinyDataset,
@@ -38,8 +39,12 @@ function experimentFile(name: string, settings: Partial<ExperimentSettings>): st
 }
 
 const tool = (...args: string[]) => launch("tools/experiment.ts", args, { cwd: FOLDER, timeout: 180_000 });
+const runHere = oneProcess();
 const refuse = async (message: RegExp, ...args: string[]) =>
-  assertRefused(await run("tools/experiment.ts", args, { cwd: FOLDER }), message);
+  assertRefused(await runHere("tools/experiment.ts", args, FOLDER), message);
+/** What a command printed that trains nothing. */
+const told = async (...args: string[]) =>
+  assertSucceeded(await runHere("tools/experiment.ts", args, FOLDER), args.join(" "));
 
 const folderOf = (out: string, trial: string) => join(FOLDER, "out-experiments", out, trial, "seed-1337");
 const eventsOf = (folder: string): MetricsEvent[] => new MetricsReader(folder).read();
@@ -58,8 +63,8 @@ function outcomeOf(folder: string) {
   return [weights.sha256, metrics["val/loss"], history["val/loss"], history.loss];
 }
 
-// some seconds each, saved every 250 steps
-const LONG = { ...TINY, max_iters: 4000, lr_decay_iters: 4000, eval_interval: 250, log_interval: 100 };
+// some seconds each, saved every 125 steps
+const LONG = { ...TINY, max_iters: 2000, lr_decay_iters: 2000, eval_interval: 125, log_interval: 100 };
 const TRIALS = ["n_head=1", "n_head=2"];
 const long = (name: string) => experimentFile(name, { base: LONG, axes: { n_head: [1, 2] } });
 
@@ -91,7 +96,7 @@ test("kill -9 of the tool: the run that lives on is waited for, and nothing is d
     ["ckpt.json", "config.json", "environment.json", "metrics.jsonl", "output.log", "results.json"],
   );
   const results = JSON.parse(readFileSync(join(second!, "results.json"), "utf8"));
-  assert.equal(results.iter, 4000);
+  assert.equal(results.iter, 2000);
   for (const name of [
     "val/loss",
     "train/loss",
@@ -153,14 +158,14 @@ test("a run that fails is told of at the end, and others go on; other settings a
   assert.match(stderr, /^failed: block_size=100000, seed 1337: [^\n]*block_size[^\n]*\n1 of 3 runs failed; [^\n]*\n$/);
   assert.match(stdout, /^\* .* {2}plain|^\* /m);
 
-  const listed = await succeed("tools/experiment.ts", ["list"], { cwd: FOLDER });
+  const listed = await told("list");
   assert.match(listed, /^out-experiments\/failing +3 +2 +0 +1 +0 +val\/loss \d/m);
   // trials by name, and a run's folder by its path
   const run = join("out-experiments", "failing", "base", "seed-1337");
-  const compared = await succeed("tools/experiment.ts", ["compare", "failing/base", run], { cwd: FOLDER });
+  const compared = await told("compare", "failing/base", run);
   assert.match(compared, /^\* +base +1 /m);
   assert.match(compared, /^\*? +seed-1337 +1 /m);
-  const report = await succeed("tools/experiment.ts", ["report", "failing"], { cwd: FOLDER });
+  const report = await told("report", "failing");
   assert.match(report, /^wrote .*report\.md, .*report\.html$/m);
   const page = readFileSync(join(FOLDER, "out-experiments", "failing", "report.html"), "utf8");
   assert.match(page, /wandb_run_name=&lt;b&gt;/);

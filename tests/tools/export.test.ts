@@ -8,7 +8,7 @@ import { openModel } from "../../lib/formats/pretrained.ts";
 import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { GPT } from "../../model.ts";
 import { assertSameModel, editJson, fixture, shakenGPT } from "../lib/formats/support.ts";
-import { assertRefused, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, contentsOf, oneProcess, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const itos = [..."abcdefghijk"];
@@ -16,9 +16,8 @@ const META = { kind: "char", vocab_size: 11, itos, stoi: Object.fromEntries(itos
 const trained = shakenGPT({ bias: false, dropout: 0.2 });
 
 const place = (name: string) => join(FOLDER, name);
-const exported = (...flags: string[]) => run("tools/export.ts", flags, { cwd: FOLDER });
 const runHere = oneProcess();
-const refused = (...flags: string[]) => runHere("tools/export.ts", flags, FOLDER);
+const exported = (...flags: string[]) => runHere("tools/export.ts", flags, FOLDER);
 
 before(async () => {
   const state = { model_args: { ...trained.config }, config: {}, rng: { seed: 1, iteration: 7 } };
@@ -90,7 +89,7 @@ for (const [what, make, flags, message] of [
     mkdirSync(folder);
     make(folder);
     const before = contentsOf(folder);
-    assertRefused(await refused(`--to=${folder}`, ...flags), message);
+    assertRefused(await exported(`--to=${folder}`, ...flags), message);
     assert.deepEqual(contentsOf(folder), before);
   });
 }

@@ -19,10 +19,10 @@ import {
   eventually,
   launch,
   launchCommand,
+  oneProcess,
   PATIENCE,
   ROOT,
   type Running,
-  run,
   TSX,
   temporaryFolder,
 } from "../scripts.ts";
@@ -65,6 +65,7 @@ function madeRun(name: string, { steps, max = steps, config = {}, end }: Made): 
 }
 
 const append = (name: string, text: string) => appendFileSync(join(FOLDER, name, METRICS_FILE), text);
+const runHere = oneProcess();
 const monitor = (...flags: string[]) => launch(MONITOR, flags, { cwd: FOLDER });
 
 const FINISHED = madeRun("finished", { steps: 30, end: "finished", config: { n_head: 4, note: SCRIPT_TAG } });
@@ -72,7 +73,7 @@ const FINISHED = madeRun("finished", { steps: 30, end: "finished", config: { n_h
 // ---- in a pipe ---------------------------------------------------------------------------------------------------
 
 test("once: the state as plain lines", async () => {
-  const { stdout, stderr, code } = await run(MONITOR, [`--out_dir=${FINISHED}`, "--follow=false"], { cwd: FOLDER });
+  const { stdout, stderr, code } = await runHere(MONITOR, [`--out_dir=${FINISHED}`, "--follow=false"], FOLDER);
   assert.equal(stderr, "");
   assert.equal(code, 0);
   const [, ...lines] = stdout.trimEnd().split("\n"); // after the overrides
@@ -103,7 +104,7 @@ test("a folder of runs stands for them", async () => {
   const axes = { n_head: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] };
   const experiment = { search: "grid", axes, list: [], trials: 10, seeds: [1] };
   writeFileSync(join(FOLDER, "heads", "experiment.json"), JSON.stringify(experiment));
-  const { stdout, code } = await run(MONITOR, ["--out_dir=heads", "--follow=false"], { cwd: FOLDER });
+  const { stdout, code } = await runHere(MONITOR, ["--out_dir=heads", "--follow=false"], FOLDER);
   assert.equal(code, 0);
   assert.match(stdout, /^runs: 8 of 10 finished\n[●■] n_head=8\/seed-1 {2}finished {2}words/m);
   assert.match(stdout, /^and 1 more: 1 failed$/m);
@@ -115,8 +116,8 @@ test("two runs of one name are told apart; a folder that is missing is one line"
   mkdirSync(folder);
   mkdirSync(join(folder, "finished"));
   const flags = ["--out_dir=finished,other/finished", "--follow=false"];
-  assert.match((await run(MONITOR, flags, { cwd: FOLDER })).stdout, /■ other\/finished {2}waits for the run to begin/);
-  const refuse = (...args: string[]) => run(MONITOR, args, { cwd: FOLDER });
+  assert.match((await runHere(MONITOR, flags, FOLDER)).stdout, /■ other\/finished {2}waits for the run to begin/);
+  const refuse = (...args: string[]) => runHere(MONITOR, args, FOLDER);
   assertRefused(await refuse("--out_dir=finished,nowhere"), /no folder nowhere; name the out_dir of a run/);
   assertRefused(await refuse("--out_dir=nowhere", "--web=true"), /no folder nowhere/);
   assertRefused(await refuse("--out_dir="), /--out_dir names no folder/);

@@ -7,13 +7,15 @@ import { before, test } from "node:test";
 
 import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { shakenGPT } from "../lib/formats/support.ts";
-import { assertRefused, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
+import { assertRefused, assertSucceeded, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const itos = [..."abcdefghij\n"];
 const META = { kind: "char", vocab_size: 11, itos, stoi: Object.fromEntries(itos.map((c, i) => [c, i])) };
 
 const runHere = oneProcess();
+const plotted = async (...args: string[]) =>
+  assertSucceeded(await runHere("tools/plot.ts", args, FOLDER), args.join(" "));
 
 function makeRun(name: string, lines: object[]): void {
   mkdirSync(join(FOLDER, name));
@@ -43,7 +45,7 @@ before(async () => {
 const pictures = (folder: string) => readdirSync(join(FOLDER, folder, "visualizations")).sort();
 
 test("all that one run has, in both formats, in its folder", async () => {
-  const output = await succeed("tools/plot.ts", ["--out_dir=out-a"], { cwd: FOLDER });
+  const output = await plotted("--out_dir=out-a");
   const kinds = ["learning_rate", "throughput", "time_split", "training_curves"];
   const names = pictures("out-a");
   assert.equal(names.length, 8);
@@ -65,7 +67,7 @@ test("without the program that draws PNGs: one line, nothing written, and SVGs a
 });
 
 test("two runs one over the other, compared, as SVG only, in the first one's folder", async () => {
-  await succeed("tools/plot.ts", ["--out_dir=out-b,out-a", "--formats=svg"], { cwd: FOLDER });
+  await plotted("--out_dir=out-b,out-a", "--formats=svg");
   const names = pictures("out-b");
   assert.deepEqual(
     names.map((name) => name.replace(/_out-b.*\./, ".")),
@@ -79,10 +81,10 @@ test("two runs one over the other, compared, as SVG only, in the first one's fol
 });
 
 test("one picture into a file, whose ending says how", async () => {
-  await succeed("tools/plot.ts", ["--out_dir=out-a", "--kind=training_curves", "--to=loss.svg"], { cwd: FOLDER });
+  await plotted("--out_dir=out-a", "--kind=training_curves", "--to=loss.svg");
   assert.match(readFileSync(join(FOLDER, "loss.svg"), "utf8"), /^<svg .*Training of out-a.*<\/svg>\n$/s);
   const flags = ["--kind=attention", "--start=ab\ncd", "--layer=1", "--to=a.png"];
-  await succeed("tools/plot.ts", ["--out_dir=out-a", ...flags], { cwd: FOLDER });
+  await plotted("--out_dir=out-a", ...flags);
   assert.deepEqual([...readFileSync(join(FOLDER, "a.png")).subarray(0, 4)], [0x89, ...Buffer.from("PNG")]);
 });
 

@@ -6,9 +6,20 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
-import { assertRefused, launchCommand, madeUpText, ROOT, run, succeed, temporaryFolder } from "../scripts.ts";
+import {
+  assertRefused,
+  assertSucceeded,
+  launchCommand,
+  madeUpText,
+  oneProcess,
+  ROOT,
+  run,
+  succeed,
+  temporaryFolder,
+} from "../scripts.ts";
 
 const FOLDER = temporaryFolder();
+const runHere = oneProcess();
 const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
 
 test("a dataset's name runs its script with the other flags", async () => {
@@ -21,11 +32,11 @@ test("a dataset's name runs its script with the other flags", async () => {
 });
 
 test("without a name, or with one that isn't there, the datasets are listed", async () => {
-  const listed = await succeed("tools/prepare.ts", []);
+  const listed = assertSucceeded(await runHere("tools/prepare.ts", []), "tools/prepare.ts");
   assert.match(listed, /^usage: npm run prepare -- DATASET .*\ndatasets: .*shakespeare_char\n$/);
-  assert.equal(await succeed("tools/prepare.ts", ["--help"]), listed);
+  assert.equal(assertSucceeded(await runHere("tools/prepare.ts", ["--help"]), "--help"), listed);
   assertRefused(
-    await run("tools/prepare.ts", ["hamlet"]),
+    await runHere("tools/prepare.ts", ["hamlet"]),
     /no dataset "hamlet" to prepare; there are: .*shakespeare_char/,
   );
 });

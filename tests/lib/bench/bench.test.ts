@@ -11,7 +11,7 @@ import { fileName, readReport } from "../../../lib/bench/report.ts";
 import { shapesAlong } from "../../../lib/bench/scaling.ts";
 import { median } from "../../../lib/common/statistics.ts";
 import { BENCHMARKS } from "../../../lib/settings/rules.ts";
-import { assertRefused, flags, launch, oneProcess, run, succeed, temporaryFolder } from "../../scripts.ts";
+import { assertRefused, assertSucceeded, flags, launch, oneProcess, succeed, temporaryFolder } from "../../scripts.ts";
 
 const FOLDER = temporaryFolder();
 const RESULTS = join(FOLDER, "out", "benchmarks");
@@ -35,6 +35,9 @@ const FIGURES: Record<string, string[]> = {
 
 const files = () => readdirSync(RESULTS).sort();
 const fileOf = (name: string) => join(RESULTS, files().find((file) => file.startsWith(`benchmark_${name}_`))!);
+
+const runHere = oneProcess();
+const benchHere = async (args: string[]) => assertSucceeded(await runHere("bench.ts", args, FOLDER), args.join(" "));
 
 const BEGAN = Date.now();
 
@@ -84,7 +87,7 @@ test("without a name all run, each with a file that tells figures, machine and v
 
 test("--json alone measures the training step, prints its object last, and writes one file more", async () => {
   const before = files();
-  const stdout = await succeed("bench.ts", [...TINY, "--json=true"], here);
+  const stdout = await benchHere([...TINY, "--json=true"]);
   const result = JSON.parse(stdout.trimEnd().split("\n").at(-1)!);
   for (const key of [...FIGURES.training_throughput!, "loss", "params"]) assert.ok(result[key] > 0, key);
   for (const [key, value] of Object.entries({ ...SHAPE, steps: 3, warmup: 1 })) assert.equal(result[key], value, key);
@@ -95,7 +98,7 @@ test("--json alone measures the training step, prints its object last, and write
 test("--compare runs the file's benchmark and prints ratios", async () => {
   const before = files();
   const args = [...TINY, `--compare=${fileOf("sampling")}`, "--results="];
-  const stdout = await succeed("bench.ts", args, here);
+  const stdout = await benchHere(args);
   assert.match(stdout, /^compared with \d{4}-\d\d-\d\d /m);
   assert.match(stdout, /^ {2}ms_per_token +[\d.,]+ +[\d.,]+ +ms +\d+\.\d{3}/m);
   assert.match(stdout, /^(worse by more|nothing got worse)/m);
@@ -104,19 +107,19 @@ test("--compare runs the file's benchmark and prints ratios", async () => {
 
 test("another optimizer is measured with its own state, in processes of their own too", async () => {
   const args = [...TINY, "--benchmark=memory", "--optimizer=sgd", "--json=true", "--results="];
-  const figures = JSON.parse((await succeed("bench.ts", args, here)).trimEnd().split("\n").at(-1)!);
+  const figures = JSON.parse((await benchHere(args)).trimEnd().split("\n").at(-1)!);
   assert.equal(figures.optimizer_mb, (4 * figures.params) / 2 ** 20); // one number a weight, its velocity
 });
 
 test("an encoder-decoder's step is timed as it is trained; an encoder draws nothing", async () => {
   const changed = flags({ ...SHAPE, steps: 1, warmup: 1 });
   const figures = async (...more: string[]) =>
-    JSON.parse((await succeed("bench.ts", [...changed, ...more, "--json"], here)).trim().split("\n").at(-1)!);
+    JSON.parse((await benchHere([...changed, ...more, "--json"])).trim().split("\n").at(-1)!);
   const { params, loss } = await figures("--architecture=encoder_decoder");
   const plain = await figures();
   assert.ok(params > 2 * plain.params - 2 * SHAPE.n_embd * 64, `${params} and ${plain.params}`); // one more stack
   assert.ok(Number.isFinite(loss));
-  const drawn = await run("bench.ts", [...changed, "--architecture=encoder", "--benchmark=sampling"], here);
+  const drawn = await runHere("bench.ts", [...changed, "--architecture=encoder", "--benchmark=sampling"], FOLDER);
   assert.match(drawn.stderr, /^error: an encoder writes no text.*\n$/m);
   assert.equal(drawn.code, 1);
 });
@@ -217,7 +220,6 @@ test("mistakes are one line, before any work", async () => {
     [["--benchmark=scaling", "--to=text.json/x"], /can't make the folder of --to=text\.json\/x/],
     [["--benchmark=startup", "--dataset=nowhere"], /no dataset "nowhere"/], // found out by the child process
   ];
-  const runHere = oneProcess();
   for (const [args, message] of mistakes) assertRefused(await runHere("bench.ts", args, FOLDER), message);
 });
 

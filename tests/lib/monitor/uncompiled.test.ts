@@ -5,7 +5,7 @@ import test from "node:test";
 
 import type { Run } from "../../../lib/monitor/callback.ts";
 import { uncompiled } from "../../../lib/monitor/uncompiled.ts";
-import { flags, succeed, temporaryFolder, tinyDataset } from "../../scripts.ts";
+import { assertSucceeded, flags, oneProcess, temporaryFolder, tinyDataset } from "../../scripts.ts";
 
 const run = {} as Run;
 const settings = { compile: false, max_iters: 2000, eval_interval: 250 };
@@ -54,15 +54,16 @@ test("a run that goes on between two evaluations, one that ends between two, one
 
 test("train.ts says so with nanoGPT's spelling of the flag, and nothing where it compiles", async () => {
   const cwd = temporaryFolder();
+  const runHere = oneProcess();
   const small = flags({
     ...{ dataset: tinyDataset(cwd), n_layer: 1, n_head: 1, n_embd: 8, block_size: 4, batch_size: 1, threads: 1 },
     ...{ gradient_accumulation_steps: 1, eval_iters: 1, max_iters: 2 },
   });
-  const slow = await succeed("train.ts", [...small, "--compile=False"], { cwd });
+  const slow = assertSucceeded(await runHere("train.ts", [...small, "--compile=False"], cwd), "train.ts");
   assert.match(
     slow,
     /^compile is false: [^\n]*\nstep 0: [^\n]*\niter 0: [^\n]*\na step took [\d.]+ s uncompiled, [^\n]*: the other 1 step and 1 evaluation /m,
   );
-  const fast = await succeed("train.ts", small, { cwd });
+  const fast = assertSucceeded(await runHere("train.ts", small, cwd), "train.ts");
   assert.doesNotMatch(fast, /compile is false|uncompiled/);
 });

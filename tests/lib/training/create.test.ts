@@ -15,7 +15,7 @@ import {
   randomWeights,
 } from "../../../lib/training/create.ts";
 import { GPT, GPT2_CHOICES } from "../../../model.ts";
-import { assertRefused, flags, run, succeed, temporaryFolder, tinyDataset } from "../../scripts.ts";
+import { assertRefused, flags, oneProcess, succeed, temporaryFolder, tinyDataset } from "../../scripts.ts";
 
 const SHAPE = { n_layer: 2, n_head: 2, n_embd: 16, block_size: 8, vocab_size: 11 };
 
@@ -79,10 +79,11 @@ test("examples: production writes from a checkpoint, and a mistake is one line",
   const out = join(folder, "out");
   const shape = { n_layer: 1, n_head: 2, n_embd: 16, block_size: 8, batch_size: 2, gradient_accumulation_steps: 1 };
   const steps = { max_iters: 2, eval_interval: 2, eval_iters: 1, threads: 1, warmup_iters: 1 };
+  const runHere = oneProcess();
   await succeed("train.ts", flags({ ...shape, ...steps, dataset: tinyDataset(folder), out_dir: out }));
   const lines = (await succeed("examples/production.ts", [out, "an", "be"])).trim().split("\n");
   assert.equal(lines.length, 4);
   for (const line of lines) assert.ok(JSON.parse(line).text.length > 0);
-  assertRefused(await run("examples/production.ts", []), /give a folder and prompts/);
-  assertRefused(await run("examples/production.ts", [join(folder, "none"), "a"]), /no checkpoint in/);
+  assertRefused(await runHere("examples/production.ts", []), /give a folder and prompts/);
+  assertRefused(await runHere("examples/production.ts", [join(folder, "none"), "a"]), /no checkpoint in/);
 });
