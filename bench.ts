@@ -15,9 +15,10 @@ import type { Benchmark, Result } from "./lib/bench/benchmark.ts";
 import type { Report } from "./lib/bench/report.ts";
 import { NOT_MEASURED } from "./lib/bench/settings.ts";
 import { main, UserError } from "./lib/common/errors.ts";
+import { isMain } from "./lib/common/main_module.ts";
 import { BENCHMARKS, type BenchmarkName, type OptimizerName } from "./lib/settings/rules.ts";
 
-const defaults = {
+export const defaults = {
   // benchmark
   benchmark: "", // training_throughput, sampling, startup, data_loading, checkpoint, memory, watching, scaling, layers, or all but layers; without a name --json and --profile run training_throughput, --compare its file's, and else all run
   steps: 30, // timed training steps
@@ -113,9 +114,11 @@ const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {
 /** It takes minutes, so it isn't one of "all". */
 const BY_NAME: BenchmarkName = "layers";
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Measure training, sampling and the rest." });
-
+/**
+ * Run the benchmarks that `config` names: their figures go to stdout, and a JSON file each to config.results.
+ * @throws UserError for settings that don't fit the benchmark
+ */
+export async function run(config: BenchSettings): Promise<void> {
   // 1) which ones; all that can be refused is refused before any work
   const earlier =
     config.compare === "" ? undefined : (await import("./lib/bench/report.ts")).readReport(config.compare);
@@ -139,7 +142,7 @@ await main(async () => {
     console.log(`results:     ${writeReport(config.results, report)}`);
   }
   if (config.json) console.log(JSON.stringify(names.length > 1 ? figures : figures[names[0]!]));
-});
+}
 
 /** The benchmarks to run, in their order. */
 function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkName[] {
@@ -174,4 +177,10 @@ async function reportOf(name: BenchmarkName, result: Result, settings: BenchSett
   const { facts, metrics } = result;
   const date = new Date().toISOString();
   return { name, date, versions: versions(), hardware: machineOf(), settings: kept, facts, metrics };
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Measure training, sampling and the rest." })),
+  );
 }

@@ -13,6 +13,7 @@ import { configure, sourceOf } from "./configurator.ts";
 import { writeFileAtomic } from "./lib/common/atomic.ts";
 import { explain, main, UserError } from "./lib/common/errors.ts";
 import { samplePath } from "./lib/common/file_names.ts";
+import { isMain } from "./lib/common/main_module.ts";
 import { visible } from "./lib/common/printable.ts";
 import { startProgress } from "./lib/common/progress.ts";
 import { keyOf, uniform } from "./lib/common/rng.ts";
@@ -29,7 +30,7 @@ import { modelWithContext } from "./lib/formats/model_settings.ts";
 import { checkArchitecture, openModel, textTokenizer } from "./lib/formats/pretrained.ts";
 import { readInput, readText } from "./lib/text/text.ts";
 
-const defaults = {
+export const defaults = {
   // model
   init_from: "resume", // "resume" (out_dir's checkpoint), another run's out_dir, a Hugging Face or nanoGPT folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
   out_dir: "out", // folder of the checkpoint
@@ -60,11 +61,11 @@ const defaults = {
   threads: 0, // 0 for one a physical core
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, {
-    usage: "Draw text from a trained model, or say how well it predicts a text.",
-    log: console.error,
-  });
+/**
+ * Write samples, or the score of a text, to stdout.
+ * @throws UserError for a model or a prompt that can't be used
+ */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const stop = config.stop.map((text) => unescapeStop(text));
   if (config.interactive && sourceOf(config, "start")) {
     throw new UserError("--interactive reads its prompts line by line from standard input; leave --start out");
@@ -156,7 +157,7 @@ await main(async () => {
     console.error(`${drawn.tokens} tokens ${times}: ${speed} tokens/s (${engine.description})`);
   }
   if (config.save) console.error(`saved ${saveSamples(config.out_dir, written.join(""))}`);
-});
+}
 
 /** Write samples into a run's folder; gives the file's path. */
 function saveSamples(outDir: string, samples: string): string {
@@ -168,4 +169,15 @@ function saveSamples(outDir: string, samples: string): string {
     throw explain(error, "can't save the samples");
   }
   return path;
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(
+      await configure(import.meta.url, defaults, {
+        usage: "Draw text from a trained model, or say how well it predicts a text.",
+        log: console.error,
+      }),
+    ),
+  );
 }

@@ -15,6 +15,7 @@ import { hasDiverged, main } from "./lib/common/errors.ts";
 import { runName, stamp } from "./lib/common/file_names.ts";
 import { lock } from "./lib/common/lock.ts";
 import { Log } from "./lib/common/log.ts";
+import { isMain } from "./lib/common/main_module.ts";
 import { startProgress } from "./lib/common/progress.ts";
 import { keyOf } from "./lib/common/rng.ts";
 import { exitCodeOf, listenForInterrupt } from "./lib/common/signals.ts";
@@ -54,7 +55,7 @@ import { TrainingState } from "./lib/training/training_state.ts";
 import { GPT } from "./model.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
-const defaults = {
+export const defaults = {
   // I/O
   out_dir: "out", // folder of the checkpoint
   eval_interval: 2000, // steps between two evaluations
@@ -154,13 +155,11 @@ const defaults = {
 };
 export type TrainConfig = typeof defaults;
 
-const log = new Log();
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, {
-    usage: "Train a GPT.",
-    log: log.line,
-    under: settingsOfRun,
-  });
+/**
+ * Train a model to its last step, or until a signal or a callback stops it; the checkpoint is in config.out_dir.
+ * @throws UserError for settings, data or a checkpoint that can't be used
+ */
+export async function run(config: Readonly<TrainConfig>, log = new Log()): Promise<void> {
   const { out_dir, batch_size: B, gradient_accumulation_steps: accumulation, seed } = config;
   const chosen = await chosenCallbacks(config);
 
@@ -398,4 +397,12 @@ await main(async () => {
     await watch.onTrainEnd({ iter: iterNum, reason, ...(why && { why }), ...(diverged && { diverged }) });
   }
   if (interrupt.heard) process.exitCode = exitCodeOf(interrupt.heard);
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => {
+    const log = new Log(); // also of the settings' lines
+    const options = { usage: "Train a GPT.", log: log.line, under: settingsOfRun };
+    await run(await configure(import.meta.url, defaults, options), log);
+  });
+}

@@ -16,6 +16,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { transformSync } from "esbuild";
 
 import { main, UserError } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { select } from "./select.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -141,4 +142,4 @@ async function measure(args: readonly string[]): Promise<void> {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await main(() => measure(process.argv.slice(2)));
+if (isMain(import.meta.url)) await main(() => measure(process.argv.slice(2)));

@@ -6,11 +6,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { runInNewContext } from "node:vm";
 
-import { transformSync } from "esbuild";
 import { configure } from "../configurator.ts";
-import { defaultsBlock } from "../lib/settings/help.ts";
 import type { Value } from "../lib/settings/rules.ts";
 import { ROOT } from "./scripts.ts";
 
@@ -27,11 +24,10 @@ function filesBelow(folder: string): string[] {
 }
 
 /** A script's defaults, none where it takes no settings; those of the pipeline are train.ts', too. */
-function defaultsOf(script: string): Record<string, Value> {
-  const block = defaultsBlock(join(ROOT, script)) ?? "";
-  const { code } = transformSync(`result = {\n${block}}`, { loader: "ts" });
-  const own = structuredClone<Record<string, Value>>(runInNewContext(code));
-  return script === "tools/pipeline.ts" ? { ...defaultsOf("train.ts"), ...own } : own;
+async function defaultsOf(script: string): Promise<Record<string, Value>> {
+  if (!textOf(script).includes("\nexport const defaults = ")) return {};
+  const { defaults: own }: { defaults: Record<string, Value> } = await import(pathToFileURL(join(ROOT, script)).href);
+  return script === "tools/pipeline.ts" ? { ...(await defaultsOf("train.ts")), ...own } : own;
 }
 
 interface Command {
@@ -84,7 +80,7 @@ for (const page of [...pages, ...WRITTEN.filter((file) => file.endsWith(".ts") &
       const file = script === "tools/experiment.ts" ? [] : words.filter((word) => existsSync(join(ROOT, word)));
       const argv = [...file, ...words.filter((word) => /^--(?!help\b)/.test(word))]; // --help would end this process
       const url = pathToFileURL(join(ROOT, script)).href;
-      await configure(url, defaultsOf(script), { argv, env: {}, log: () => {} }).catch((error) => {
+      await configure(url, await defaultsOf(script), { argv, env: {}, log: () => {} }).catch((error) => {
         assert.fail(`${script} ${words.join(" ")}: ${error.message}`);
       });
     }
@@ -118,12 +114,12 @@ test("docs/configuration.md has every preset", () => {
   for (const path of presets) assert.ok(text.includes(basename(path, ".yaml")), path);
 });
 
-test("every flag in the pages is one of some script", () => {
+test("every flag in the pages is one of some script", async () => {
   const all = ["tools", "lib", "data"].flatMap(filesBelow).concat(readdirSync(ROOT));
   const known = new Set(["help", "logdir", "autocast"]); // every script's, TensorBoard's, tools/compare/rival_torch.py's
   for (const name of ["module", "suite", "test"]) known.add(name); // tests/run.ts
   for (const file of all.filter((file) => file.endsWith(".ts"))) {
-    for (const key of Object.keys(defaultsOf(file))) known.add(key);
+    for (const key of Object.keys(await defaultsOf(file))) known.add(key);
   }
   for (const page of pages) {
     for (const [, key] of textOf(page).matchAll(/(?<![\w-])--(?:no-(?=\w))?([a-z]\w*)/g)) {

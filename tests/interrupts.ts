@@ -8,8 +8,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
-
+import { isMain } from "../lib/common/main_module.ts";
 import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { launchCommand, ROOT, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
@@ -176,4 +175,4 @@ async function main(count: number, only?: string): Promise<void> {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]!).href) await main(Number(process.argv[2] ?? 1), process.argv[3]);
+if (isMain(import.meta.url)) await main(Number(process.argv[2] ?? 1), process.argv[3]);

@@ -11,10 +11,10 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
 
 import { configure } from "../configurator.ts";
 import { main } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { keyOf, uniform } from "../lib/common/rng.ts";
 import { exportModel, finishExport } from "../lib/formats/export_folder.ts";
 import type { Meta } from "../lib/text/meta.ts";
@@ -164,7 +164,7 @@ function same(a: Record<string, string>, b: Record<string, string>): boolean {
   return JSON.stringify(Object.entries(a).sort()) === JSON.stringify(Object.entries(b).sort());
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]!).href) {
+if (isMain(import.meta.url)) {
   await main(async () => {
     const { kills } = await configure(import.meta.url, { kills: 50 }, { usage: "Kill exports at random moments." });
     const folder = mkdtempSync(join(tmpdir(), "nanogpt-kill-"));

@@ -8,10 +8,10 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 
 import { configure } from "../configurator.ts";
 import { main } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { keyOf, uniform } from "../lib/common/rng.ts";
 import { datasetFile, READY } from "../lib/text/dataset.ts";
 import { openDataset } from "../lib/text/open_dataset.ts";
@@ -116,7 +116,7 @@ const defaults = {
   seed: 1, // chooses the moments
 };
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (isMain(import.meta.url)) {
   await main(async () => {
     const config = await configure(import.meta.url, defaults, {
       usage: "Kill prepare scripts, and look at what is left.",

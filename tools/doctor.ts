@@ -9,10 +9,11 @@
 
 import { configure } from "../configurator.ts";
 import { main } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { canTrain, describeFindings, diagnose } from "./doctor/diagnose.ts";
 import { gatherFacts } from "./doctor/facts.ts";
 
-const defaults = {
+export const defaults = {
   out_dir: "out", // where runs are to be written: its disk and the right to write there are looked at
   json: false, // the findings and the facts behind them, as JSON
   // what a run is to use, from its config file or flags: what that needs and isn't here is missing, all else optional
@@ -23,15 +24,23 @@ const defaults = {
   compile: true,
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, {
-    usage: "Look what is here to train with.",
-    log: console.error,
-  });
+/** Print what is here to train with; exit code 1 where training can't work. */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { dataset, wandb_log: wandb, tensorboard, compile } = config;
   const facts = await gatherFacts(config.out_dir, dataset);
   const findings = diagnose(facts, { dataset, wandb, mlflow: config.mlflow_uri !== "", tensorboard, eager: !compile });
   const can_train = canTrain(findings);
   console.log(config.json ? JSON.stringify({ can_train, findings, facts }, null, 1) : describeFindings(findings));
   if (!can_train) process.exitCode = 1;
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(
+      await configure(import.meta.url, defaults, {
+        usage: "Look what is here to train with.",
+        log: console.error,
+      }),
+    ),
+  );
+}

@@ -12,6 +12,7 @@ import { configure, sourceOf } from "../configurator.ts";
 import { writeFileAtomic } from "../lib/common/atomic.ts";
 import { explain, main, UserError } from "../lib/common/errors.ts";
 import { evaluationPath, fileNamePart, runName } from "../lib/common/file_names.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { startProgress } from "../lib/common/progress.ts";
 import { describe, evaluate, modelLosses } from "../lib/decoding/evaluate.ts";
 import { createEngine } from "../lib/engine/runtime/program.ts";
@@ -24,7 +25,7 @@ import { TokenFile } from "../lib/text/token_file.ts";
 import { createTokenizer, type Tokenizer } from "../lib/text/tokenizer.ts";
 import { difference } from "../lib/text/vocabulary.ts";
 
-const defaults = {
+export const defaults = {
   // model
   init_from: "resume", // "resume" (out_dir's checkpoint), another run's out_dir, a Hugging Face or nanoGPT folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
   out_dir: "out", // folder of the checkpoint; the result goes into its folder evaluation/
@@ -53,9 +54,11 @@ interface Task {
   text: string | undefined; // that the tokens stand for, if for any
 }
 
-await main(async () => {
-  const usage = "Say how well a model predicts a dataset or a text.";
-  const config = await configure(import.meta.url, defaults, { usage, log: console.error });
+/**
+ * Print how well a model predicts a dataset or a text, and write it into the run's evaluation/.
+ * @throws UserError for a model or a text that can't be used
+ */
+export async function run(config: Settings): Promise<void> {
   if (!["train", "val"].includes(config.split))
     throw new UserError(`split must be train or val, got "${config.split}"`);
   if (config.evaluate && sourceOf(config, "dataset")) throw new UserError("give --dataset or --evaluate, not both");
@@ -110,7 +113,7 @@ await main(async () => {
   const steps = metadata ? ` after ${metadata.iter_num} steps` : "";
   console.log(config.json ? json : `${what} by ${source}${steps}\n${describe(result).trimEnd()}`);
   console.error(`wrote ${path}`);
-});
+}
 
 function textTask({ evaluate: path, max_tokens, keep_crlf }: Settings, tokenizer: Tokenizer): Task {
   let text = readText(readInput(path), path, { keep_crlf, log: console.error });
@@ -151,4 +154,15 @@ async function datasetTask(
   const ids = Array.from(tokens);
   const text = meta.kind === "ids" ? undefined : (await createTokenizer(meta)).decode(ids);
   return { dataset: fileNamePart(basename(folder)), what: `${split} of ${name}`, ids, text };
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(
+      await configure(import.meta.url, defaults, {
+        usage: "Say how well a model predicts a dataset or a text.",
+        log: console.error,
+      }),
+    ),
+  );
 }

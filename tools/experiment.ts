@@ -11,6 +11,7 @@
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../lib/common/errors.ts";
 import { alignTable } from "../lib/common/format.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { commandOf } from "../lib/common/scripts.ts";
 import { helpAsked, screenOf, wrap } from "../lib/settings/help.ts";
 import { didYouMean } from "../lib/settings/nearest.ts";
@@ -20,7 +21,7 @@ import { formatMetric } from "./experiment/format.ts";
 import { EXPERIMENTS, findExperiments, folderOf, loadExperiment, loadGroups } from "./experiment/load.ts";
 import { runExperiment } from "./experiment/runner.ts";
 
-const defaults = {
+export const defaults = {
   // run
   out: "", // the experiment's folder; out-experiments/<its name> if empty
   jobs: 0, // runs at a time, sharing the cores; 0 for what the experiment says
@@ -59,8 +60,12 @@ const COMMANDS: Record<string, { words: string; usage: string; flags: (keyof typ
 };
 type Command = (words: string[], config: Readonly<typeof defaults>) => Promise<void>;
 
-await main(async () => {
-  const [name = "", ...rest] = process.argv.slice(2);
+/**
+ * Run one command.
+ * @param argv its name, its words, then flags
+ * @throws UserError for an unknown command, or what the command refuses
+ */
+export async function run([name = "", ...rest]: readonly string[]): Promise<void> {
   if (name === "" || helpAsked([name])) return help();
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) {
@@ -80,7 +85,7 @@ await main(async () => {
     },
   );
   await command.run(words, { ...defaults, ...config });
-});
+}
 
 function help(): void {
   console.log("usage: npx tsx tools/experiment.ts COMMAND ... [--key=value ...]");
@@ -170,3 +175,5 @@ async function reportCommand(words: string[], { metric, to }: Readonly<typeof de
   const written = writeReports(loadExperiment(folder), { to, ...(metric ? { metric } : {}) });
   console.log(`wrote ${written.join(", ")}`);
 }
+
+if (isMain(import.meta.url)) await main(() => run(process.argv.slice(2)));

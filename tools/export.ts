@@ -8,11 +8,12 @@
 
 import { configure } from "../configurator.ts";
 import { explain, main } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { checkTarget, exportModel, finishExport } from "../lib/formats/export_folder.ts";
 import { checkArchitecture, openModel } from "../lib/formats/pretrained.ts";
 import { GPT } from "../model.ts";
 
-const defaults = {
+export const defaults = {
   init_from: "resume", // "resume" (out_dir's checkpoint), "gpt2" to "gpt2-xl", or the folder of a model
   out_dir: "out", // folder of the checkpoint
   format: "hf", // "hf" (transformers, safetensors), "nanogpt" (its state dict) or "onnx"
@@ -20,8 +21,11 @@ const defaults = {
   overwrite: false, // even if that folder holds something else
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Write a model for other programs." });
+/**
+ * Write a model into config.to.
+ * @throws UserError for a model that the format can't hold
+ */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { format, to } = config;
   const where = `can't write the export to ${to}`;
   // the files that were begun go with the process
@@ -47,4 +51,10 @@ await main(async () => {
     throw explain(error, where);
   }
   console.log(`wrote ${source} to ${to} as ${format}: ${files.join(", ")}`);
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Write a model for other programs." })),
+  );
+}

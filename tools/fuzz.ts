@@ -11,13 +11,14 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { startProgress } from "../lib/common/progress.ts";
 import { commandOf } from "../lib/common/scripts.ts";
 import { watcher } from "./fuzz/campaign.ts";
 import { caseOf, makeCase, type Outcome } from "./fuzz/case.ts";
 import { kinds } from "./fuzz/kinds.ts";
 
-const defaults = {
+export const defaults = {
   seconds: 60, // how long; 0 for as many cases as --cases says
   cases: 0, // how many; 0 for as long as --seconds says
   seed: 1, // another one makes other cases
@@ -27,8 +28,8 @@ const defaults = {
   keep: "out-fuzz", // folder for what was found
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Damage files and see what their readers say." });
+/** Damage files and read them, case by case; exit code 1 where a reader fails badly. */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { seconds, cases, seed, from, hang } = config;
   const names = config.only.length > 0 ? config.only : Object.keys(kinds);
   const unknown = names.find((name) => !Object.hasOwn(kinds, name));
@@ -75,11 +76,17 @@ await main(async () => {
     `${count} cases of ${names.length} kinds in ${elapsed().toFixed(0)} s, seed ${seed}: ${found.size} findings`,
   );
   if (found.size > 0) process.exitCode = 1;
-});
+}
 
 /** The same for findings that have the same cause, as far as what was printed tells: numbers and quoted texts aside. */
 function alike({ kind, fault = "", printed = "" }: Outcome): string {
   const place =
     /^ {4}at .*$/m.exec(printed)?.[0] ?? printed.split("\n").find((line) => line.startsWith("error: ")) ?? "";
   return [kind, fault, place].join(" ").replaceAll(/"[^"]*"|\d+/g, "");
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Damage files and see what their readers say." })),
+  );
 }

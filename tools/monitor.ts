@@ -11,10 +11,11 @@
 import { configure } from "../configurator.ts";
 import { main, UserError } from "../lib/common/errors.ts";
 import { namedFolders } from "../lib/common/file_names.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { RunSet } from "./monitor/run_set.ts";
 import { drawRuns } from "./monitor/terminal_view.ts";
 
-const defaults = {
+export const defaults = {
   out_dir: ["out"], // folders of runs, or of experiments, separated by commas (\, is one in a name)
   follow: true, // until Ctrl-C; false: show them once
   web: false, // on a page in the browser instead
@@ -25,8 +26,8 @@ const defaults = {
 const REDRAW = 500; // ms, on a terminal
 const REPEAT = 10_000; // ms between two that go to a file or a pipe
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Watch runs." });
+/** Show runs in the terminal or on a page, until Ctrl-C where config.follow is set. */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const folders = [...new Set(namedFolders(config.out_dir))];
   if (folders.length === 0) throw new UserError("--out_dir names no folder; give at least one: --out_dir=out");
   const runs = new RunSet(folders);
@@ -44,7 +45,7 @@ await main(async () => {
   } else {
     followInPipe(runs);
   }
-});
+}
 
 /** The lines of all runs as they are now. */
 function draw(runs: RunSet, rows = 40): string[] {
@@ -113,4 +114,8 @@ function onEnd(last: () => void): void {
     });
   }
   process.stdout.on("error", () => process.exit(0));
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => run(await configure(import.meta.url, defaults, { usage: "Watch runs." })));
 }

@@ -13,6 +13,7 @@ import { join, resolve } from "node:path";
 import cpu from "../config/train_shakespeare_char_cpu.ts";
 import { configure, pick, sourceKind } from "../configurator.ts";
 import { main, UserError } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { helpAsked } from "../lib/settings/help.ts";
 import type { Settings, Value } from "../lib/settings/rules.ts";
 import { shownPath } from "../lib/text/dataset.ts";
@@ -31,7 +32,7 @@ import { defaultsOfTraining, oneOf } from "./pipeline/settings.ts";
 import { type Context, datasetName, stages, TOKENIZERS } from "./pipeline/stages.ts";
 import { readState, STAGES, type State } from "./pipeline/state.ts";
 
-const defaults = {
+export const defaults = {
   // the text
   input_file: "", // .txt, .md, .jsonl, .json, .csv or .parquet, or a folder of them
   field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
@@ -61,15 +62,17 @@ const defaults = {
 /** What belongs to this call and not to the pipeline. */
 const OF_THIS_CALL = ["resume", "from", "only", "dry_run", "out_dir"];
 
-await main(async () => {
-  const usage =
-    "Make a model of a text: process, optimize, train, evaluate, generate. Any setting of train.ts can be given too.";
-  if (helpAsked(process.argv)) await configure(import.meta.url, defaults, { usage });
+type Config = Settings & typeof defaults;
+
+/**
+ * Run the stages that aren't up to date, in config.out_dir.
+ * @param file the config file that `config` is from; null for none
+ * @throws UserError for a text, a folder or a setting that can't be used, or where a stage fails
+ */
+export async function run(config: Config, file: string | null): Promise<void> {
   const trains = defaultsOfTraining();
 
   // 1) what is asked for
-  const file = configFile(process.argv.slice(2), { ...trains, ...defaults });
-  const config: Settings & typeof defaults = await configure(import.meta.url, { ...base(trains, file), ...defaults });
   const from = config.from === "" ? undefined : oneOf(STAGES, config.from, "from");
   const only = config.only === "" ? undefined : oneOf(STAGES, config.only, "only");
   if (from && only) throw new UserError("--from and --only exclude each other; give one of them");
@@ -96,7 +99,7 @@ await main(async () => {
   }
   const config_file = file ?? known?.config_file ?? null;
   const values = Object.entries(given).map(([key, { value }]) => [key, value as Value]);
-  const settings: Settings & typeof defaults = {
+  const settings: Config = {
     ...base(trains, config_file),
     ...defaults,
     ...Object.fromEntries(values),
@@ -141,10 +144,10 @@ await main(async () => {
     console.log(`stopped; go on with: ${resumeCommand(outDir)}`);
     process.exitCode = error.signal === "SIGINT" ? 130 : 143;
   }
-});
+}
 
 /** OUT_DIR: named, after the text, or of the pipeline to resume. */
-function folderOf(config: Settings & typeof defaults): string {
+function folderOf(config: Config): string {
   if (givenBy(config, "out_dir") === "flag") return config.out_dir;
   if (config.input_file !== "") return `out-${datasetName(config.input_file)}`;
   if (!config.resume && config.from === "" && config.only === "") {
@@ -180,4 +183,16 @@ function givenBy(config: Settings, key: string): "flag" | "file" | undefined {
   const kind = sourceKind(config, key);
   if (kind === undefined) return undefined;
   return kind === "flag" || kind === "variable" ? "flag" : "file";
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => {
+    const usage =
+      "Make a model of a text: process, optimize, train, evaluate, generate. Any setting of train.ts can be given too.";
+    if (helpAsked(process.argv)) await configure(import.meta.url, defaults, { usage });
+    const trains = defaultsOfTraining();
+    const file = configFile(process.argv.slice(2), { ...trains, ...defaults });
+    const config: Config = await configure(import.meta.url, { ...base(trains, file), ...defaults });
+    await run(config, file);
+  });
 }

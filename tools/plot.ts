@@ -12,13 +12,14 @@ import { configure, sourceOf } from "../configurator.ts";
 import { writeFileAtomic } from "../lib/common/atomic.ts";
 import { explain, main, UserError } from "../lib/common/errors.ts";
 import { namedFolders, runName } from "../lib/common/file_names.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import type { Format } from "../lib/monitor/draw.ts";
 import { readHistory } from "../lib/monitor/metrics_file.ts";
 import type { NamedRun } from "../lib/monitor/plots.ts";
 import { didYouMean } from "../lib/settings/nearest.ts";
 import { choice, show } from "../lib/settings/show.ts";
 
-const defaults = {
+export const defaults = {
   out_dir: ["out"], // a run's folder, or several, separated by commas (\, is one in a name): they are drawn one over the other
   kind: "all", // training_curves, learning_rate, throughput, time_split, comparison (lowest validation losses), attention, or all but the last
   formats: ["svg", "png"], // what to write
@@ -40,8 +41,11 @@ const NEEDS: Record<Kind, string[]> = {
   comparison: ["val/loss"],
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Draw pictures of runs." });
+/**
+ * Write the pictures that `config` names.
+ * @throws UserError for runs without the figures that a picture needs
+ */
+export async function run(config: Config): Promise<void> {
   const { kind, to } = config;
   const folders = namedFolders(config.out_dir);
   const known = [...KINDS, "attention", "all"];
@@ -77,7 +81,7 @@ await main(async () => {
     }
     console.log(`wrote ${file}`);
   }
-});
+}
 
 function isFormat(format: string): format is Format {
   return format === "svg" || format === "png";
@@ -151,4 +155,8 @@ async function attention(folders: string[], config: Config): Promise<[name: stri
   const weights = attentionMaps(model, ids)[layer]!;
   const tokens = ids.map((id) => tokenizer.decode([id]));
   return [["attention", plotAttention({ tokens, weights, layer })]];
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => run(await configure(import.meta.url, defaults, { usage: "Draw pictures of runs." })));
 }

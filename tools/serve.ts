@@ -7,6 +7,7 @@
 
 import { configure } from "../configurator.ts";
 import { explain, main, UserError } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { TemporaryFolder } from "../lib/common/temporary_folder.ts";
 import { defaultStart } from "../lib/decoding/start.ts";
 import { writeOnnx } from "../lib/formats/onnx.ts";
@@ -15,7 +16,7 @@ import { GPT } from "../model.ts";
 import { listen, openInBrowser } from "./page_server.ts";
 import { createModelServer, type ModelInfo } from "./serve/server.ts";
 
-const defaults = {
+export const defaults = {
   init_from: "resume", // "resume" (out_dir's checkpoint), "gpt2" to "gpt2-large", or the folder of a model
   out_dir: "out", // folder of the checkpoint
   port: 0, // of 127.0.0.1; 0 takes a free one
@@ -24,9 +25,11 @@ const defaults = {
 
 const MOST_BYTES = 2 ** 32; // WebAssembly's memory
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Run a model in the browser." });
-
+/**
+ * Serve a page that runs the model, until Ctrl-C.
+ * @throws UserError for a model that a browser can't hold
+ */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   // 1) a folder for the exported model, removed when this ends
   const { path: folder } = new TemporaryFolder("serve");
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(0));
@@ -56,4 +59,8 @@ await main(async () => {
   const url = await listen(await createModelServer(folder, info, tokenizer), config.port);
   console.log(`${source} is at ${url} (Ctrl-C ends it)`);
   if (config.open) openInBrowser(url);
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => run(await configure(import.meta.url, defaults, { usage: "Run a model in the browser." })));
+}

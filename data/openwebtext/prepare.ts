@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
 import { main, UserError } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { startProgress } from "../../lib/common/progress.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { addTally, type Piece, piecesOf, type Reading } from "../../lib/text/documents.ts";
@@ -24,7 +25,7 @@ import { downloadOpenWebText, REPOSITORY } from "./download.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-const defaults = {
+export const defaults = {
   input: [] as string[], // .txt, .md, .jsonl, .json, .csv and .parquet files, and folders of them; OpenWebText if empty
   field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
   separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty. \n, \t and \uXXXX are understood
@@ -39,8 +40,8 @@ const defaults = {
 
 const SAVE_INTERVAL = 500; // ms: what a kill may cost
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults);
+/** Write the dataset into config.out. @throws UserError for documents that can't be read */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { seed, val_fraction } = config;
   const out = config.out || here;
 
@@ -136,7 +137,7 @@ await main(async () => {
   function tokens(): number {
     return dataset.state.train_tokens + dataset.state.val_tokens;
   }
-});
+}
 
 /** All pieces from a place on, with the numbers of their files. */
 async function* piecesFrom(
@@ -165,4 +166,8 @@ function faultOf({ documents, val_documents }: Place, val_fraction: number): str
 
 function count(n: number): string {
   return n.toLocaleString("en-US");
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => run(await configure(import.meta.url, defaults)));
 }

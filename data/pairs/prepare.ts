@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
 import { main, UserError } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { readOrFetch } from "../../lib/text/fetch_text.ts";
 import { parsePairs, preparePairs, reversedWords } from "../../lib/text/sequence_pairs.ts";
 import { MOBY_DICK, TINY_SHAKESPEARE } from "../../lib/text/tiny_shakespeare.ts";
@@ -15,15 +16,15 @@ import { describe } from "../../lib/text/write_dataset.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-const defaults = {
+export const defaults = {
   input: "", // a file of your own, in UTF-8: a source, a tab and a target on each line
   length: 0, // characters of a source or target, with one for its end; longer pairs are left out. 0 for the longest's
   keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n, as in nanoGPT
   out: "", // the folder to write into; this one if empty
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Make a dataset of pairs of texts." });
+/** Write the dataset into config.out. @throws UserError for pairs that can't be read */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { input, length, keep_crlf } = config;
   if (!Number.isInteger(length) || length < 0 || length === 1) {
     throw new UserError(`length must be 0 or an integer of at least 2, got ${length}`);
@@ -39,4 +40,10 @@ await main(async () => {
   console.log(
     `train with: npx tsx train.ts config/train_pairs.ts${config.out ? ` --dataset=${config.out}` : ""} --block_size=${meta.pairs!.length}`,
   );
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Make a dataset of pairs of texts." })),
+  );
+}

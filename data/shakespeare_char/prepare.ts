@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 
 import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { ownTexts } from "../../lib/text/own_texts.ts";
 import { prepareTexts } from "../../lib/text/prepare_texts.ts";
 import { MOBY_DICK, TINY_SHAKESPEARE } from "../../lib/text/tiny_shakespeare.ts";
@@ -16,7 +17,7 @@ import { describe } from "../../lib/text/write_dataset.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-const defaults = {
+export const defaults = {
   input: [] as string[], // .txt, .md, .jsonl, .json, .csv and .parquet files of your own, and folders of them
   field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
   separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty. \n, \t and \uXXXX are understood
@@ -25,8 +26,8 @@ const defaults = {
   out: "", // the folder to write into; this one if empty
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults);
+/** Write the dataset into config.out. @throws UserError for a text that can't be read */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const texts = await ownTexts(config, {
     saved: join(here, "input.txt"), // a second run needs no network
     original: TINY_SHAKESPEARE,
@@ -34,4 +35,8 @@ await main(async () => {
   });
   const meta = await prepareTexts(texts, "char", config.out || here);
   console.log(describe(meta)); // tinyshakespeare: vocab_size 65, train 1,003,854, val 111,540
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => run(await configure(import.meta.url, defaults)));
+}

@@ -7,6 +7,7 @@
 
 import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
@@ -14,7 +15,7 @@ import { LossScaler } from "../../lib/training/loss_scale.ts";
 import { AdamW } from "../../lib/training/optimizers/adamw.ts";
 import { GPT } from "../../model.ts";
 
-const defaults = {
+export const defaults = {
   rounds: 60, // a step of each in a round
   warmup: 3, // rounds before
   threads: 1,
@@ -26,8 +27,8 @@ const defaults = {
   vocab_size: 65,
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Time a training step in float32 and float16." });
+/** Print the times of a step in float32 and float16. */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { rounds, warmup, threads, batch_size: B, block_size: T, vocab_size: V } = config;
   const engine = await createEngine({ compile: true, threads });
   const draw = (name: string) => Int32Array.from({ length: B * T }, (_, i) => uniform(keyOf(1, name), i) * V);
@@ -68,4 +69,10 @@ await main(async () => {
     times.map(({ half }) => half),
   );
   console.log(`ratio    ${median(times.map(({ single, half }) => half / single)).toFixed(2)}`);
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Time a training step in float32 and float16." })),
+  );
+}

@@ -10,13 +10,14 @@
 
 import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { AdamW } from "../../lib/training/optimizers/adamw.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
 
-const defaults = {
+export const defaults = {
   rounds: 15, // each takes a step once a round
   warmup: 3, // rounds before
   threads: 1,
@@ -33,8 +34,8 @@ const defaults = {
 
 const OPTIONS = { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Time steps with mixtures of experts." });
+/** Print the times of a step by number of experts. */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { rounds, warmup, threads, batch_size: B, counts, n_expert_active, expert_capacity, ...shape } = config;
   const { block_size: T, n_hidden: F } = shape;
   const engine = await createEngine({ compile: true, threads });
@@ -81,4 +82,10 @@ await main(async () => {
     const count = params.toLocaleString("en-US");
     console.log(`| ${name} | ${count} | ${median(loss).toFixed(1)} | ${times} | ${median(update).toFixed(1)} |`);
   }
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Time steps with mixtures of experts." })),
+  );
+}

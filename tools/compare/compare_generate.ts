@@ -13,13 +13,14 @@ import * as z from "zod/mini";
 
 import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { fillNormal, keyOf } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
 import { GPT } from "../../model.ts";
 import { pathOf, runContender } from "./rival.ts";
 
-const defaults = {
+export const defaults = {
   nanogpt: "", // a checkout of karpathy/nanoGPT; without it that opponent is left out
   python: "python3", // a Python that has torch and transformers
   rounds: 3, // each contender runs once a round
@@ -44,8 +45,8 @@ const runSchema = z.object({
 });
 type Run = z.infer<typeof runSchema>;
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Time drawing text against other programs." });
+/** Print the table of speeds. @throws UserError where an opponent is missing */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { rounds, tokens, runs, threads, nanogpt, n_layer, n_head, n_embd, block_size, vocab_size } = config;
   const folder = mkdtempSync(join(tmpdir(), "nanogpt-compare-"));
   process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -102,7 +103,7 @@ await main(async () => {
     ];
     console.log(`${name.padEnd(14)} ${figures.join("; ")}`);
   }
-});
+}
 
 /** How many tokens agree before the first that doesn't. */
 function same(a: readonly number[], b: readonly number[]): number {
@@ -112,4 +113,10 @@ function same(a: readonly number[], b: readonly number[]): number {
 
 function runOnce(name: string, [command, ...args]: string[]): Run {
   return runSchema.parse(JSON.parse(runContender(name, command!, args)));
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Time drawing text against other programs." })),
+  );
 }

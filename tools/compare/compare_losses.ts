@@ -18,6 +18,7 @@ import * as z from "zod/mini";
 import { configure, sourceOf } from "../../configurator.ts";
 import { main, UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
 import { writeSafetensors } from "../../lib/common/safetensors.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
@@ -32,7 +33,7 @@ import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 const RIVAL = join(dirname(fileURLToPath(import.meta.url)), "losses_torch.py");
 const MARKS = [1, 10, 100, 250, 500]; // steps, counted from 1, whose losses are shown
 
-const defaults = {
+export const defaults = {
   nanogpt: "", // a checkout of karpathy/nanoGPT
   python: "python3", // a Python that has torch and numpy
   steps: 500,
@@ -78,8 +79,8 @@ interface Batches {
   y: Int32Array;
 }
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Compare our losses with PyTorch's." });
+/** Print both runs' losses; exit code 1 where they differ. @throws UserError where the opponent is missing */
+export async function run(config: Config): Promise<void> {
   checkOpponent(config);
   const folder = config.keep === "" ? mkdtempSync(join(tmpdir(), "compare_losses-")) : resolve(config.keep);
   mkdirSync(folder, { recursive: true });
@@ -88,7 +89,7 @@ await main(async () => {
   } finally {
     if (config.keep === "") rmSync(folder, { recursive: true, force: true });
   }
-});
+}
 
 async function compare(config: Config, folder: string): Promise<void> {
   const { steps, batch_size: B, block_size, n_layer, n_head, n_embd, bias, threads, seed, tolerance } = config;
@@ -247,4 +248,10 @@ function difference(a: Run, b: Run): { all: number[]; mean: number; largest: num
   const largest = Math.max(...all); // NaN if one of them is
   const at = 1 + all.findIndex((value) => Object.is(value, largest));
   return { all, mean: all.reduce((sum, value) => sum + value, 0) / all.length, largest, at };
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Compare our losses with PyTorch's." })),
+  );
 }

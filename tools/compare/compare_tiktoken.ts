@@ -20,6 +20,7 @@ import * as z from "zod/mini";
 
 import { configure } from "../../configurator.ts";
 import { main, UserError } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { piecesOf, READING } from "../../lib/text/documents.ts";
 import { listFiles } from "../../lib/text/input_files.ts";
@@ -33,7 +34,7 @@ const RIVAL = join(dirname(fileURLToPath(import.meta.url)), "rival_tiktoken.py")
 
 const DOCUMENT = 5000; // characters
 
-const defaults = {
+export const defaults = {
   text: "", // a text file in UTF-8
   data_mb: 30, // how much of it, repeated where it is shorter
   python: "python3", // a Python that has tiktoken
@@ -49,8 +50,8 @@ const rivalSchema = z.object({
   version: z.string(),
 });
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults);
+/** Print the table of speeds. @throws UserError where the opponent or the text is missing */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   if (config.text === "") throw new UserError("--text=FILE is missing: a text in UTF-8, the longer the better");
   if (config.rounds < 1) throw new UserError("--rounds must be at least 1");
   const text = decodeText(readInput(config.text), config.text);
@@ -113,7 +114,7 @@ await main(async () => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-});
+}
 
 async function measure({ encode }: Tokenizer, documents: readonly string[]) {
   const start = performance.now();
@@ -164,4 +165,8 @@ function startRival(python: string, task: { file: string; threads: number }) {
     },
     end: () => child.stdin.end(),
   };
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => run(await configure(import.meta.url, defaults)));
 }

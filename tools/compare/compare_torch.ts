@@ -15,10 +15,11 @@ import * as z from "zod/mini";
 import { configure } from "../../configurator.ts";
 import { main, UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 
-const defaults = {
+export const defaults = {
   nanogpt: "", // a checkout of karpathy/nanoGPT; its model is the opponent
   python: "python3", // a Python that has torch and numpy
   compile_rival: true, // run the opponent with torch.compile too
@@ -80,8 +81,8 @@ interface Contender {
   runs: Run[];
 }
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults);
+/** Print the table of step times. @throws UserError where an opponent is missing */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   requireNanoGPT(config.nanogpt);
   if (!Number.isInteger(config.rounds) || config.rounds < 1)
     throw new UserError(`rounds must be an integer of at least 1, got ${config.rounds}`);
@@ -132,7 +133,7 @@ await main(async () => {
   console.log(flags.join(" "));
   console.log(table(contenders));
   console.log(`\nours / ${best.name}: ${ratio.toFixed(3)} of its time a step (below 1 we are faster)`);
-});
+}
 
 /** Run a contender once and check that it measured what was asked for. */
 function runOnce({ name, command, args }: Contender, shared: Shared): Run {
@@ -200,4 +201,8 @@ function table(contenders: Contender[]): string {
 
 function machine(): string {
   return `${cpus()[0]?.model ?? process.arch} (${availableParallelism()} cores), Node ${process.versions.node}`;
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => run(await configure(import.meta.url, defaults)));
 }

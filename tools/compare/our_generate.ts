@@ -4,6 +4,7 @@
 import { configure } from "../../configurator.ts";
 import { peakRssMb } from "../../lib/bench/benchmark.ts";
 import { main } from "../../lib/common/errors.ts";
+import { isMain } from "../../lib/common/main_module.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createCachedDecoder } from "../../lib/decoding/cached_decoder.ts";
 import { continueTokens } from "../../lib/decoding/generate.ts";
@@ -11,7 +12,7 @@ import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { openModel } from "../../lib/formats/pretrained.ts";
 import { GPT } from "../../model.ts";
 
-const defaults = {
+export const defaults = {
   model: "", // the folder
   prompt: [0], // token numbers
   tokens: 200, // new ones in a round
@@ -20,8 +21,8 @@ const defaults = {
   threads: 2,
 };
 
-await main(async () => {
-  const config = await configure(import.meta.url, defaults, { usage: "Time our decoder.", log: () => {} });
+/** Print our decoder's figures as one line of JSON. */
+export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const opened = await openModel(config.model, "", { log: () => {} });
   const model = new GPT(opened.modelArgs);
   const engine = await createEngine({ compile: true, threads: config.threads });
@@ -41,4 +42,10 @@ await main(async () => {
   console.log(JSON.stringify({ tokens, ...figures }));
   await decoder.dispose();
   opened.close();
-});
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () =>
+    run(await configure(import.meta.url, defaults, { usage: "Time our decoder.", log: () => {} })),
+  );
+}

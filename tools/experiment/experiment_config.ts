@@ -23,8 +23,7 @@ import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { ROOT } from "../../lib/common/scripts.ts";
 import { readConfigFile } from "../../lib/settings/files.ts";
 import type { Settings } from "../../lib/settings/rules.ts";
-import { trainDefaults } from "../../lib/settings/script_defaults.ts";
-import type { TrainConfig } from "../../train.ts";
+import { type TrainConfig, defaults as trainDefaults } from "../../train.ts";
 import { checkSettings, checkTogether, readBase } from "./train_settings.ts";
 
 /** Where a random search draws from. Numbers are rounded to 4 digits, so that a trial's name says all of them. */
@@ -136,7 +135,7 @@ export class ExperimentConfig {
   async base(): Promise<Settings> {
     const { base, changes } = this.settings;
     const given = typeof base === "string" ? await readBase(this.#basePath(base)) : this.#check(base, "base");
-    return { ...trainDefaults(), ...given, ...this.#check(changes, "changes") };
+    return { ...trainDefaults, ...given, ...this.#check(changes, "changes") };
   }
 
   /**

@@ -10,8 +10,8 @@ import { ROOT } from "../../lib/common/scripts.ts";
 import { History } from "../../lib/monitor/metrics_file.ts";
 import { plotComparison, plotTrainingCurves } from "../../lib/monitor/plots.ts";
 import type { Settings } from "../../lib/settings/rules.ts";
-import { trainDefaults } from "../../lib/settings/script_defaults.ts";
 import { shownPath } from "../../lib/text/dataset.ts";
+import { defaults as trainDefaults } from "../../train.ts";
 import { areNamed, type Comparison, compareExperiments, comparisonTable, formatStatistic } from "./compare.ts";
 import { type Block, toHtml, toMarkdown } from "./document.ts";
 import { formatMetric, titleOf } from "./format.ts";
@@ -215,7 +215,7 @@ function meanHistory(histories: readonly History[]): History {
 /** The settings that all finished runs share and that train.ts' defaults don't have. */
 function commonSettings({ groups }: FoundExperiment): Settings {
   const configs = groups.flatMap(({ runs }) => runs.map(({ config }) => config));
-  const defaults = trainDefaults();
+  const defaults: Settings = trainDefaults;
   const entries = Object.entries(configs[0]!).filter(
     ([key, value]) =>
       key !== "out_dir" &&

@@ -8,13 +8,13 @@ import { ROOT } from "../../lib/common/scripts.ts";
 import { checkValue } from "../../lib/settings/check_value.ts";
 import { didYouMean } from "../../lib/settings/nearest.ts";
 import { findConflict, type Settings } from "../../lib/settings/rules.ts";
-import { trainDefaults } from "../../lib/settings/script_defaults.ts";
 import { show } from "../../lib/settings/show.ts";
+import { defaults as trainDefaults } from "../../train.ts";
 
 /** Complete settings from a config file of train.ts and what it extends; NANOGPT_ENV has no say in an experiment. */
 export async function readBase(path: string): Promise<Settings> {
   const script = pathToFileURL(join(ROOT, "train.ts")).href;
-  return { ...(await configure(script, { ...trainDefaults() }, { argv: [path], env: {}, log() {} })) };
+  return { ...(await configure(script, { ...trainDefaults }, { argv: [path], env: {}, log() {} })) };
 }
 
 /**
@@ -23,7 +23,7 @@ export async function readBase(path: string): Promise<Settings> {
  * @throws UserError for a key that train.ts doesn't have, or a value that it can't be
  */
 export function checkSettings(settings: Readonly<Record<string, unknown>>, where: string): Settings {
-  const known = trainDefaults();
+  const known: Settings = trainDefaults;
   const checked: Settings = {};
   for (const [key, value] of Object.entries(settings)) {
     if (!Object.hasOwn(known, key)) {

@@ -7,6 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { defaults as benchDefaults } from "../../bench.ts";
 import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
 import { lock } from "../../lib/common/lock.ts";
@@ -15,7 +16,7 @@ import { type Ended, ROOT } from "../../lib/common/scripts.ts";
 import { checkTraining } from "../../lib/formats/model_memory.ts";
 import { openModel } from "../../lib/formats/pretrained.ts";
 import type { Run } from "../../lib/monitor/callback.ts";
-import { scriptDefaults } from "../../lib/settings/script_defaults.ts";
+import type { Settings } from "../../lib/settings/rules.ts";
 import { piecesOf, READING, readPiece } from "../../lib/text/documents.ts";
 import { listFiles } from "../../lib/text/input_files.ts";
 import { openDataset } from "../../lib/text/open_dataset.ts";
@@ -23,9 +24,12 @@ import { PartialDataset } from "../../lib/text/partial_dataset.ts";
 import { sampleBatch } from "../../lib/text/token_file.ts";
 import { createTokenizer } from "../../lib/text/tokenizer.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
-import type { TrainConfig } from "../../train.ts";
+import { defaults as sampleDefaults } from "../../sample.ts";
+import { type TrainConfig, defaults as trainDefaults } from "../../train.ts";
+import { defaults as evaluateDefaults } from "../evaluate.ts";
 import { ExperimentConfig } from "../experiment/experiment_config.ts";
 import { checkFolder, planRuns } from "../experiment/run_folder.ts";
+import { defaults as exportDefaults } from "../export.ts";
 import { RunSet } from "../monitor/run_set.ts";
 import { drawRuns } from "../monitor/terminal_view.ts";
 import type { Chance } from "./chance.ts";
@@ -43,6 +47,15 @@ export interface Kind {
 }
 
 /** What a script does with a body. */
+/** What a script may be told. */
+const SCRIPTS: Readonly<Record<string, Settings>> = {
+  "train.ts": trainDefaults,
+  "sample.ts": sampleDefaults,
+  "bench.ts": benchDefaults,
+  "tools/evaluate.ts": evaluateDefaults,
+  "tools/export.ts": exportDefaults,
+};
+
 const body = (run: () => void | Promise<void>) => captured(() => main(async () => run()));
 
 /** One of these command lines, in the sample's folder. */
@@ -224,8 +237,8 @@ export const kinds: Record<string, Kind> = {
     make: () => {},
     files: {},
     read(_, chance) {
-      const script = chance.pick(["train.ts", "sample.ts", "bench.ts", "tools/evaluate.ts", "tools/export.ts"]);
-      const keys = Object.keys(scriptDefaults(script));
+      const script = chance.pick(Object.keys(SCRIPTS));
+      const keys = Object.keys(SCRIPTS[script]!);
       const argv: string[] = [];
       const env: Record<string, string> = {};
       for (let i = 0; i <= chance.below(3); i++) {
@@ -348,7 +361,7 @@ async function askTracker(path: string, chance: Chance): Promise<void> {
 /** The settings of a script, and whether a model of them can be made. */
 async function readConfig(argv: string[], env: Record<string, string>, script: string): Promise<void> {
   const url = pathToFileURL(join(ROOT, script)).href;
-  const config = await configure(url, scriptDefaults(script), { argv, env, log: () => {} });
+  const config = await configure(url, SCRIPTS[script]!, { argv, env, log: () => {} });
   if (script !== "train.ts") return;
   const model = { ...(config as unknown as TrainConfig), vocab_size: 65 };
   checkTraining(model as GPTConfig, config as unknown as TrainConfig);

@@ -9,7 +9,6 @@ import { writeSafetensors } from "../../lib/common/safetensors.ts";
 import { ROOT } from "../../lib/common/scripts.ts";
 import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
 import { writeNanoGPT } from "../../lib/formats/nanogpt.ts";
-import { trainDefaults } from "../../lib/settings/script_defaults.ts";
 import { prepareCharacters } from "../../lib/text/characters.ts";
 import { noTally } from "../../lib/text/documents.ts";
 import { type Meta, readMeta } from "../../lib/text/meta.ts";
@@ -18,6 +17,7 @@ import { sha256 } from "../../lib/text/text.ts";
 import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { AdamW } from "../../lib/training/optimizers/adamw.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
+import { defaults as trainDefaults } from "../../train.ts";
 import { STAGES } from "../pipeline/state.ts";
 
 export const TEXT = "a bad cab, a dead bee\nfed a cafe\n".repeat(40);
@@ -47,7 +47,7 @@ export async function checkpoint(folder: string): Promise<void> {
   const gpt = model(tokenizer.vocab_size);
   const optimizer = new AdamW(gpt.decayGroups(), { beta1: 0.9, beta2: 0.95, weight_decay: 0.1, grad_clip: 1 });
   const out = join(folder, "out");
-  const config = { ...trainDefaults(), ...SMALL, out_dir: "out", dataset: "./data", batch_size: 2, eval_iters: 1 };
+  const config = { ...trainDefaults, ...SMALL, out_dir: "out", dataset: "./data", batch_size: 2, eval_iters: 1 };
   await saveCheckpoint(
     out,
     {
@@ -190,7 +190,7 @@ export function experiment(folder: string): void {
     const run = join(`n_head=${n_head}`, "seed-1");
     mkdirSync(join(folder, "e", run), { recursive: true });
     const out_dir = join(folder, "e", run);
-    const config = { ...trainDefaults(), n_layer: 1, n_embd: 8, n_head, seed: 1, out_dir };
+    const config = { ...trainDefaults, n_layer: 1, n_embd: 8, n_head, seed: 1, out_dir };
     write(join(run, "config.json"), config);
     write(join(run, "environment.json"), {
       date: DATE,

@@ -1,11 +1,12 @@
 // What training is told: train.ts's own settings, from a base (config/train_shakespeare_char_cpu.ts, or the user's config
 // file), what the user said, what the search found, and a schedule sized to the text. Left out: any setting's meaning.
 
+import { defaults as benchDefaults } from "../../bench.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { joinList } from "../../lib/settings/lists.ts";
 import { didYouMean } from "../../lib/settings/nearest.ts";
 import type { Settings, Value } from "../../lib/settings/rules.ts";
-import { scriptDefaults, trainDefaults } from "../../lib/settings/script_defaults.ts";
+import { defaults as trainDefaults } from "../../train.ts";
 
 /** Settings of train.ts that are the pipeline's to give. */
 const OWN = ["out_dir", "dataset", "init_from", "eval_only"];
@@ -47,7 +48,7 @@ const EVALUATIONS = 8; // over the run, at least: each may leave a checkpoint
 
 /** train.ts's settings and their defaults, without those that the pipeline gives it. */
 export function defaultsOfTraining(): Settings {
-  return Object.fromEntries(Object.entries(trainDefaults()).filter(([key]) => !OWN.includes(key)));
+  return Object.fromEntries(Object.entries(trainDefaults).filter(([key]) => !OWN.includes(key)));
 }
 
 /** What decides how fast training is and what it learns: all of its settings that a trial of optimize shares. */
@@ -57,8 +58,7 @@ export function tried(settings: Settings): Settings {
 
 /** Of these what bench.ts has too: the settings of a step. */
 export function timed(settings: Settings): Settings {
-  const known = scriptDefaults("bench.ts");
-  return Object.fromEntries(Object.entries(tried(settings)).filter(([key]) => Object.hasOwn(known, key)));
+  return Object.fromEntries(Object.entries(tried(settings)).filter(([key]) => Object.hasOwn(benchDefaults, key)));
 }
 
 /** A setting that is a number. */

@@ -4,12 +4,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { checkValue } from "../../../lib/settings/check_value.ts";
-import { trainDefaults } from "../../../lib/settings/script_defaults.ts";
+import type { Settings } from "../../../lib/settings/rules.ts";
 import { choice } from "../../../lib/settings/show.ts";
+import { defaults as trainDefaults } from "../../../train.ts";
 
 const SAMPLING = { dtype: "float32", device: "auto" };
 
-function said(key: string, value: unknown, defaults = trainDefaults()): string {
+function said(key: string, value: unknown, defaults: Settings = trainDefaults): string {
   const checked = checkValue(key, value, defaults);
   return "problem" in checked ? checked.problem + checked.hint : assert.fail(`${key} may be ${checked.value}`);
 }
@@ -53,5 +54,5 @@ test("nanoGPT's devices, backends and number formats are told what there is here
 test("scripts that use trained weights offer int8, and no float16", () => {
   assert.deepEqual(checkValue("dtype", "int8", SAMPLING), { value: "int8" });
   assert.match(said("dtype", "float16", SAMPLING), /^dtype must be "float32" or "int8", got "float16"; float16 is for/);
-  assert.deepEqual(checkValue("dtype", "float16", trainDefaults()), { value: "float16" });
+  assert.deepEqual(checkValue("dtype", "float16", trainDefaults), { value: "float16" });
 });

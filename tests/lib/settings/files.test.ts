@@ -12,9 +12,8 @@ import { configure } from "../../../configurator.ts";
 import { UserError } from "../../../lib/common/errors.ts";
 import { readConfigFile } from "../../../lib/settings/files.ts";
 import type { Settings } from "../../../lib/settings/rules.ts";
-import { trainDefaults } from "../../../lib/settings/script_defaults.ts";
 import { GPT } from "../../../model.ts";
-import type { TrainConfig } from "../../../train.ts";
+import { type TrainConfig, defaults as trainDefaults } from "../../../train.ts";
 import { ROOT, temporaryFolder } from "../../scripts.ts";
 
 const FOLDER = temporaryFolder();
@@ -198,7 +197,7 @@ const yamlsOf = (folder: string) =>
 /** Complete settings of train.ts from a file; every key of it must be one of train.ts. */
 async function complete(path: string): Promise<Settings & TrainConfig> {
   const log = (line: string) => assert.doesNotMatch(line, /^not used here/);
-  return configure(import.meta.url, trainDefaults() as Settings & TrainConfig, { argv: [path], env: {}, log });
+  return configure(import.meta.url, trainDefaults as Settings & TrainConfig, { argv: [path], env: {}, log });
 }
 
 const keysOf = async (path: string) => new Set((await readConfigFile(path)).map(({ key }) => key));
@@ -238,13 +237,13 @@ test("composed presets are the config files in TypeScript, how often they print 
   const without = (settings: object) =>
     Object.fromEntries(Object.entries(settings).filter(([key]) => !aside.includes(key)));
   const same = (found: Settings, file: object) =>
-    assert.deepEqual(without(found), without({ ...trainDefaults(), ...file }));
+    assert.deepEqual(without(found), without({ ...trainDefaults, ...file }));
   same(await compose("models/gpt2.yaml", "data/openwebtext.yaml", "training/pretrain.yaml"), gpt2);
   same(await compose("models/baby.yaml", "data/shakespeare_char.yaml", "training/small_text.yaml"), baby);
   same(await compose("models/tiny.yaml", "data/shakespeare_char.yaml", "training/minutes.yaml"), cpu);
 
   const tiny = await complete(join(CONFIG, "tiny_shakespeare.yaml"));
-  assert.deepEqual(tiny, { ...trainDefaults(), ...cpu, wandb_project: baby.wandb_project });
+  assert.deepEqual(tiny, { ...trainDefaults, ...cpu, wandb_project: baby.wandb_project });
 });
 
 test("environments say how to run: known keys, no default again, nothing of the model, the data or the steps", async () => {
@@ -257,7 +256,7 @@ test("environments say how to run: known keys, no default again, nothing of the 
   for (const path of paths) {
     const config = await complete(path);
     for (const { key } of await readConfigFile(path)) {
-      assert.notDeepEqual(config[key], trainDefaults()[key], `${path}: ${key}`);
+      assert.notDeepEqual(config[key], (trainDefaults as Settings)[key], `${path}: ${key}`);
       assert.ok(!taken.has(key), `${path}: ${key}`);
     }
   }

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 
 import { type Helped, helpAsked, helpText, screenOf } from "../../../lib/settings/help.ts";
-import { scriptDefaults } from "../../../lib/settings/script_defaults.ts";
+import type { Settings } from "../../../lib/settings/rules.ts";
 import { ROOT, run } from "../../scripts.ts";
 
 const SCRIPTS = ["train.ts", "sample.ts", "bench.ts"].concat(
@@ -20,15 +21,15 @@ const SIZES = [
   { columns: 120, rows: 50 },
 ];
 
-const helped = (script: string): Helped => ({
-  script: join(ROOT, script),
-  usage: "Do what it does.",
-  defaults: scriptDefaults(script),
-});
+async function helped(script: string): Promise<Helped> {
+  const path = join(ROOT, script);
+  const { defaults }: { defaults: Settings } = await import(pathToFileURL(path).href);
+  return { script: path, usage: "Do what it does.", defaults };
+}
 
 for (const script of SCRIPTS) {
-  test(`${script}: --help fits the terminal and has examples; --help=all has every setting`, () => {
-    const page = helped(script);
+  test(`${script}: --help fits the terminal and has examples; --help=all has every setting`, async () => {
+    const page = await helped(script);
     for (const screen of SIZES) {
       const short = helpText(page, "short", screen).split("\n");
       assert.ok(short.length < screen.rows, `${short.length} lines on ${screen.rows}:\n${short.join("\n")}`);
@@ -47,15 +48,16 @@ for (const script of SCRIPTS) {
   });
 }
 
-test("train.ts' first screen has what nearly every run sets", () => {
-  const text = helpText(helped("train.ts"), "short", { columns: 80, rows: 24 });
+test("train.ts' first screen has what nearly every run sets", async () => {
+  const text = helpText(await helped("train.ts"), "short", { columns: 80, rows: 24 });
   for (const key of ["out_dir", "dataset", "init_from", "max_iters", "batch_size", "n_layer"]) {
     assert.match(text, new RegExp(`^ {2}--${key}=`, "m"));
   }
 });
 
-test("a wide terminal needs fewer lines than a narrow one", () => {
-  const linesAt = (columns: number) => helpText(helped("train.ts"), "all", { columns, rows: 24 }).split("\n").length;
+test("a wide terminal needs fewer lines than a narrow one", async () => {
+  const page = await helped("train.ts");
+  const linesAt = (columns: number) => helpText(page, "all", { columns, rows: 24 }).split("\n").length;
   assert.ok(linesAt(160) < linesAt(80));
   assert.ok(linesAt(80) < linesAt(40));
 });

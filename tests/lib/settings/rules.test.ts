@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { registry } from "../../../lib/nn/registry.ts";
 import { OPTIMIZERS, rules, SCHEDULES } from "../../../lib/settings/rules.ts";
-import { trainDefaults } from "../../../lib/settings/script_defaults.ts";
 import { createOptimizer } from "../../../lib/training/optimizers/create.ts";
 import { learningRateAt } from "../../../lib/training/schedule.ts";
 import { GPT2_CHOICES } from "../../../model.ts";
+import { defaults as trainDefaults } from "../../../train.ts";
 import { ROOT, succeed } from "../../scripts.ts";
 import { compiled, smallGPT } from "../../support.ts";
 
@@ -50,7 +50,7 @@ for (const [key, value] of Object.entries(GPT2_CHOICES)) {
   test(`${key}: a rule that allows GPT-2's, which is train.ts' default, and a word in docs/layers.md`, () => {
     assert.ok(Object.hasOwn(rules, key));
     assert.equal(rules[key as "pos"].safeParse(value).success, true);
-    assert.equal(trainDefaults()[key], value);
+    assert.equal(trainDefaults[key as keyof typeof GPT2_CHOICES], value);
     assert.match(table, new RegExp(`\`${key}[\`=]`));
   });
 }

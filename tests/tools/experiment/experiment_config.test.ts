@@ -3,8 +3,8 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join, parse } from "node:path";
 import { test } from "node:test";
 import { UserError } from "../../../lib/common/errors.ts";
-import { trainDefaults } from "../../../lib/settings/script_defaults.ts";
 import { ExperimentConfig, type ExperimentSettings } from "../../../tools/experiment/experiment_config.ts";
+import { defaults as trainDefaults } from "../../../train.ts";
 import { ROOT, temporaryFolder } from "../../scripts.ts";
 
 const FOLDER = temporaryFolder();
@@ -31,7 +31,7 @@ test("a grid is every combination, the last axis fastest, each with complete set
   );
   assert.deepEqual(trials[1]!.settings, { n_head: 1, n_layer: 4 });
   assert.equal(trials[1]!.slug, "n_head=1,n_layer=4");
-  assert.deepEqual(trials[1]!.config, { ...trainDefaults(), ...SMALL, n_head: 1, n_layer: 4 });
+  assert.deepEqual(trials[1]!.config, { ...trainDefaults, ...SMALL, n_head: 1, n_layer: 4 });
 });
 
 test("a list is its trials; the base may be a config file, with changes over it", async () => {

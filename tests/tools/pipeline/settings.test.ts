@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { Settings } from "../../../lib/settings/rules.ts";
-import { trainDefaults } from "../../../lib/settings/script_defaults.ts";
 import { defaultsOfTraining, numberOf, sized, trainFlags } from "../../../tools/pipeline/settings.ts";
+import { defaults as trainDefaults } from "../../../train.ts";
 
 const BASE: Settings = {
   batch_size: 10,
@@ -60,7 +60,7 @@ test("the lowest learning rate keeps its ratio to one that was found", () => {
 
 test("all that train.ts can be told but the pipeline's own; only other values become flags", () => {
   const defaults = defaultsOfTraining();
-  const own = Object.keys(trainDefaults()).filter((key) => !Object.hasOwn(defaults, key));
+  const own = Object.keys(trainDefaults).filter((key) => !Object.hasOwn(defaults, key));
   assert.deepEqual(own.sort(), ["dataset", "eval_only", "init_from", "out_dir"]);
   assert.deepEqual(trainFlags({ ...defaults, n_layer: 3, ffn: "gelu_tanh" }, defaults).sort(), [
     "--ffn=gelu_tanh",

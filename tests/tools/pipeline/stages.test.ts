@@ -4,13 +4,14 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, parse } from "node:path";
 import { test } from "node:test";
+import { defaults as benchDefaults } from "../../../bench.ts";
 import { UserError } from "../../../lib/common/errors.ts";
 import type { Settings, Value } from "../../../lib/settings/rules.ts";
-import { scriptDefaults, trainDefaults } from "../../../lib/settings/script_defaults.ts";
 import { READING } from "../../../lib/text/documents.ts";
 import { defaultsOfTraining, SEARCHED } from "../../../tools/pipeline/settings.ts";
 import { type Context, datasetName, lesson, stages } from "../../../tools/pipeline/stages.ts";
 import { STAGES } from "../../../tools/pipeline/state.ts";
+import { defaults as trainDefaults } from "../../../train.ts";
 import { madeUpText, temporaryFolder, tinyDataset } from "../../scripts.ts";
 
 const FOLDER = temporaryFolder();
@@ -198,11 +199,11 @@ test("optimize tries the model and the optimizer that will be trained: every oth
 
   // 3) each of them has all that isn't named above, with its value where it isn't searched or fitted to the steps
   const fitted: readonly string[] = [...SEARCHED, "warmup_iters", "min_lr"];
-  for (const script of ["train.ts", "bench.ts"]) {
+  for (const [script, known] of Object.entries({ "train.ts": trainDefaults, "bench.ts": benchDefaults })) {
     const runs = calls.filter((call) => call.script === script);
     assert.ok(runs.length > 0, script);
-    const shared = Object.keys(trainDefaults()).filter(
-      (key) => !NOT_OF_TRIALS.includes(key) && Object.hasOwn(scriptDefaults(script), key),
+    const shared = Object.keys(trainDefaults).filter(
+      (key) => !NOT_OF_TRIALS.includes(key) && Object.hasOwn(known, key),
     );
     for (const { given } of runs) {
       assert.deepEqual(
@@ -213,13 +214,13 @@ test("optimize tries the model and the optimizer that will be trained: every oth
       for (const key of shared) if (!fitted.includes(key)) assert.equal(given[key], `${train[key]}`, key);
     }
   }
-  for (const key of ["n_kv_head", "ffn", "optimizer", "grad_checkpoint"]) assert.ok(key in scriptDefaults("bench.ts"));
+  for (const key of ["n_kv_head", "ffn", "optimizer", "grad_checkpoint"]) assert.ok(key in benchDefaults);
   const { tried } = JSON.parse(readFileSync(join(outDir, "optimize.json"), "utf8"));
   const losses = tried.flatMap(({ val_loss }: { val_loss?: number | null }) =>
     val_loss === undefined ? [] : val_loss,
   );
   assert.deepEqual([...new Set(losses)], [2.1], "of the weights themselves: a short run's average is of its start");
-  for (const key of NOT_OF_TRIALS) assert.ok(Object.hasOwn(trainDefaults(), key), `${key} is no setting of train.ts`);
+  for (const key of NOT_OF_TRIALS) assert.ok(Object.hasOwn(trainDefaults, key), `${key} is no setting of train.ts`);
 
   // 4) and it runs again when one of them changes, not when another does
   const inputs = (settings: Settings) => stages.optimize.inputs({ ...context, train: { ...train, ...settings } });
