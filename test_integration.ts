@@ -9,9 +9,10 @@ import { test } from "node:test";
 import { keyOf, uniform } from "./lib/common/rng.ts";
 import { sha256 } from "./lib/text/text.ts";
 import { TINY_SHAKESPEARE } from "./lib/text/tiny_shakespeare.ts";
-import { flags, ROOT, run, succeed, temporaryFolder } from "./tests/scripts.ts";
+import { flags, oneProcess, ROOT, succeed, temporaryFolder } from "./tests/scripts.ts";
 
 const FOLDER = temporaryFolder();
+const runHere = oneProcess();
 const DATA = join(FOLDER, "data");
 const OUT = join(FOLDER, "out");
 
@@ -91,6 +92,7 @@ test("training beats the best that pairs of characters allow", async () => {
       eval_interval: 400,
       eval_iters: 50,
       log_interval: 100,
+      threads: 1, // another test file runs beside this one
     }),
   );
   const [first, last] = [...stdout.matchAll(/^step \d+: train loss (\S+), val loss (\S+)$/gm)];
@@ -106,10 +108,8 @@ test("training beats the best that pairs of characters allow", async () => {
 
 test("samples are made of the vocabulary, and are a function of the seed", async () => {
   const sample = async (seed: number) => {
-    const ended = await run(
-      "sample.ts",
-      flags({ out_dir: OUT, start: "\n", num_samples: 2, max_new_tokens: 150, seed }),
-    );
+    const settings = { out_dir: OUT, start: "\n", num_samples: 2, max_new_tokens: 150, seed };
+    const ended = await runHere("sample.ts", flags(settings));
     assert.equal(ended.code, 0, ended.stderr);
     return ended.stdout;
   };
@@ -137,14 +137,12 @@ test("eval_only says what the checkpoint is worth", async () => {
 
 test("weights in 8 bits cost less than 1 % of perplexity", async () => {
   const evaluate = async (dtype: string) => {
-    const ended = await run(
-      "sample.ts",
-      flags({ out_dir: OUT, evaluate: join(FOLDER, "text.txt"), json: true, dtype }),
-    );
+    const settings = { out_dir: OUT, evaluate: join(FOLDER, "text.txt"), json: true, dtype };
+    const ended = await runHere("sample.ts", flags(settings));
     assert.equal(ended.code, 0, ended.stderr);
     return JSON.parse(ended.stdout).perplexity as number;
   };
-  writeFileSync(join(FOLDER, "text.txt"), TEXT.slice(-20_000));
+  writeFileSync(join(FOLDER, "text.txt"), TEXT.slice(-8000));
   const [float32, int8] = [await evaluate("float32"), await evaluate("int8")];
   assert.ok(float32 > 2 && float32 < Math.exp(bigramLoss(vocabulary)), `perplexity ${float32}`);
   assert.notEqual(int8, float32);

@@ -1,5 +1,7 @@
-// kill -9 at twenty moments of a run that does little but save. Whenever it comes, the folder holds a whole checkpoint,
-// at least as new as the last that was announced, and in the end the weights are those of a run that nobody killed.
+// kill -9 at a few moments of a run that does little but save. Whenever it comes, the folder holds a whole checkpoint, at least
+// as new as the last that was announced, and in the end the weights are those of a run that nobody killed.
+//
+//   KILLS=20 npm test -- tests/kill.test.ts   # at more of them
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, watch } from "node:fs";
@@ -10,7 +12,7 @@ import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { launch } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
 
-const KILLS = 20;
+const KILLS = Number(process.env.KILLS ?? 8);
 
 // 0.4M weights: a step takes some 5 ms and a checkpoint of 5 MB some 30, so most moments are within a save
 const { outDir, args, train, stateOf } = tinyRuns({
@@ -76,7 +78,7 @@ test(`${KILLS} kills leave a whole checkpoint each time, and none of them change
     previous = iterNum;
   }
   // the moments were well chosen: saves were cut, and yet the run went on
-  assert.ok(found.strays >= 2, `only ${found.strays} kills fell into a save`);
+  assert.ok(found.strays >= KILLS / 10, `only ${found.strays} kills fell into a save`);
   assert.ok(found.progress >= KILLS / 2, `only ${found.progress} runs got on`);
 
   // 3) to the end; the other run never saves but there
