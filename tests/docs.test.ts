@@ -73,7 +73,9 @@ for (const page of [...pages, ...WRITTEN.filter((file) => file.endsWith(".ts") &
   const commands = commandsIn(page.endsWith(".ts") ? headOf(page) : textOf(page));
   if (commands.length === 0) continue;
   test(`${page}: its commands are accepted`, async () => {
-    for (const { script, words } of commands) {
+    for (const { script: started, words } of commands) {
+      const [dataset] = words;
+      const script = started === "tools/data.ts" && dataset ? `data/${dataset}/prepare.ts` : started;
       assert.ok(existsSync(join(ROOT, script)), script);
       assert.ok(!words.some((word) => word.startsWith("$")), `a variable that the page doesn't set: ${words}`);
       if (script.startsWith("tests/")) continue; // has flags of its own: select.test.ts
@@ -117,7 +119,7 @@ test("docs/configuration.md has every preset", () => {
 test("every flag in the pages is one of some script", async () => {
   const all = ["tools", "lib", "data"].flatMap(filesBelow).concat(readdirSync(ROOT));
   const known = new Set(["help", "logdir", "autocast"]); // every script's, TensorBoard's, tools/compare/rival_torch.py's
-  for (const name of ["module", "suite", "test"]) known.add(name); // tests/run.ts
+  for (const name of ["module", "suite", "test", "omit", "include"]) known.add(name); // tests/run.ts, npm
   for (const file of all.filter((file) => file.endsWith(".ts"))) {
     for (const key of Object.keys(await defaultsOf(file))) known.add(key);
   }

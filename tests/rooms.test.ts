@@ -34,7 +34,7 @@ const ORDER = [
   "tools/page_server",
   "tools/wat",
   "tools/kernels",
-  "tools/prepare",
+  "tools/data",
   "tools/evaluate",
   "tools/export",
   "tools/doctor",

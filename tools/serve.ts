@@ -7,6 +7,7 @@
 
 import { configure } from "../configurator.ts";
 import { explain, main, UserError } from "../lib/common/errors.ts";
+import { needPackages } from "../lib/common/extra_packages.ts";
 import { isMain } from "../lib/common/main_module.ts";
 import { TemporaryFolder } from "../lib/common/temporary_folder.ts";
 import { defaultStart } from "../lib/decoding/start.ts";
@@ -30,6 +31,8 @@ const MOST_BYTES = 2 ** 32; // WebAssembly's memory
  * @throws UserError for a model that a browser can't hold
  */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
+  needPackages("no page", "onnxruntime-web");
+
   // 1) a folder for the exported model, removed when this ends
   const { path: folder } = new TemporaryFolder("serve");
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(0));

@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import * as z from "zod/mini";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
+import { needPackages } from "../common/extra_packages.ts";
 import { stamp } from "../common/file_names.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import { ROOT } from "../common/scripts.ts";
@@ -81,8 +82,9 @@ export function prepareFolder(folder: string): void {
   }
 }
 
-/** Find out whether what --to names can be written, before minutes of measuring. */
+/** Find out whether a picture can be drawn and what --to names be written, before minutes of measuring. */
 export function prepareTo(to: string): void {
+  needPackages("can't draw a picture", "echarts");
   try {
     mkdirSync(dirname(to), { recursive: true });
   } catch (error) {

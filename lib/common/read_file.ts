@@ -8,6 +8,8 @@ import * as z from "zod/mini";
 import { explain, hasCode, UserError } from "./errors.ts";
 import { printable } from "./printable.ts";
 
+z.config(z.locales.en()); // "zod/mini" has no messages until a language is chosen; "zod" would cost 25 ms more at a start
+
 const MAX_TEXT = 256 * 2 ** 20; // bytes, of files that are read whole; a string of JavaScript holds twice as many characters
 
 export interface ReadOptions {

@@ -1,19 +1,23 @@
 // How the project's pictures are drawn: echarts' options -> SVG, SVG -> PNG, both without a browser. What they show is
-// told by lib/monitor/plots.ts and lib/bench/scaling_report.ts. Imports echarts (half a second): import it where a picture is
-// asked for.
+// told by lib/monitor/plots.ts and lib/bench/scaling_report.ts. Imports echarts (half a second), or throws a UserError where it isn't
+// installed: import this file where a picture is asked for.
 
 import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-import * as echarts from "echarts";
+import type { EChartsOption } from "echarts";
 
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
+import { needPackages } from "../common/extra_packages.ts";
 import { runName, stamp } from "../common/file_names.ts";
 import { visible } from "../common/printable.ts";
 
-export type Option = echarts.EChartsOption;
+needPackages("can't draw a picture", "echarts");
+const echarts = await import("echarts");
+
+export type Option = EChartsOption;
 
 export interface Size {
   width: number; // in pixels
@@ -114,6 +118,7 @@ export async function svgToPng(svg: string, { scale = 2 }: { scale?: number } = 
 }
 
 async function loadCanvas() {
+  needPackages("can't draw a PNG", "@napi-rs/canvas", "dejavu-fonts-ttf");
   try {
     return await import("@napi-rs/canvas");
   } catch (error) {

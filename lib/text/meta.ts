@@ -1,7 +1,7 @@
 // meta.json: what a dataset's tokens mean. Checkpoints store the same object, so that a model can be sampled without
 // its dataset. Leaves out the making of vocabularies (characters.ts) and their use (tokenizer.ts).
 
-import { z } from "zod";
+import * as z from "zod/mini";
 
 import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
@@ -11,8 +11,8 @@ import { datasetFile, prepareHint, shownPath } from "./dataset.ts";
 // what a prepare script adds about its work; a hand-made meta.json may leave it out
 const textSource = z.object({
   name: z.string(),
-  url: z.string().exactOptional(),
-  path: z.string().exactOptional(),
+  url: z.exactOptional(z.string()),
+  path: z.exactOptional(z.string()),
   sha256: z.string(),
   characters: z.int(),
 });
@@ -26,42 +26,42 @@ const collectionSource = z.object({
 });
 /** A dataset of pairs, a source and what is to be written for it: each has `length` tokens, the last ones `end` where it is
  * shorter. */
-const pairs = z.object({ length: z.int().min(2), end: z.int().min(0) });
+const pairs = z.object({ length: z.int().check(z.gte(2)), end: z.int().check(z.gte(0)) });
 export type Pairs = z.infer<typeof pairs>;
-const counts = { train_tokens: z.int().exactOptional(), val_tokens: z.int().exactOptional() };
+const counts = { train_tokens: z.exactOptional(z.int()), val_tokens: z.exactOptional(z.int()) };
 
 const characterMeta = z.object({
   kind: z.literal("char"),
-  vocab_size: z.int().min(1).max(65_536),
+  vocab_size: z.int().check(z.gte(1), z.lte(65_536)),
   itos: z.array(z.string()), // token id -> character
   stoi: z.record(z.string(), z.int()), // character -> token id
-  source: textSource.exactOptional(),
-  pairs: pairs.exactOptional(),
+  source: z.exactOptional(textSource),
+  pairs: z.exactOptional(pairs),
   ...counts,
 });
 
 const gpt2Meta = z.object({
   kind: z.literal("gpt2"),
   vocab_size: z.literal(50_257),
-  source: z.union([textSource, collectionSource]).exactOptional(),
-  pairs: pairs.exactOptional(),
+  source: z.exactOptional(z.union([textSource, collectionSource])),
+  pairs: z.exactOptional(pairs),
   ...counts,
 });
 
 const idsMeta = z.object({
   kind: z.literal("ids"),
-  vocab_size: z.int().min(1).max(65_536),
-  pairs: pairs.exactOptional(),
+  vocab_size: z.int().check(z.gte(1), z.lte(65_536)),
+  pairs: z.exactOptional(pairs),
   ...counts,
 });
 
 // as a dump of nanoGPT's meta.pkl has no kind: what is there tells it
-const anyMeta = z.preprocess(
-  (json) => {
+const anyMeta = z.pipe(
+  z.transform((json: unknown) => {
     if (typeof json !== "object" || json === null || Object.hasOwn(json, "kind")) return json;
     const kind = Object.hasOwn(json, "itos") ? "char" : Object.hasOwn(json, "vocab_size") ? "ids" : undefined;
     return kind ? { kind, ...json } : json;
-  },
+  }),
   z.discriminatedUnion("kind", [characterMeta, gpt2Meta, idsMeta]),
 );
 

@@ -20,6 +20,7 @@ const COMPLETE: Facts = {
   npm: "11.0.0",
   platform: "linux x64",
   packages: { "onnxruntime-node": "1.30.0", zod: "4.0.0" },
+  extras: { echarts: "6.1.0" },
   optional: { "@tensorflow/tfjs-node-gpu": undefined, "@tensorflow/tfjs-node": "4.22.0" },
   engine: { version: "1.30.0", gflops: 123.4 },
   canvas: { families: 3 },
@@ -78,6 +79,7 @@ const lines = { name: "lines", tokens: undefined };
 const NEEDS: Needs = { dataset: "", wandb: false, mlflow: false, tensorboard: false, eager: false };
 const LACKING: [name: string, Partial<Facts>, advice: RegExp, needs?: Partial<Needs>][] = [
   ["npm", { npm: undefined }, /comes with Node/, {}],
+  ["extras", { extras: { echarts: undefined } }, /pages, plots and reports \(echarts\): npm ci --include=peer/],
   ["plots", { canvas: { error: "no binding" } }, /PNG/, {}],
   [
     "libtensorflow",
@@ -89,7 +91,7 @@ const LACKING: [name: string, Partial<Facts>, advice: RegExp, needs?: Partial<Ne
   ["wandb", { python: none }, /--wandb_log=true: python3 -m pip install wandb \(downloads \d+ MB\)/, { wandb: true }],
   ["tensorboard", { python: none }, /pip install tensorboard \(downloads \d+ MB\)/, { tensorboard: true }],
   ["mlflow", { python: undefined }, /pip install mlflow/, { mlflow: true }],
-  ["data/lines", { datasets: [words, lines] }, /npm run prepare -- lines/, { dataset: "lines" }],
+  ["data/lines", { datasets: [words, lines] }, /npm run data -- lines/, { dataset: "lines" }],
   ["browser", { browser: undefined }, /81 MB.*CHROME/],
   ["git", { git: undefined }, /commit.*7 MB/],
 ];
@@ -114,7 +116,7 @@ test("one dataset is enough; where there is none, the one to begin with is missi
   assert.deepEqual(statuses(datasets), ["optional", "optional", "missing"]);
   assert.deepEqual(statuses([...datasets, words]), ["optional", "optional", "optional", "ok"]);
   const advice = findingOf("data/shakespeare_char", { datasets }).advice;
-  assert.equal(advice, "npm run prepare -- shakespeare_char (downloads 1.1 MB)");
+  assert.equal(advice, "npm run data -- shakespeare_char (downloads 1.1 MB)");
   assert.match(findingOf("data/openwebtext", { datasets }).advice!, /downloads 24 GB, and writes 17 GB/);
 });
 

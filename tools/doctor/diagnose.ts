@@ -103,7 +103,7 @@ function machine({ cpu, gpus, memory, disk, folder }: Facts): Finding[] {
 /** What pip fetches for a module with all that it needs, as measured in November 2026 with Python 3.11. */
 const PIP_SIZES = { wandb: "27 MB", tensorboard: "44 MB", mlflow: "more than 180 MB" };
 
-function forSomeUses({ optional, canvas, python, browser, git }: Facts, needs: Needs): Finding[] {
+function forSomeUses({ extras, optional, canvas, python, browser, git }: Facts, needs: Needs): Finding[] {
   const eager = Object.entries(optional).filter(([, version]) => version !== undefined);
   const absent = (needed: boolean) => (needed ? "missing" : "optional");
   const module = (name: "wandb" | "tensorboard" | "mlflow", use: string) => {
@@ -113,9 +113,21 @@ function forSomeUses({ optional, canvas, python, browser, git }: Facts, needs: N
     return finding(name, version ? "ok" : absent(needs[name]), version ?? "none", advice);
   };
   const usesPython = needs.wandb || needs.mlflow || needs.tensorboard;
+  const lacking = Object.keys(extras).filter((name) => extras[name] === undefined);
   return [
+    finding(
+      "extras",
+      lacking.length === 0 ? "ok" : "optional",
+      lacking.length === 0 ? `${Object.keys(extras).length} installed` : `not installed: ${lacking.join(", ")}`,
+      `for pages, plots and reports (${lacking.join(", ")}): npm ci --include=peer`,
+    ),
     "error" in canvas
-      ? finding("plots", "missing", `@napi-rs/canvas doesn't load: ${canvas.error}`, "draws plots as PNG: npm ci")
+      ? finding(
+          "plots",
+          lacking.length === 0 ? "missing" : "optional",
+          `@napi-rs/canvas doesn't load: ${canvas.error}`,
+          "draws plots as PNG: npm ci",
+        )
       : finding("plots", "ok", `as SVG and PNG; ${canvas.families} font families besides the packaged one`),
     finding(
       "libtensorflow",
@@ -164,7 +176,7 @@ function datasets({ datasets }: Facts, needs: Needs): Finding[] {
   const command = (name: string) => {
     if (isPath(name)) return `make it of a text: npx tsx data/shakespeare_char/prepare.ts --input=FILE --out=${name}`;
     const size = DOWNLOADS[name];
-    return `npm run prepare -- ${name}${size === undefined ? "" : ` (downloads ${size})`}`;
+    return `npm run data -- ${name}${size === undefined ? "" : ` (downloads ${size})`}`;
   };
   const none = needs.dataset === "" && datasets.every(({ tokens }) => tokens === undefined);
   return datasets.map(({ name, tokens }) => {

@@ -20,6 +20,7 @@ export interface Facts {
   npm: string | undefined;
   platform: string; // "linux x64"
   packages: Record<string, string | undefined>; // version by name, of all that package.json requires
+  extras: Record<string, string | undefined>; // the same of those that only pages and plots need
   optional: Record<string, string | undefined>;
   engine: { version: string; gflops: number } | { error: string };
   canvas: { families: number } | { error: string };
@@ -36,13 +37,14 @@ export interface Facts {
 
 /** @param dataset the one that a run is to train on; "" for none in particular. @throws UserError where there is no such one */
 export async function gatherFacts(outDir: string, dataset = ""): Promise<Facts> {
-  const { dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const optional = ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"];
   return {
     node: process.versions.node,
     npm: printedBy(process.platform === "win32" ? "npm.cmd" : "npm", ["--version"]),
     platform: `${process.platform} ${process.arch}`,
     packages: versionsOf(Object.keys(dependencies)),
+    extras: versionsOf(Object.keys(peerDependencies)),
     optional: Object.fromEntries(optional.map((name) => [name, hasBinding(name) ? installedVersion(name) : undefined])),
     engine: await engineFacts(),
     canvas: await canvasFacts(),

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod/mini";
 
+import { needPackages } from "../../lib/common/extra_packages.ts";
 import type { History } from "../../lib/monitor/metrics_file.ts";
 import { type Points, type Range, smooth, thin } from "../../lib/monitor/thin.ts";
 import { createPageServer, pageFiles } from "../page_server.ts";
@@ -84,6 +85,7 @@ export interface Text {
 }
 
 export async function createMonitorServer(runs: RunSet): Promise<Server> {
+  needPackages("no page", "echarts");
   const files = new Map(await pageFiles(HERE, ["page.ts"]));
   const begun = Date.now(); // so that a page notices another server
   let changes = 0;

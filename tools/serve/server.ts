@@ -13,7 +13,6 @@ import type { GPTConfig } from "../../model.ts";
 import { type Content, createPageServer, pageFiles } from "../page_server.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const ORT = dirname(createRequire(import.meta.url).resolve("onnxruntime-web"));
 const RUNTIME_FILES = [
   "ort.wasm.min.mjs",
   "ort-wasm-simd-threaded.mjs",
@@ -36,12 +35,13 @@ const decodeRequest = z.object({ sequences: z.array(z.array(z.int())) });
 
 /** Serves the model that `writeOnnx` wrote into `folder`. */
 export async function createModelServer(folder: string, info: ModelInfo, tokenizer: Tokenizer): Promise<Server> {
+  const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web"));
   const files = new Map<string, Content>([
     ...(await pageFiles(HERE, ["page.ts", "decoder.ts"])),
     ["/model.json", Buffer.from(JSON.stringify(info))],
     ["/model.onnx", join(folder, "model.onnx")],
     ["/model.onnx.data", join(folder, "model.onnx.data")],
-    ...RUNTIME_FILES.map((name): [string, Content] => [`/ort/${name}`, join(ORT, name)]),
+    ...RUNTIME_FILES.map((name): [string, Content] => [`/ort/${name}`, join(runtime, name)]),
   ]);
   return createPageServer({
     files,

@@ -1,10 +1,7 @@
 // Runs a dataset's prepare script by the dataset's name.
 //
-//   npm run prepare -- shakespeare_char --out=data/mine        # data/shakespeare_char/prepare.ts with the other flags
-//   npm run prepare                                            # which datasets there are
-//
-// npm runs a script of this name by itself at the end of `npm install` and `npm ci`: package.json then leaves it, for tsx or
-// this file may not be there yet.
+//   npm run data -- shakespeare_char --out=data/mine        # data/shakespeare_char/prepare.ts with the other flags
+//   npm run data                                            # which datasets there are
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -17,7 +14,7 @@ const [name, ...rest] = process.argv.slice(2);
 
 await main(async () => {
   if (name === undefined || helpAsked([name])) {
-    console.log("usage: npm run prepare -- DATASET [--key=value ...], or -- DATASET --help");
+    console.log("usage: npm run data -- DATASET [--key=value ...], or -- DATASET --help");
     return console.log(`datasets: ${knownDatasets().join(", ")}`);
   }
   if (!knownDatasets().includes(name)) {
