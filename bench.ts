@@ -34,7 +34,7 @@ export const defaults = {
   factors: [0.5, 1, 2], // scaling: of each size, around the shape below
   choices: [] as string[], // layers: the settings that take other values, such as pos,ffn; empty for all
   lengths: [0], // layers: training's memory at so many tokens in a sequence, such as 1024,2048, in place of all else; 0 for none
-  to: "", // scaling: write a page and a picture, docs/scaling for docs/scaling.md and docs/scaling.svg; layers with lengths: a picture
+  to: "", // scaling: write a page and a picture, out/scaling for out/scaling.md and out/scaling.svg; layers with lengths: a picture
   // data
   dataset: "", // a folder under data/, or a path; random tokens if empty
   vocab_size: 65, // of the random tokens
@@ -49,7 +49,7 @@ export const defaults = {
   dropout: 0,
   bias: false, // in linear layers and layer norms?
   ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
-  // layer choices beyond GPT-2 (docs/layers.md)
+  // layer choices beyond GPT-2 (docs/concepts/layers.md)
   architecture: "decoder", // "decoder", "encoder" or "encoder_decoder"
   pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
   rope_theta: 10_000, // rotary: how slowly the slowest channels turn

@@ -64,7 +64,7 @@ export const defaults = {
   eval_only: false, // stop after the first evaluation
   always_save_checkpoint: true, // save at every evaluation, not only when the validation loss is the best so far
   init_from: "scratch", // or "resume" (out_dir's checkpoint), "gpt2" to "gpt2-xl", or the folder of a model
-  // watching (docs/monitoring.md); metrics.jsonl and a log are always written to out_dir
+  // watching (docs/guides/monitoring.md); metrics.jsonl and a log are always written to out_dir
   callbacks: [] as string[], // files of your own, separated by commas, that watch the run
   stats_interval: 0, // steps between two looks at updates, gradients and activations, a layer each; 0 for none
   sample_interval: 0, // evaluations between two samples; 0 for none
@@ -96,7 +96,7 @@ export const defaults = {
   dropout: 0, // 0 is good for pretraining; for finetuning and small data try 0.1 or more
   bias: false, // in linear layers and layer norms?
   ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
-  // layer choices beyond GPT-2 (docs/layers.md)
+  // layer choices beyond GPT-2 (docs/concepts/layers.md)
   architecture: "decoder", // "decoder", "encoder" (BERT, guesses masked tokens), "encoder_decoder" (also sees a source)
   pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
   rope_theta: 10_000, // rotary: how slowly the slowest channels turn
@@ -128,7 +128,7 @@ export const defaults = {
   tie_weights: true, // the token embeddings are the output layer too
   logit_softcap: 0, // logits stay below; 0 for no limit
   // optimizer
-  optimizer: "adamw" as OptimizerName, // or "lion", "muon" (with adamw for the rest), "adafactor", "sgd": docs/optimizers.md
+  optimizer: "adamw" as OptimizerName, // or "lion", "muon" (with adamw for the rest), "adafactor", "sgd": docs/concepts/optimization.md
   learning_rate: 6e-4, // the highest; good ones differ between optimizers
   max_iters: 600_000, // steps in all
   weight_decay: 0.1,
@@ -147,7 +147,7 @@ export const defaults = {
   // system
   backend: "mpi", // for several processes; a run is one process so far
   device: "auto", // "auto" or "cpu"
-  dtype: "float32", // or "float16": matrix products in it, with a loss scale; no gain on a CPU (docs/mixed-precision.md)
+  dtype: "float32", // or "float16": matrix products in it, with a loss scale; no gain on a CPU (docs/concepts/mixed-precision.md)
   compile: true, // trace the step into one graph; false runs it operation by operation, slowly
   grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, a quarter more time
   threads: 0, // 0 for one a physical core

@@ -566,7 +566,7 @@ model of the smallest size
 
 A flag wins over the environment (NANOGPT_<KEY>=value), that over the config
 file, that over config/environments/<name>.yaml where NANOGPT_ENV=<name> is set
-(docs/configuration.md).
+(docs/guides/configuration.md).
 `;
   const [long, short] = await Promise.all([runScript("--bogus", "--help=all"), runScript("--help=all")]);
   assert.deepEqual(long, { stdout: expected, stderr: "", status: 0 });

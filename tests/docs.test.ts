@@ -107,8 +107,8 @@ test("links, files, and names that are said to be in a file are there", () => {
   }
 });
 
-test("docs/configuration.md has every preset", () => {
-  const text = textOf("docs/configuration.md");
+test("docs/guides/configuration.md has every preset", () => {
+  const text = textOf("docs/guides/configuration.md");
   const presets = ["models", "data", "training", "environments"].flatMap((folder) =>
     filesBelow(join("config", folder)),
   );

@@ -230,7 +230,7 @@ test("a callback's mistakes are one line before anything is written", async () =
   await refused({ lr_factor: 1 }, /lr_factor must be a number above 0, below 1, got 1/);
 });
 
-test("the callback that docs/monitoring.md shows stops the run and adds its number", async () => {
+test("the callback that docs/guides/monitoring.md shows stops the run and adds its number", async () => {
   const page = readFileSync(join(ROOT, "docs", "monitoring.md"), "utf8");
   const [, code] = /```ts\n\/\/ (?:stop_at_two\.ts)\n(.*?)```/s.exec(page)!;
   const file = callbackFile("stop_at_two.ts", code!.replace("< 2)", "< 10)"));

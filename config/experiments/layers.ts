@@ -1,4 +1,4 @@
-// What does each layer choice bring, alone and in as many steps? docs/layers.md says what they are.
+// What does each layer choice bring, alone and in as many steps? docs/concepts/layers.md says what they are.
 // A small model, so that a run takes some seconds; a choice that pays on long texts or in large models won't show here.
 // Run: npx tsx tools/experiment.ts run config/experiments/layers.ts
 

@@ -2,7 +2,7 @@
 // One size at a time is changed around the given shape, the others stay. Every point is a process of its own, so its
 // memory is its own; the points take turns in rounds, so that a machine that slows down slows all of them.
 //
-//   npx tsx bench.ts --benchmark=scaling --factors=0.5,1,2,4 --to=docs/scaling     # also writes a .md and an .svg
+//   npx tsx bench.ts --benchmark=scaling --factors=0.5,1,2,4 --to=docs/validation/scaling     # also writes a .md and an .svg
 //
 // The exponent of an axis is the k of cost = a size^k that fits its points best. It is a local one: where a step has
 // parts that grow differently (weights, attention, overhead) it drifts from the one's towards the other's.

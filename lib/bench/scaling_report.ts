@@ -110,7 +110,7 @@ function markdown(scaling: Scaling, settings: BenchSettings, svg: string): strin
     "",
     "Time and memory of a training step against layers, width, block length and batch, one changed at a time around",
     `${shape} (${settings.vocab_size} tokens in the vocabulary).`,
-    "Written by `lib/bench/scaling.ts`; to write it anew:",
+    "Written by `lib/bench/scaling.ts`; write it again with:",
     "",
     "```sh",
     `npx tsx bench.ts ${process.argv.slice(2).join(" ")}`,

@@ -84,7 +84,9 @@ export function openHuggingFace(config: string, weights: string, log: (line: str
   const tokenizerMeta = tokenizerMetaOf(dirname(config), modelArgs.vocab_size);
   const has = (name: string) => existsSync(join(weights, name));
   if (has("pytorch_model.bin") && !has("model.safetensors") && !has("model.safetensors.index.json")) {
-    throw new UserError(`${weights} has its weights in pytorch_model.bin; docs/formats.md says how to convert them`);
+    throw new UserError(
+      `${weights} has its weights in pytorch_model.bin; docs/guides/formats.md says how to convert them`,
+    );
   }
   const tensors = openSafetensors(weights);
   try {

@@ -1,5 +1,5 @@
 // nanoGPT's weights: a folder of model.safetensors, which is the state dict of its checkpoint, and model_args.json, which
-// is the checkpoint's model_args; docs/formats.md has the lines of Python that write the two. Linear layers are
+// is the checkpoint's model_args; docs/guides/formats.md has the lines of Python that write the two. Linear layers are
 // PyTorch's there, [out, in], and ours are [in, out]. Leaves out ckpt.pt itself, a pickle, and the optimizer's state.
 
 import { mkdirSync, rmSync } from "node:fs";

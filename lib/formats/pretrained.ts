@@ -126,7 +126,9 @@ async function open(
     return openNanoGPT(source);
   }
   if (/\.(pt|bin|safetensors)$/.test(source) && existsSync(source)) {
-    throw new UserError(`--init_from=${source} is a file; give a folder, see docs/formats.md for how to make it`);
+    throw new UserError(
+      `--init_from=${source} is a file; give a folder, see docs/guides/formats.md for how to make it`,
+    );
   }
   const near = existsSync(source) ? undefined : didYouMean(initFrom, ["scratch", "resume", ...GPT2_NAMES]);
   if (near) throw new UserError(`no checkpoint in ${source}; ${near}`);

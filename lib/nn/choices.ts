@@ -1,5 +1,5 @@
 // What can be chosen of a model beyond GPT-2: every key, and GPT-2's own choice, which holds where none is given.
-// docs/layers.md says more of each; lib/settings/rules.ts says which go together.
+// docs/concepts/layers.md says more of each; lib/settings/rules.ts says which go together.
 
 export interface Choices {
   /** "decoder" (GPT), "encoder" (each position sees all, BERT), "encoder_decoder" (a decoder that also sees a source) */

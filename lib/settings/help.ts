@@ -66,7 +66,7 @@ export function helpText(helped: Helped, help: Help, { columns, rows }: Screen):
     "",
     ...wrapped(
       "A flag wins over the environment (NANOGPT_<KEY>=value), that over the config file, that over config/environments/" +
-        "<name>.yaml where NANOGPT_ENV=<name> is set (docs/configuration.md).",
+        "<name>.yaml where NANOGPT_ENV=<name> is set (docs/guides/configuration.md).",
       0,
       width,
     ),

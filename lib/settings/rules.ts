@@ -67,7 +67,7 @@ export const BENCHMARKS = [
 ] as const;
 export type BenchmarkName = (typeof BENCHMARKS)[number];
 
-/** What `optimizer` may be: lib/training/optimizers/create.ts makes them, docs/optimizers.md compares them. */
+/** What `optimizer` may be: lib/training/optimizers/create.ts makes them, docs/concepts/optimization.md compares them. */
 export const OPTIMIZERS = ["adamw", "lion", "muon", "adafactor", "sgd"] as const;
 export type OptimizerName = (typeof OPTIMIZERS)[number];
 

@@ -2,7 +2,7 @@
 // taken through the graph in parts that stay near the caches; their gradients add up to the batch's. Memory for
 // activations shrinks with it.
 
-/** Tokens at once: fewer starve the matrix products, more leave the cache (docs/speed.md has the measurements). */
+/** Tokens at once: fewer starve the matrix products, more leave the cache (docs/validation/speed.md has the measurements). */
 const TOKENS = 1024;
 
 /**

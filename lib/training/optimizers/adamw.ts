@@ -1,6 +1,6 @@
 // AdamW (Loshchilov and Hutter 2019, algorithm 2) with gradient clipping by the global norm, in one pass over the
 // weights. As a chain of graph operations it was slower: every operation would stream all weights once more.
-// The others are in optimizers/, a file each; docs/optimizers.md compares them.
+// The others are in optimizers/, a file each; docs/concepts/optimization.md compares them.
 
 import { inPieces } from "../../common/breathe.ts";
 import { type AdamWFactors, adamw } from "../../common/simd.ts";

@@ -1,5 +1,5 @@
 // The optimizer that --optimizer names. A choice more is a file beside this one, a line here, its name in lib/settings/rules.ts
-// and in the comment of train.ts (for --help), and a row in docs/optimizers.md.
+// and in the comment of train.ts (for --help), and a row in docs/concepts/optimization.md.
 
 import { UserError } from "../../common/errors.ts";
 import type { Engine } from "../../engine/runtime/program.ts";

@@ -60,7 +60,7 @@ test("a model takes no memory before its weights are asked for", () => {
 
 test("GPT-2 takes what it took when it was measured, or a little less", () => {
   const parts = partsOf(GPT2, { ...TRAINING, batch_size: 1, gradient_accumulation_steps: 1 });
-  assert.ok(parts.sum! > 2000 && parts.sum! < 3270 - 200, `${parts.sum} MB`); // docs/speed.md: 3,270 MB, 200 of them Node's
+  assert.ok(parts.sum! > 2000 && parts.sum! < 3270 - 200, `${parts.sum} MB`); // docs/validation/speed.md: 3,270 MB, 200 of them Node's
   const { weights } = parts;
   assert.deepEqual([parts.gradients, parts.adamw], [weights, 949], JSON.stringify(parts));
   assert.equal(partsOf(GPT2, TRAINING).gradients, 949); // twice, to add up those of micro-batches

@@ -45,9 +45,10 @@ test("each optimizer is made by its name, and each schedule is another curve", a
   assert.equal(new Set(rates).size, SCHEDULES.length, rates.join());
 });
 
-const [, table = ""] = /^## What there is$(.*?)^## /ms.exec(readFileSync(join(ROOT, "docs/layers.md"), "utf8")) ?? [];
+const [, table = ""] =
+  /^## What there is$(.*?)^## /ms.exec(readFileSync(join(ROOT, "docs/concepts/layers.md"), "utf8")) ?? [];
 for (const [key, value] of Object.entries(GPT2_CHOICES)) {
-  test(`${key}: a rule that allows GPT-2's, which is train.ts' default, and a word in docs/layers.md`, () => {
+  test(`${key}: a rule that allows GPT-2's, which is train.ts' default, and a word in docs/concepts/layers.md`, () => {
     assert.ok(Object.hasOwn(rules, key));
     assert.equal(rules[key as "pos"].safeParse(value).success, true);
     assert.equal(trainDefaults[key as keyof typeof GPT2_CHOICES], value);
@@ -55,7 +56,7 @@ for (const [key, value] of Object.entries(GPT2_CHOICES)) {
   });
 }
 
-test("docs/layers.md has every name that a layer choice may have, but for GPT-2's", () => {
+test("docs/concepts/layers.md has every name that a layer choice may have, but for GPT-2's", () => {
   const given: Record<string, unknown> = { ...GPT2_CHOICES, ffn: "gelu" };
   for (const key of ["ffn", "pos", "norm", "norm_position"] as const) {
     for (const name of rules[key].options.filter((name) => name !== given[key])) {
