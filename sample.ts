@@ -49,7 +49,7 @@ export const defaults = {
   top_p: 1, // draw among the likeliest that together have this probability; 1 for all of them
   min_p: 0, // draw among those that are at least this share as likely as the likeliest; 0 for all of them
   seed: 1337, // the same seed gives the same text
-  json: false, // a line of JSON for each sample: sample, prompt, text, tokens, logprobs, finish (length, stop, or interrupt); with evaluate one of its figures
+  json: false, // a line of JSON for each sample: sample, prompt, text, tokens, logprobs, finish (length, stop, or interrupt), seconds; with evaluate one of its figures
   save: false, // keep the samples in out_dir too, as samples/sample_{date}_{time}.txt
   // how well the model predicts a text
   evaluate: "", // a text file: print its perplexity and bits per byte instead of drawing

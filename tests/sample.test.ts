@@ -70,6 +70,7 @@ interface Line {
   tokens: number[];
   logprobs: number[];
   finish: string;
+  seconds: number;
 }
 const linesOf = (stdout: string): Line[] => {
   assert.ok(stdout.endsWith("\n"));
@@ -102,7 +103,8 @@ test("json: an object a line, of the same texts", async () => {
     assert.equal(logprobs.length, 12);
     assert.ok(logprobs.every((logprob) => logprob < 0));
     assert.equal(line.tokens.map((token) => LETTERS[token]).join(""), line.text);
-    const { text, tokens, ...rest } = line;
+    const { text, tokens, seconds, ...rest } = line;
+    assert.ok(seconds > 0);
     assert.deepEqual(rest, { sample: i, prompt: "abc", finish: "length" });
   }
 });

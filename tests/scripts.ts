@@ -8,8 +8,9 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
+import { type Ended, endOf } from "../lib/common/child.ts";
 import { keyOf, uniform } from "../lib/common/rng.ts";
-import { type Ended, endOf, ROOT, TSX } from "../lib/common/scripts.ts";
+import { ROOT, TSX } from "../lib/common/scripts.ts";
 import { prepareCharacters } from "../lib/text/characters.ts";
 import type { Order } from "./one_process.ts";
 

@@ -4,8 +4,8 @@
 import * as z from "zod/mini";
 
 import type { BenchSettings } from "../../bench.ts";
+import { errorLine, lastLine, startScript } from "../common/child.ts";
 import { UserError } from "../common/errors.ts";
-import { type Ended, endOf, errorLine, lastLine, startScript } from "../common/scripts.ts";
 import type { BenchmarkName } from "../settings/rules.ts";
 import { NOT_MEASURED } from "./settings.ts";
 
@@ -64,19 +64,14 @@ async function runAlone(
   const flags = passed.map(([key, value]) => `--${key}=${value}`);
   const args = [`--benchmark=${name}`, "--json=true", "--results=", ...flags];
 
-  const { code, signal, stdout, stderr } = await runToEnd(args, nodeFlags);
+  const { process: child, ended } = startScript("bench.ts", args, {}, nodeFlags);
+  const kill = () => child.kill(); // this process' end is the child's too
+  process.once("exit", kill);
+  const { code, signal, stdout, stderr } = await ended.finally(() => process.off("exit", kill));
   if (code === 0) return JSON.parse(lastLine(stdout));
   const message = errorLine(stderr);
   if (message) throw new UserError(message);
   const what = JSON.stringify(changes);
   if (signal) throw new UserError(`the run with ${what} was ended by ${signal}; too little memory? try smaller shapes`);
   throw new Error(`internal: the run with ${what} ended with code ${code}:\n${stderr}`);
-}
-
-/** Run to the end, which is also this process' end: whoever stops it wants no other to go on. */
-async function runToEnd(args: readonly string[], nodeFlags: readonly string[]): Promise<Ended> {
-  const child = startScript("bench.ts", args, { stdio: ["ignore", "pipe", "pipe"] }, nodeFlags);
-  const kill = () => child.kill();
-  process.once("exit", kill);
-  return endOf(child).finally(() => process.off("exit", kill));
 }

@@ -7,19 +7,27 @@ import { guardConsole } from "./console.ts";
 import { printable, shownText } from "./printable.ts";
 import { endAtSignals } from "./signals.ts";
 
-/** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. */
+/**
+ * What code may decide on: "diverged", a loss or a gradient is NaN or infinite, so this model can't be trained with these
+ * settings; "in_use", another process works in a folder (lock.ts); "invalid" all else.
+ */
+export type ErrorCode = "invalid" | "diverged" | "in_use";
+
+/** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. Nothing decides on its words. */
 export class UserError extends Error {
   override name = "UserError";
+  readonly code: ErrorCode;
+
+  constructor(message: string, { code = "invalid", cause }: { code?: ErrorCode; cause?: unknown } = {}) {
+    super(message, cause === undefined ? {} : { cause });
+    this.code = code;
+  }
 }
 
-/** A loss or a gradient is NaN or infinite: settings under which this model can't be trained. */
-export class DivergedError extends UserError {
-  override name = "DivergedError";
-}
-
-/** Is it, or what caused it, one of these? */
+/** Is it, or what caused it, a divergence? */
 export function hasDiverged(error: unknown): boolean {
-  return error instanceof DivergedError || (error instanceof Error && error.cause instanceof DivergedError);
+  const diverged = (what: unknown) => what instanceof UserError && what.code === "diverged";
+  return diverged(error) || (error instanceof Error && diverged(error.cause));
 }
 
 /** True where `error` is a Node system error with this code, such as "ENOENT". */

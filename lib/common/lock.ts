@@ -42,11 +42,14 @@ type Holder = z.infer<typeof Holder>;
 
 /** Another process has the folder. */
 export class InUseError extends UserError {
+  /** The message without what to do about it: who has the folder. */
+  readonly state: string;
   /** ms since its last sign of life */
   readonly silence: number;
 
-  constructor(message: string, silence: number) {
-    super(message);
+  constructor(state: string, advice: string, silence: number) {
+    super(`${state}; ${advice}`, { code: "in_use" });
+    this.state = state;
     this.silence = silence;
   }
 }
@@ -112,12 +115,12 @@ function take(folder: string, path: string, mine: Holder): string | undefined {
 function inUse(folder: string, path: string, holder: Holder | undefined): InUseError {
   const silence = silenceOf(path);
   const age = `last sign of life ${Math.round(silence / 1000)} s ago`;
-  if (!holder) return new InUseError(`${folder} is in use: another process, ${age}; give another folder`, silence);
+  if (!holder) return new InUseError(`${folder} is in use: another process, ${age}`, "give another folder", silence);
   const who = `${holder.what} in process ${holder.pid} on ${holder.host}`;
   const wait = isNear(holder)
     ? `wait for it, stop it (kill ${holder.pid}), or give another folder`
     : `wait for it, or give another folder; once it has been silent for ${STALE / 1000} s it counts as gone`;
-  return new InUseError(`${folder} is in use: ${who}, ${age}; ${wait}`, silence);
+  return new InUseError(`${folder} is in use: ${who}, ${age}`, wait, silence);
 }
 
 /** @returns the first of the folders that weren't there */

@@ -29,14 +29,19 @@ export function textOutput(prompt: string, write: (text: string) => void, separa
   };
 }
 
-/** One JSON object a line, when a sample is complete: {sample, prompt, text, tokens, logprobs, finish}. */
+/**
+ * One JSON object a line, when a sample is complete: {sample, prompt, text, tokens, logprobs, finish, seconds}; the last are
+ * those since this call.
+ */
 export function jsonOutput(prompt: string, write: (text: string) => void): Output {
+  const start = performance.now();
   let current = 0;
   return {
     update(samples) {
       for (; samples[current]?.finish !== undefined; current++) {
         const { sample, text, tokens, logprobs, finish } = samples[current]!;
-        write(`${JSON.stringify({ sample, prompt, text, tokens, logprobs, finish })}\n`);
+        const seconds = Number(((performance.now() - start) / 1000).toFixed(4));
+        write(`${JSON.stringify({ sample, prompt, text, tokens, logprobs, finish, seconds })}\n`);
       }
     },
   };

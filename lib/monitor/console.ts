@@ -16,12 +16,17 @@ export function consoleLines(log: (line: string) => void, { logInterval }: { log
       log(`iter ${iter}: loss ${loss!.toFixed(4)}, ${times}`);
     },
     onEvaluate({ iter, metrics, texts }) {
-      const averaged = metrics["val/ema_loss"];
-      const losses = `train loss ${metrics["train/loss"]!.toFixed(4)}, val loss ${metrics["val/loss"]!.toFixed(4)}`;
-      log(`step ${iter}: ${losses}${averaged === undefined ? "" : `, averaged ${averaged.toFixed(4)}`}`);
+      log(evaluationLine(iter, metrics));
       for (const [name, text] of texts) log(`${name} after ${iter} steps:\n${text}\n---------------`);
     },
   };
+}
+
+/** The losses of an evaluation; null, as metrics.jsonl has it, is NaN. */
+export function evaluationLine(iter: number, metrics: Readonly<Record<string, unknown>>): string {
+  const loss = (name: string) => ((metrics[name] as number | null | undefined) ?? Number.NaN).toFixed(4);
+  const averaged = "val/ema_loss" in metrics ? `, averaged ${loss("val/ema_loss")}` : "";
+  return `step ${iter}: train loss ${loss("train/loss")}, val loss ${loss("val/loss")}${averaged}`;
 }
 
 /** Moves the bar. */

@@ -2,7 +2,7 @@
 
 import * as z from "zod/mini";
 
-import { DivergedError } from "../common/errors.ts";
+import { UserError } from "../common/errors.ts";
 import type { Callback, Run } from "./callback.ts";
 
 const WINDOW = 50; // steps that a loss is compared with
@@ -71,7 +71,8 @@ export function stability({ lr_patience, lr_factor, spike_threshold, rollback }:
         run.log(lower());
       } else if (broken) {
         const tried = rolledBack > 0 ? `, after ${rolledBack} roll backs` : "";
-        throw new DivergedError(`${what}${tried}; lower --learning_rate, or see --rollback and --grad_clip`);
+        const message = `${what}${tried}; lower --learning_rate, or see --rollback and --grad_clip`;
+        throw new UserError(message, { code: "diverged" });
       } else run.log(`step ${iter}: ${what}; ${lower()}`);
     },
     onEvaluate({ iter, best }) {

@@ -4,7 +4,7 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { DivergedError, explain } from "../common/errors.ts";
+import { explain, UserError } from "../common/errors.ts";
 import type { FolderLock } from "../common/lock.ts";
 import { loadCheckpoint, type Metadata, readMetadata, rewriteMetadata, saveCheckpoint } from "./checkpoint.ts";
 import type { TrainingState } from "./training_state.ts";
@@ -101,13 +101,16 @@ export class RunCheckpoint {
   /**
    * Keep an evaluated state if it is worth it; the last one of a run also where there is nothing else.
    * @returns the path of its ckpt.json, where it was saved
-   * @throws DivergedError where a run ends with a loss that is NaN, UserError where the files can't be written
+   * @throws UserError with the code "diverged" where a run ends with a loss that is NaN, and where the files can't be written
    */
   async offer(now: Moment & { losses: Losses }, isEnd: boolean): Promise<string | undefined> {
     this.check();
     const loss = lossOf(now.losses);
     if (!Number.isFinite(loss)) {
-      if (isEnd) throw new DivergedError(`the validation loss is NaN at step ${now.iter}; lower --learning_rate`);
+      if (isEnd) {
+        const message = `the validation loss is NaN at step ${now.iter}; lower --learning_rate`;
+        throw new UserError(message, { code: "diverged" });
+      }
       return undefined; // not worth keeping; the next step reports the NaN
     }
     const known = this.#saved?.losses;

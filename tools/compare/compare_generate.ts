@@ -84,7 +84,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   }
   for (let round = 1; round <= rounds; round++) {
     for (const { name, command, done } of contenders) {
-      const run = runOnce(name, [...command, ...shared]);
+      const run = await runOnce(name, [...command, ...shared]);
       done.push(run);
       console.error(`round ${round}/${rounds}  ${name}: ${run.tokens_per_s.toFixed(1)} tokens/s`);
     }
@@ -111,8 +111,8 @@ function same(a: readonly number[], b: readonly number[]): number {
   return at < 0 ? a.length : at;
 }
 
-function runOnce(name: string, [command, ...args]: string[]): Run {
-  return runSchema.parse(JSON.parse(runContender(name, command!, args)));
+async function runOnce(name: string, [command, ...args]: string[]): Promise<Run> {
+  return runSchema.parse(JSON.parse(await runContender(name, command!, args)));
 }
 
 if (isMain(import.meta.url)) {

@@ -114,10 +114,10 @@ async function compare(config: Config, folder: string): Promise<void> {
   // 2) both train, one after the other
   const ours: Run = { name: "ours", losses: await train(model, batches, learningRates, config) };
   writeFileSync(join(folder, "ours.json"), JSON.stringify(ours.losses));
-  const torch = runTorch("PyTorch", config, folder, "float32", threads);
+  const torch = await runTorch("PyTorch", config, folder, "float32", threads);
   const others: Run[] = [];
-  if (config.one_thread) others.push(runTorch("PyTorch, 1 thread", config, folder, "float32", 1));
-  const exact = config.float64 ? runTorch("PyTorch, float64", config, folder, "float64", threads) : undefined;
+  if (config.one_thread) others.push(await runTorch("PyTorch, 1 thread", config, folder, "float32", 1));
+  const exact = config.float64 ? await runTorch("PyTorch, float64", config, folder, "float64", threads) : undefined;
   if (exact) others.push(exact);
 
   // 3) the verdict
@@ -229,12 +229,12 @@ async function train(model: GPT, batches: Batches, learningRates: number[], conf
 }
 
 /** PyTorch's losses on what lies in the folder. */
-function runTorch(name: string, config: Config, folder: string, dtype: string, threads: number): Run {
+async function runTorch(name: string, config: Config, folder: string, dtype: string, threads: number): Promise<Run> {
   console.log(`${name}: ${dtype}, ${threads} thread${threads > 1 ? "s" : ""}`);
   const path = join(folder, `torch-${dtype}-${threads}.json`);
   const flags = { nanogpt: resolve(config.nanogpt), folder: resolve(folder), losses: resolve(path), dtype, threads };
   const args = [RIVAL, ...Object.entries(flags).map(([key, value]) => `--${key}=${value}`)];
-  runContender(name, pathOf(config.python), args);
+  await runContender(name, pathOf(config.python), args);
   // Python writes NaN and Infinity, which JSON doesn't have
   const text = readFileSync(path, "utf8").replaceAll(/NaN|-?Infinity/g, "null");
   const losses = z.array(z.nullable(z.number())).parse(JSON.parse(text));

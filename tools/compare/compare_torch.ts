@@ -113,7 +113,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   // 2) in turns
   for (let round = 1; round <= config.rounds; round++) {
     for (const contender of contenders) {
-      const run = runOnce(contender, shared);
+      const run = await runOnce(contender, shared);
       contender.runs.push(run);
       console.error(`round ${round}/${config.rounds}  ${contender.name}: ${run.ms_median.toFixed(1)} ms/step`);
     }
@@ -136,8 +136,8 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
 }
 
 /** Run a contender once and check that it measured what was asked for. */
-function runOnce({ name, command, args }: Contender, shared: Shared): Run {
-  const run = parseRun(name, runContender(name, command, args, ENV));
+async function runOnce({ name, command, args }: Contender, shared: Shared): Promise<Run> {
+  const run = parseRun(name, await runContender(name, command, args, ENV));
   for (const key of SHARED) {
     // a contender that ignored a flag would be timed on another model
     if (key in run && run[key] !== shared[key])

@@ -3,8 +3,9 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { lastLine, startChild } from "../../lib/common/child.ts";
 import { UserError } from "../../lib/common/errors.ts";
-import { lastLine, ROOT } from "../../lib/common/scripts.ts";
+import { ROOT } from "../../lib/common/scripts.ts";
 
 /** Refuse what is no checkout of nanoGPT. */
 export function requireNanoGPT(path: string): void {
@@ -28,13 +29,17 @@ export function pathOf(program: string): string {
 }
 
 /** Run a contender in the repository to its end; the last line that it printed. */
-export function runContender(name: string, command: string, args: readonly string[], env = process.env): string {
-  const child = spawnSync(command, args, { cwd: ROOT, env, encoding: "utf8", maxBuffer: 2 ** 26 });
-  if (child.error) throw new UserError(`${name}: can't start ${command} (${child.error.message})`);
-  if (child.status !== 0) {
-    if (process.env.DEBUG) console.error(child.stderr);
-    const how = child.signal ? `was killed by ${child.signal}` : `ended with code ${child.status}`;
-    throw new UserError(`${name} ${how}: ${lastLine(child.stderr)} (DEBUG=1 shows all it wrote)`);
-  }
-  return lastLine(child.stdout);
+export async function runContender(
+  name: string,
+  command: string,
+  args: readonly string[],
+  env = process.env,
+): Promise<string> {
+  const end = await startChild(command, args, { cwd: ROOT, env }).ended.catch((error: Error) => {
+    throw new UserError(`${name}: can't start ${command} (${error.message})`);
+  });
+  if (end.code === 0) return lastLine(end.stdout);
+  if (process.env.DEBUG) console.error(end.stderr);
+  const how = end.signal ? `was killed by ${end.signal}` : `ended with code ${end.code}`;
+  throw new UserError(`${name} ${how}: ${lastLine(end.stderr)} (DEBUG=1 shows all it wrote)`);
 }

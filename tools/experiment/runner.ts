@@ -1,16 +1,19 @@
 // Makes the runs of an experiment that aren't there yet, each as a process of train.ts, some at a time. All of its
 // state is in the runs' folders, so it may be killed at any moment and started again.
 
-import { existsSync, readFileSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import * as z from "zod/mini";
+
+import { type ChildOptions, problemOf, startScript } from "../../lib/common/child.ts";
 import { explain } from "../../lib/common/errors.ts";
 import { duration } from "../../lib/common/format.ts";
 import { InUseError, lock, STALE } from "../../lib/common/lock.ts";
 import { startProgress } from "../../lib/common/progress.ts";
 import { MetricsReader } from "../../lib/monitor/metrics_file.ts";
-import { type Running, startLogged } from "./child.ts";
 import type { ExperimentConfig } from "./experiment_config.ts";
 import { formatMetric } from "./format.ts";
 import { finalMetrics, RESULTS_FILE, type Results, readResults, readRun, thinned } from "./results.ts";
@@ -41,6 +44,9 @@ export interface Outcome {
 const LOOK = 300; // ms between two looks at how far the runs are
 const DRAWN = 200; // tokens by which the speed of drawing is measured
 
+/** Of sample.ts' line of JSON. */
+const Drawn = z.object({ logprobs: z.array(z.number()), seconds: z.number() });
+
 /**
  * Make the runs of `experiment` that are missing below `out`; go on with those that were begun.
  * @throws UserError before anything runs: for settings that can't be, or a folder that holds something else
@@ -60,7 +66,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
   // 2) how far everything is, in steps
   const stepsOf = ({ config }: PlannedRun) => Number(config.max_iters);
   const total = waiting.reduce((sum, run) => sum + stepsOf(run), 0);
-  const active = new Map<PlannedRun, { running: Running; script: string; reader: MetricsReader; iter: number }>();
+  const active = new Map<PlannedRun, { process: ChildProcess; script: string; reader: MetricsReader; iter: number }>();
   const done = new Map<PlannedRun, number>(); // steps, of runs that have ended or were begun
   for (const run of waiting) done.set(run, readRun(run.folder)?.history.iter ?? 0);
   const stepsDone = () => [...done.values()].reduce((sum, steps) => sum + steps, 0);
@@ -92,20 +98,24 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
       progress.log(`${signal}: ${active.size} running, which save and stop; once more ends them at once`);
     }
     outcome.interrupted ??= signal;
-    for (const { running } of active.values()) running.child.kill(signal === "SIGHUP" ? "SIGTERM" : signal);
+    for (const child of active.values()) child.process.kill(signal === "SIGHUP" ? "SIGTERM" : signal);
   };
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.on(signal, pass);
 
-  /** Start a script for a run, and wait for its end. */
-  async function child(run: PlannedRun, script: string, args: readonly string[]) {
-    const running = startLogged(script, args, join(run.folder, OUTPUT_FILE));
+  /** Start a script for a run, and wait for its end. Its output goes to a file, so that it outlives this process. */
+  async function child(run: PlannedRun, script: string, args: readonly string[], options: ChildOptions = {}) {
+    const log = join(run.folder, OUTPUT_FILE);
+    const { process, ended } = startScript(script, args, { log, ownGroup: true, ...options });
     const reader = new MetricsReader(run.folder);
     reader.read(); // what was there before
-    active.set(run, { running, script, reader, iter: done.get(run) ?? 0 });
-    const ended = await running.ended;
-    active.delete(run);
-    return { ...ended, pid: running.child.pid };
+    active.set(run, { process, script, reader, iter: done.get(run) ?? 0 });
+    try {
+      const end = await ended;
+      return { problem: problemOf(end, `, see ${log}`), pid: process.pid, stdout: end.stdout };
+    } finally {
+      active.delete(run);
+    }
   }
 
   /** Who else is at work in a run's folder. */
@@ -128,7 +138,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
       const holder = holderOf(run);
       if (!holder) return undefined;
       if (holder.silence > STALE) return holder.message;
-      if (!told) progress.log(`${run.label}: ${holder.message.split(";")[0]}; waiting until it ends`);
+      if (!told) progress.log(`${run.label}: ${holder.state}; waiting until it ends`);
       await sleep(LOOK);
     }
     return undefined;
@@ -187,15 +197,19 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
 
   /** Tokens a second of sample.ts with the run's checkpoint. */
   async function measureDrawing(run: PlannedRun, results: Results): Promise<void> {
-    const flags = ["--num_samples=1", `--max_new_tokens=${DRAWN}`, `--seed=${run.seed}`];
-    const { problem } = await child(run, "sample.ts", [
-      `--out_dir=${run.folder}`,
-      ...(threads > 0 ? [`--threads=${threads}`] : []),
-      ...flags,
-    ]);
-    const speed = problem ? undefined : drawingSpeed(run.folder);
-    if (speed === undefined) results.notes.push(`speed of drawing: ${problem ?? "sample.ts printed none"}`);
-    else results.metrics.inference_tokens_per_s = speed;
+    const flags = ["--num_samples=1", `--max_new_tokens=${DRAWN}`, `--seed=${run.seed}`, "--json=true"];
+    const { problem, stdout } = await child(
+      run,
+      "sample.ts",
+      [`--out_dir=${run.folder}`, ...(threads > 0 ? [`--threads=${threads}`] : []), ...flags],
+      { pipe: "stdout" },
+    );
+    if (problem !== undefined) {
+      results.notes.push(`speed of drawing: ${problem}`);
+      return;
+    }
+    const { logprobs, seconds } = Drawn.parse(JSON.parse(stdout));
+    results.metrics.inference_tokens_per_s = Number((logprobs.length / seconds).toFixed(1));
   }
 
   // 4) some at a time
@@ -206,7 +220,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
     };
     await Promise.all(Array.from({ length: Math.min(jobs, queue.length) }, worker));
   } catch (error) {
-    for (const { running } of active.values()) running.child.kill("SIGTERM");
+    for (const child of active.values()) child.process.kill("SIGTERM");
     throw explain(error, `can't go on with ${out}`);
   } finally {
     clearInterval(look);
@@ -227,11 +241,4 @@ async function threadsFor(plan: readonly PlannedRun[], jobs: number): Promise<nu
   if (jobs === 1 || plan.some(({ config }) => config.threads !== 0)) return 0;
   const { defaultThreads } = await import("../../lib/engine/runtime/device.ts");
   return Math.max(1, Math.floor(defaultThreads() / jobs));
-}
-
-/** The last speed that sample.ts printed into a run's log. */
-function drawingSpeed(folder: string): number | undefined {
-  const text = readFileSync(join(folder, OUTPUT_FILE), "utf8");
-  const speed = [...text.matchAll(/^\d+ tokens in .*: ([\d.]+) tokens\/s/gm)].at(-1)?.[1];
-  return speed === undefined ? undefined : Number(speed);
 }

@@ -1,6 +1,6 @@
 // What a run of a reader must look like, whatever it was given: it ends well, or with one line for a person.
 
-import type { Ended } from "../../lib/common/scripts.ts";
+import type { Ended } from "../../lib/common/child.ts";
 
 const LONGEST = 1000; // characters of a line: more is no message any more
 

@@ -4,7 +4,8 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { type Ended, ROOT } from "../../lib/common/scripts.ts";
+import type { Ended } from "../../lib/common/child.ts";
+import { ROOT } from "../../lib/common/scripts.ts";
 
 let count = 0;
 

@@ -1,13 +1,13 @@
-// The scripts that a stage runs, one at a time: what they print goes into the stage's log, and line by line to whoever
-// shows their progress. Ctrl-C and SIGTERM are answered at once and passed on to them, and the pipeline waits until they have
-// ended: they save what they have.
+// The scripts that a stage runs, one at a time: what they print goes into the stage's log. Ctrl-C and SIGTERM are answered
+// at once and passed on to them, and the pipeline waits until they have ended: they save what they have.
 
-import type { ChildProcess, SpawnOptions } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
+import { errorLine, problemOf, startScript } from "../../lib/common/child.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import type { Progress } from "../../lib/common/progress.ts";
-import { commandOf, type Ended, endOf, errorLine, startScript } from "../../lib/common/scripts.ts";
+import { commandOf } from "../../lib/common/scripts.ts";
 import { ECHO } from "../../lib/common/signals.ts";
 
 const WATCH_PARENT = new URL("watch_parent.ts", import.meta.url).href;
@@ -25,7 +25,6 @@ export class Stopped extends Error {
 
 export interface RunOptions {
   log: string; // the file to append to
-  onLine?: (line: string) => void; // of stdout
   onStart?: (command: string) => void; // as a person would type it
   bar?: Pick<Progress, "stop">; // taken away when a signal is heard
 }
@@ -69,7 +68,7 @@ export class Runner {
    * Run a script of the repository, such as "train.ts", to its end; what it printed on stdout.
    * @throws UserError with its line of error, Stopped where a signal ended it
    */
-  async run(script: string, args: readonly string[], { log, onLine, onStart, bar }: RunOptions): Promise<string> {
+  async run(script: string, args: readonly string[], { log, onStart, bar }: RunOptions): Promise<string> {
     this.check();
     const command = commandOf(script, args);
     onStart?.(command);
@@ -77,34 +76,19 @@ export class Runner {
     this.#bar = bar;
     try {
       writeSync(file, `$ ${command}\n`);
-      const { code, signal, stdout, stderr } = await this.#toEnd(script, args, file, onLine);
-      if (code === 0) return stdout;
+      // ipc: it learns when this process is gone. ownGroup: ^C comes from here alone; twice would end it at once
+      const options = { ipc: true, ownGroup: true, onPart: (part: string) => void writeSync(file, part) };
+      const { process: child, ended } = startScript(script, args, options, ["--import", WATCH_PARENT]);
+      this.#child = child;
+      const end = await ended;
+      const problem = problemOf(end);
+      if (problem === undefined) return end.stdout;
       this.check();
-      const ending = signal ? `was ended by ${signal} (too little memory?)` : `ended with code ${code}`;
-      throw new UserError(`${errorLine(stderr) ?? `${script} ${ending}`} (all it printed is in ${log})`);
+      const memory = end.signal ? " (too little memory?)" : "";
+      throw new UserError(`${errorLine(end.stderr) ?? `${script}: ${problem}${memory}`} (all it printed is in ${log})`);
     } finally {
-      this.#bar = undefined;
+      this.#child = this.#bar = undefined;
       closeSync(file);
-    }
-  }
-
-  async #toEnd(script: string, args: readonly string[], log: number, onLine: RunOptions["onLine"]): Promise<Ended> {
-    const options: SpawnOptions = {
-      stdio: ["ignore", "pipe", "pipe", "ipc"], // the last one tells the script that this process is gone
-      detached: process.platform !== "win32", // the terminal's ^C comes from here alone: twice would end it at once
-    };
-    this.#child = startScript(script, args, options, ["--import", WATCH_PARENT]);
-    let line = "";
-    try {
-      return await endOf(this.#child, (part, from) => {
-        writeSync(log, part);
-        if (from === "stderr" || !onLine) return;
-        const lines = (line + part).split("\n");
-        line = lines.pop() ?? "";
-        for (const whole of lines) onLine(whole);
-      });
-    } finally {
-      this.#child = undefined;
     }
   }
 }

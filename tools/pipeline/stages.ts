@@ -7,12 +7,12 @@ import { setImmediate } from "node:timers/promises";
 
 import * as z from "zod/mini";
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
+import { lastLine } from "../../lib/common/child.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../../lib/common/file_names.ts";
 import { whole } from "../../lib/common/format.ts";
 import { startProgress } from "../../lib/common/progress.ts";
 import { parseJson, readText } from "../../lib/common/read_file.ts";
-import { lastLine } from "../../lib/common/scripts.ts";
 import { readStart } from "../../lib/decoding/start.ts";
 import { remarkOn } from "../../lib/monitor/ending.ts";
 import { History, MetricsReader, readHistory } from "../../lib/monitor/metrics_file.ts";
@@ -32,6 +32,7 @@ import { microBatchSize } from "../../lib/training/micro_batch.ts";
 import { resumeFolder } from "../../lib/training/run_checkpoint.ts";
 import { type Beginning, CHECKPOINT, flagsFor } from "./beginning.ts";
 import type { Runner } from "./child.ts";
+import { followTraining } from "./follow.ts";
 import { search } from "./search.ts";
 import { type Found, flagsOf, numberOf, SEARCHED, type Searched, sized, timed, trainFlags, tried } from "./settings.ts";
 import { markOf, type StageName } from "./state.ts";
@@ -218,16 +219,18 @@ const optimize: Stage = {
         const base = { ...tried(train), ...schedule };
         const settings = sized(base, new Set(Object.keys(schedule)), candidate, 0, 0);
         const args = [...flagsOf({ out_dir: trial, dataset }), ...trainFlags(settings, trainDefaults)];
-        const stdout = await runner.run("train.ts", args, { log, onStart }).catch((error) => {
-          const { end } = new History().add(new MetricsReader(trial).read()); // none where it failed at the start
-          if (error instanceof UserError && end?.diverged) return undefined;
-          throw error;
-        });
-        if (stdout === undefined) return Number.NaN; // too high a learning rate is a result, too
-        const losses = [...stdout.matchAll(/^step (\d+): train loss \S+, val loss ([^\s,]+)/gm)];
-        const last = losses.at(-1);
-        if (Number(last?.[1]) !== steps) throw new Error(`internal: no loss of step ${steps} in what train.ts printed`);
-        return Number(last![2]);
+        const history = () => new History().add(new MetricsReader(trial).read()); // empty where it failed at the start
+        const diverged = await runner.run("train.ts", args, { log, onStart }).then(
+          () => false,
+          (error) => {
+            if (error instanceof UserError && history().end?.diverged) return true;
+            throw error;
+          },
+        );
+        if (diverged) return Number.NaN; // too high a learning rate is a result, too
+        const losses = history().series.get("val/loss");
+        if (losses?.iters.at(-1) !== steps) throw new Error(`internal: no loss of step ${steps} in ${trial}`);
+        return losses.values.at(-1)!;
       },
       say: (line) => bar.log(line),
     }).finally(() => {
@@ -292,17 +295,11 @@ const train: Stage = {
     if (from !== undefined) say(`going on from ${shownPath(join(resumeFolder(outDir), CHECKPOINT))}, step ${from}`);
     if (replaces) say(`from the start: ${why}; the checkpoint that is there stays until there is a newer one`);
     const bar = startProgress(numberOf(settings, "max_iters"), from ?? 0, say);
+    const unfollow = followTraining(outDir, bar);
     try {
-      await runner.run(...train.command!(work, beginning), {
-        ...work,
-        bar,
-        onLine(line) {
-          if (/^(step \d+: |device: |number of parameters)/.test(line)) bar.log(line);
-          const [, iter, loss] = /^iter (\d+): loss ([^,]+)/.exec(line) ?? [];
-          if (iter !== undefined) bar.update(Number(iter), `loss ${loss}, ${/[\d,]+ tokens\/s/.exec(line)?.[0] ?? ""}`);
-        },
-      });
+      await runner.run(...train.command!(work, beginning), { ...work, bar });
     } finally {
+      unfollow();
       bar.stop();
     }
     const mark = await markOf(checkpoint);

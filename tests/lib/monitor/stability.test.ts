@@ -68,7 +68,10 @@ test("with rollback a spike goes back to the checkpoint, at the lower rate; with
 
 test("a loss or gradient that is NaN or infinite ends the run, with advice; with rollback ten times it doesn't", async () => {
   const { callback } = await watch({});
-  assert.throws(() => step(callback, 5, Number.NaN), /^DivergedError: the loss is NaN; lower --learning_rate/);
+  assert.throws(() => step(callback, 5, Number.NaN), {
+    code: "diverged",
+    message: /^the loss is NaN; lower --learning_rate/,
+  });
   assert.throws(() => step(callback, 5, 3, Number.POSITIVE_INFINITY), /the gradient is infinite/);
 
   const back = await watch({ rollback: true });

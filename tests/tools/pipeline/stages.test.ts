@@ -6,6 +6,7 @@ import { join, parse } from "node:path";
 import { test } from "node:test";
 import { defaults as benchDefaults } from "../../../bench.ts";
 import { UserError } from "../../../lib/common/errors.ts";
+import { METRICS_FILE } from "../../../lib/monitor/metrics_file.ts";
 import type { Settings, Value } from "../../../lib/settings/rules.ts";
 import { READING } from "../../../lib/text/documents.ts";
 import { defaultsOfTraining, SEARCHED } from "../../../tools/pipeline/settings.ts";
@@ -181,7 +182,12 @@ test("optimize tries the model and the optimizer that will be trained: every oth
     const given = Object.fromEntries(args.map((arg) => arg.slice(2).split("=") as [string, string]));
     calls.push({ script, given });
     if (script === "bench.ts") return JSON.stringify({ ms_median: 1 });
-    return `step ${given.max_iters}: train loss 2.0000, val loss 2.1000, averaged 2.5000\n`;
+    const start = { event: "start", time: 1, iter: 0, resumed: false, name: "x", pid: 1, config: {}, facts: {} };
+    const losses = { "train/loss": 2, "val/loss": 2.1, "val/ema_loss": 2.5 };
+    const lines = [start, { event: "evaluate", time: 2, iter: Number(given.max_iters), ...losses }];
+    mkdirSync(given.out_dir!, { recursive: true });
+    writeFileSync(join(given.out_dir!, METRICS_FILE), lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    return "";
   };
   const own = { ...OWN, input_file: "", tokenizer: "characters" };
   const known = {
