@@ -13,28 +13,15 @@
 import { configure } from "./configurator.ts";
 import type { Benchmark, Result } from "./lib/bench/benchmark.ts";
 import type { Report } from "./lib/bench/report.ts";
-import { NOT_MEASURED } from "./lib/bench/settings.ts";
+import { type BenchSettings, MEASURING, NOT_MEASURED } from "./lib/bench/settings.ts";
 import { main, UserError } from "./lib/common/errors.ts";
 import { isMain } from "./lib/common/main_module.ts";
-import { BENCHMARKS, type BenchmarkName, type OptimizerName } from "./lib/settings/rules.ts";
+import { type FeedForwardName, LAYER_CHOICES } from "./lib/nn/choices.ts";
+import { BENCHMARKS, type BenchmarkName } from "./lib/settings/rules.ts";
+import { OPTIMIZER_CHOICES } from "./lib/training/choices.ts";
 
 export const defaults = {
-  // benchmark
-  benchmark: "", // training_throughput, sampling, startup, data_loading, checkpoint, memory, watching, scaling, layers, or all but layers; without a name --json and --profile run training_throughput, --compare its file's, and else all run
-  steps: 30, // timed training steps
-  warmup: 5, // steps before them
-  rounds: 0, // how often whole processes and slow things are measured; 0 for 5, 3 for layers, 2 where all benchmarks run
-  profile: false, // say which kinds of operations take a training step's time
-  json: false, // print one JSON object last
-  results: "out/benchmarks", // folder of the result files; empty writes none
-  compare: "", // an earlier result file: print the ratios, and what got slower by more than its noise
-  // of single benchmarks
-  max_new_tokens: 100, // sampling, layers: timed tokens in a round; a small model is at its full speed after some thousands
-  data_mb: 64, // data_loading: size of the token file
-  factors: [0.5, 1, 2], // scaling: of each size, around the shape below
-  choices: [] as string[], // layers: the settings that take other values, such as pos,ffn; empty for all
-  lengths: [0], // layers: training's memory at so many tokens in a sequence, such as 1024,2048, in place of all else; 0 for none
-  to: "", // scaling: write a page and a picture, out/scaling for out/scaling.md and out/scaling.svg; layers with lengths: a picture
+  ...MEASURING, // which benchmark, how often, where the figures go
   // data
   dataset: "", // a folder under data/, or a path; random tokens if empty
   vocab_size: 65, // of the random tokens
@@ -48,46 +35,14 @@ export const defaults = {
   n_embd: 128,
   dropout: 0,
   bias: false, // in linear layers and layer norms?
-  ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
-  // layer choices beyond GPT-2 (docs/concepts/layers.md)
-  architecture: "decoder", // "decoder", "encoder" or "encoder_decoder"
-  pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
-  rope_theta: 10_000, // rotary: how slowly the slowest channels turn
-  rope_fraction: 1, // rotary: share of a head's channels that turn
-  relative_buckets: 32, // relative: of distances
-  relative_max_distance: 128, // relative: from here on all share the last bucket
-  attention: "auto", // how it is computed: in blocks of queries ("auto", or "flash": memory linear in length), or "dense"
-  attn_block_size: 0, // queries of a block; 0 for 128
-  n_kv_head: 0, // heads of keys and values; 0 for n_head
-  window: 0, // positions that attention sees, the own one included; 0 for all before
-  attn_global: 0, // with a window: the first so many are seen by all
-  attn_stride: 0, // with a window: and every so manieth
-  attn_stride_from: "start", // counted from there, or back from the "query"
-  attn_softcap: 0, // attention scores stay below; 0 for no limit
-  qk_norm: false, // normalise queries and keys
-  n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
-  n_expert: 8, // moe: MLPs to choose from
-  n_expert_active: 2, // moe: of which a token has so many
-  n_shared_hidden: 0, // moe: hidden units of one more, which every token has; 0 for none
-  expert_capacity: 0, // moe: rows that an expert takes at most, over its even share; 0 for all
-  router_aux_coef: 0.01, // moe: of the loss that balances the experts; 0 for none
-  router_z_coef: 0.001, // moe: of the one that keeps the router's logits small; 0 for none
-  norm: "layernorm", // or "rmsnorm"
-  norm_position: "pre", // or "post", "sandwich"
-  norm_eps: 1e-5, // added to a variance
-  parallel_block: false, // attention and MLP side by side
-  parallel_norms: 1, // with it: one norm for both, or 2
-  stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
-  tie_weights: true, // the token embeddings are the output layer too
-  logit_softcap: 0, // logits stay below; 0 for no limit
-  // optimizer
-  optimizer: "adamw" as OptimizerName, // or "lion", "muon", "adafactor", "sgd"
+  ffn: "gelu" as FeedForwardName, // activation of the MLP, "gelu_tanh" in GPT-2; swiglu, geglu and geglu_tanh have a gate; moe is a mixture of experts
+  ...LAYER_CHOICES,
+  ...OPTIMIZER_CHOICES,
   learning_rate: 1e-3,
   weight_decay: 0.1,
   beta1: 0.9,
   beta2: 0.99,
-  momentum: 0.95, // of muon and sgd
-  grad_clip: 1, // longest gradient; 0 for no limit
+  grad_clip: 1, // the gradient norm is clipped to this; 0 for no limit
   // system
   device: "auto", // "auto" or "cpu"
   dtype: "float32", // or "float16": of the training step
@@ -95,8 +50,7 @@ export const defaults = {
   grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, more time
   threads: 0, // 0 for one a physical core
   seed: 1337,
-};
-export type BenchSettings = Readonly<typeof defaults>;
+} satisfies BenchSettings;
 
 /** Each is loaded when its turn comes, so that no other's imports are in the first one's time and memory. */
 const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {

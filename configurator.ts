@@ -21,12 +21,12 @@ import { fileURLToPath } from "node:url";
 
 import minimist from "minimist";
 import { UserError } from "./lib/common/errors.ts";
+import { didYouMean } from "./lib/common/nearest.ts";
 import { printable } from "./lib/common/printable.ts";
 import { checkValue } from "./lib/settings/check_value.ts";
 import { type FileSetting, readConfigFile } from "./lib/settings/files.ts";
 import { helpAsked, helpText, screenOf, wrap } from "./lib/settings/help.ts";
 import { splitList } from "./lib/settings/lists.ts";
-import { didYouMean } from "./lib/settings/nearest.ts";
 import { findConflict, rules, type Settings, type Value } from "./lib/settings/rules.ts";
 import { show } from "./lib/settings/show.ts";
 

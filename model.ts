@@ -10,7 +10,7 @@ import * as tf from "@tensorflow/tfjs";
 import { causalAttention, joinHeads, splitHeads } from "./lib/nn/attention.ts";
 import { AttentionVariant, isPlain } from "./lib/nn/attention_variant.ts";
 import { cachedAttention, type LayerCache } from "./lib/nn/cached_attention.ts";
-import { type Choices, GPT2_CHOICES } from "./lib/nn/choices.ts";
+import { type Choices, type FeedForwardName, LAYER_CHOICES as GPT2_CHOICES } from "./lib/nn/choices.ts";
 import type { Context, Given, Memory, Source } from "./lib/nn/context.ts";
 import { CrossAttention, type MemoryKeys, sourceEnds } from "./lib/nn/cross_attention.ts";
 import { crossEntropy } from "./lib/nn/cross_entropy.ts";
@@ -37,7 +37,7 @@ export interface GPTConfig extends Partial<Choices> {
   n_embd: number;
   dropout: number;
   bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and no worse
-  ffn: string; // one of lib/nn/feed_forward.ts: "gelu", or "gelu_tanh" as GPT-2 has
+  ffn: FeedForwardName; // one of lib/nn/feed_forward.ts: "gelu", or "gelu_tanh" as GPT-2 has
 }
 
 export type FullConfig = Required<GPTConfig>;
@@ -167,7 +167,7 @@ export class GPT {
     const root = new Scope(this.parameters);
     const scope = root.at("transformer");
     this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 }, "embedding");
-    const role = roles[architecture]!;
+    const role = roles[architecture];
     if (role === "crossing") this.encoder = new Stack(scope.at("encoder"), config, "encoder");
     this.stack = new Stack(scope, config, role);
     this.lmHead = config.tie_weights

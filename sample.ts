@@ -12,6 +12,7 @@ import { dirname } from "node:path";
 import { configure, sourceOf } from "./configurator.ts";
 import { writeFileAtomic } from "./lib/common/atomic.ts";
 import { explain, main, UserError } from "./lib/common/errors.ts";
+import { unescapeText } from "./lib/common/escapes.ts";
 import { samplePath } from "./lib/common/file_names.ts";
 import { isMain } from "./lib/common/main_module.ts";
 import { visible } from "./lib/common/printable.ts";
@@ -24,7 +25,6 @@ import { batchSize, type Sample } from "./lib/decoding/generate.ts";
 import { promptLoop } from "./lib/decoding/interactive.ts";
 import { jsonOutput, textOutput } from "./lib/decoding/output.ts";
 import { defaultStart, readStart, startNotice } from "./lib/decoding/start.ts";
-import { unescapeStop } from "./lib/decoding/stop.ts";
 import { createEngine } from "./lib/engine/runtime/program.ts";
 import { modelWithContext } from "./lib/formats/model_settings.ts";
 import { checkArchitecture, openModel, textTokenizer } from "./lib/formats/pretrained.ts";
@@ -66,7 +66,7 @@ export const defaults = {
  * @throws UserError for a model or a prompt that can't be used
  */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
-  const stop = config.stop.map((text) => unescapeStop(text));
+  const stop = config.stop.map((text) => unescapeText(text, "stop"));
   if (config.interactive && sourceOf(config, "start")) {
     throw new UserError("--interactive reads its prompts line by line from standard input; leave --start out");
   }

@@ -28,13 +28,15 @@ import { chooseModel, MODEL_KEYS } from "./lib/formats/model_settings.ts";
 import { openModel } from "./lib/formats/pretrained.ts";
 import type { EndReason, Metrics, Run } from "./lib/monitor/callback.ts";
 import { longerCommand } from "./lib/monitor/ending.ts";
+import { REACTING, WATCHING } from "./lib/monitor/settings.ts";
 import { chosenCallbacks, watchRun } from "./lib/monitor/watch.ts";
+import { type FeedForwardName, LAYER_CHOICES } from "./lib/nn/choices.ts";
 import { withRecompute } from "./lib/nn/recompute.ts";
-import type { OptimizerName, ScheduleName } from "./lib/settings/rules.ts";
 import { datasetFolder } from "./lib/text/dataset.ts";
 import { tokensOf } from "./lib/text/meta.ts";
 import { openDataset } from "./lib/text/open_dataset.ts";
 import { checkBlockSize } from "./lib/text/token_file.ts";
+import { OPTIMIZER_CHOICES, SCHEDULE_CHOICES } from "./lib/training/choices.ts";
 import { randomWeights } from "./lib/training/create.ts";
 import { WeightAverage } from "./lib/training/ema.ts";
 import { LossScaler } from "./lib/training/loss_scale.ts";
@@ -64,22 +66,11 @@ export const defaults = {
   eval_only: false, // stop after the first evaluation
   always_save_checkpoint: true, // save at every evaluation, not only when the validation loss is the best so far
   init_from: "scratch", // or "resume" (out_dir's checkpoint), "gpt2" to "gpt2-xl", or the folder of a model
-  // watching (docs/guides/monitoring.md); metrics.jsonl and a log are always written to out_dir
-  callbacks: [] as string[], // files of your own, separated by commas, that watch the run
-  stats_interval: 0, // steps between two looks at updates, gradients and activations, a layer each; 0 for none
-  sample_interval: 0, // evaluations between two samples; 0 for none
-  tensorboard: false, // write event files to out_dir/tensorboard
-  histogram_interval: 0, // steps between histograms of weights and gradients there; 0 for none
-  mlflow_uri: "", // an MLflow server, such as http://127.0.0.1:5000
+  ...WATCHING, // callbacks, statistics, samples, TensorBoard, MLflow
   wandb_log: false, // to Weights & Biases, through Python's wandb
   wandb_project: "owt", // MLflow's experiment too
-  wandb_run_name: "gpt2",
-  // reacting
-  early_stop_patience: 0, // evaluations without a better validation loss until the run ends; 0 for never
-  lr_patience: 0, // the same until the learning rate is lowered; 0 for never
-  lr_factor: 0.5, // what it is multiplied by then, and at a spike
-  spike_threshold: 0, // deviations above the last steps' median loss that are a spike; 0 for none
-  rollback: false, // at a spike, or where the loss is NaN, go back to the last checkpoint
+  wandb_run_name: "gpt2", // the name of the run there
+  ...REACTING, // early stopping, and what follows a plateau or a spike of the loss
   // data
   dataset: "openwebtext", // a folder under data/, or a path
   vocab_size: 50_304, // tokens of a dataset without a meta.json: GPT-2's, or another number for tokens of your own
@@ -88,58 +79,24 @@ export const defaults = {
   batch_size: 12, // sequences in a batch
   micro_batch_size: 0, // of these, computed at once, to stay in the cache; 0 chooses. Divides batch_size
   block_size: 1024, // tokens in a sequence
-  mask_fraction: 0.15, // encoder: of its tokens, those that it has to guess
+  mask_fraction: 0.15, // encoder: fraction of tokens masked (MLM)
   // model
   n_layer: 12,
   n_head: 12,
   n_embd: 768,
   dropout: 0, // 0 is good for pretraining; for finetuning and small data try 0.1 or more
   bias: false, // in linear layers and layer norms?
-  ffn: "gelu", // of the MLP: "gelu", "gelu_tanh" as GPT-2 has, "relu", "relu2", "silu"; with a gate "swiglu", "geglu", "geglu_tanh"; "moe"
-  // layer choices beyond GPT-2 (docs/concepts/layers.md)
-  architecture: "decoder", // "decoder", "encoder" (BERT, guesses masked tokens), "encoder_decoder" (also sees a source)
-  pos: "learned", // positions: "learned", "sinusoidal", "rotary", "alibi", "relative", "none"
-  rope_theta: 10_000, // rotary: how slowly the slowest channels turn
-  rope_fraction: 1, // rotary: share of a head's channels that turn
-  relative_buckets: 32, // relative: of distances
-  relative_max_distance: 128, // relative: from here on all share the last bucket
-  attention: "auto", // how it is computed: in blocks of queries ("auto", or "flash": memory linear in length), or "dense"
-  attn_block_size: 0, // queries of a block; 0 for 128
-  n_kv_head: 0, // heads of keys and values, each for several of queries; 0 for n_head, 1 for multi-query attention
-  window: 0, // positions that attention sees, the own one included; 0 for all before
-  attn_global: 0, // with a window: the first so many are seen by all
-  attn_stride: 0, // with a window: and every so manieth
-  attn_stride_from: "start", // counted from there, or back from the "query"
-  attn_softcap: 0, // attention scores stay below; 0 for no limit
-  qk_norm: false, // normalise queries and keys
-  n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
-  n_expert: 8, // moe: a router chooses from so many MLPs, "swiglu" with n_hidden each
-  n_expert_active: 2, // moe: and gives each token to so many
-  n_shared_hidden: 0, // moe: hidden units of one more, which every token has; 0 for none
-  expert_capacity: 0, // moe: in training, rows that an expert takes at most, over its even share: 1.25, say; the rest is dropped; 0 for all
-  router_aux_coef: 0.01, // moe: of the loss that balances the experts, added in training alone; 0 for none
-  router_z_coef: 0.001, // moe: of the one that keeps the router's logits small; 0 for none
-  norm: "layernorm", // or "rmsnorm"
-  norm_position: "pre", // or "post" (after the sum), "sandwich" (before, and before the sum)
-  norm_eps: 1e-5, // added to a variance
-  parallel_block: false, // attention and MLP side by side
-  parallel_norms: 1, // with it: one norm for both, or 2
-  stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
-  tie_weights: true, // the token embeddings are the output layer too
-  logit_softcap: 0, // logits stay below; 0 for no limit
-  // optimizer
-  optimizer: "adamw" as OptimizerName, // or "lion", "muon" (with adamw for the rest), "adafactor", "sgd": docs/concepts/optimization.md
+  ffn: "gelu" as FeedForwardName, // activation of the MLP, "gelu_tanh" in GPT-2; swiglu, geglu and geglu_tanh have a gate; moe is a mixture of experts
+  ...LAYER_CHOICES,
+  ...OPTIMIZER_CHOICES,
   learning_rate: 6e-4, // the highest; good ones differ between optimizers
   max_iters: 600_000, // steps in all
   weight_decay: 0.1,
   beta1: 0.9, // of adamw and lion
   beta2: 0.95, // of adamw and lion
-  momentum: 0.95, // of muon and sgd
-  grad_clip: 1, // longest gradient; 0 for no limit
-  ema: 0, // decay of an average of the weights, evaluated too, and what sample.ts takes: 0.999, say; 0 for none
-  // learning rate schedule
-  schedule: "cosine" as ScheduleName, // after the warmup: "cosine", "linear" or "wsd" down to min_lr, or "constant"
-  cooldown_fraction: 0.2, // last part of lr_decay_iters: wsd (warmup, stable, decay) decays in it
+  grad_clip: 1, // the gradient norm is clipped to this; 0 for no limit
+  ema: 0, // decay of an EMA of the weights, such as 0.999, which is evaluated too and which sample.ts takes; 0 for none
+  ...SCHEDULE_CHOICES,
   decay_lr: true, // false: always learning_rate, without a warmup
   warmup_iters: 2000,
   lr_decay_iters: 600_000, // about max_iters (Hoffmann et al. 2022)

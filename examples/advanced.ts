@@ -12,7 +12,7 @@ const shape = { n_layer: 4, n_head: 4, n_embd: 64, block_size: 32, vocab_size: 6
 const engine = await createEngine({ compile: true, threads: 1 });
 
 // 1) attention: weights, and the length of what comes out for one random input
-for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", window: 8 }]) {
+for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", window: 8 }] as const) {
   const { layer, parameters } = createAttention({ ...shape, ...choice });
   const program = await engine.program(({ x }) => tf.norm(layer.forward(x, 32)), {
     variables: parameters,
@@ -26,7 +26,7 @@ for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", windo
 }
 
 // 2) feed-forward layers of as many weights
-for (const ffn of ["gelu", "swiglu"]) {
+for (const ffn of ["gelu", "swiglu"] as const) {
   const { parameters } = createFeedForward({ ...shape, ffn });
   console.log(`ffn ${ffn}: ${parameters.map(({ name, shape }) => `${name} [${shape}]`).join(", ")}`);
 }

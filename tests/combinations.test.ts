@@ -17,10 +17,11 @@ import { createPlainDecoder } from "../lib/decoding/plain_decoder.ts";
 import { writeHuggingFace } from "../lib/formats/huggingface.ts";
 import { writeOnnx } from "../lib/formats/onnx.ts";
 import { openModel } from "../lib/formats/pretrained.ts";
+import { GATED, NAMES } from "../lib/nn/choices.ts";
 import { withRecompute } from "../lib/nn/recompute.ts";
-import { registry } from "../lib/nn/registry.ts";
-import { findConflict, OPTIMIZERS, type OptimizerName, SCHEDULES, type ScheduleName } from "../lib/settings/rules.ts";
+import { findConflict } from "../lib/settings/rules.ts";
 import { saveCheckpoint } from "../lib/training/checkpoint.ts";
+import { OPTIMIZERS, type OptimizerName, SCHEDULES, type ScheduleName } from "../lib/training/choices.ts";
 import { WeightAverage } from "../lib/training/ema.ts";
 import { LossScaler } from "../lib/training/loss_scale.ts";
 import { createObjective } from "../lib/training/objective.ts";
@@ -66,29 +67,29 @@ function combination(index: number | string, given: Layers): { layers: Layers; t
     const one = <T>(name: string, values: readonly T[]) => draw(values, index, attempt, name);
     const n_head = one("n_head", [1, 2, 4]);
     const layers = {
-      architecture: one("architecture", ["decoder", "decoder", "encoder", "encoder_decoder"]),
+      architecture: one("architecture", ["decoder", "decoder", "encoder", "encoder_decoder"] as const),
       n_head,
       n_embd: n_head * one("D", [4, 6, 8, 16]),
       n_kv_head: one("n_kv_head", [0, 1, 2]),
       n_layer: one("n_layer", [1, 2]),
-      attention: one("attention", registry.attention),
+      attention: one("attention", NAMES.attention),
       attn_block_size: one("attn_block_size", [0, 3, 4]), // blocks of 1 make graphs of minutes; general_attention.test.ts has them
       block_size: 10,
       dropout: one("dropout", [0, 0.2]),
       bias: one("bias", [true, false]),
-      ffn: one("ffn", registry.ffn),
+      ffn: one("ffn", NAMES.ffn),
       n_hidden: one("n_hidden", [0, 20]),
       ...{ n_expert: 4, n_expert_active: one("n_expert_active", [1, 2]), n_shared_hidden: one("shared", [0, 12]) },
       expert_capacity: one("expert_capacity", [0, 0.7]),
-      pos: one("pos", registry.pos),
+      pos: one("pos", NAMES.pos),
       rope_fraction: one("rope_fraction", [1, 0.5]),
       window: one("window", [0, 1, 4, 30]),
       attn_global: one("attn_global", [0, 2]),
-      ...{ attn_stride: one("attn_stride", [0, 3]), attn_stride_from: one("attn_stride_from", ["start", "query"]) },
+      ...{ attn_stride: one("attn_stride", [0, 3]), attn_stride_from: one("attn_stride_from", NAMES.attn_stride_from) },
       attn_softcap: one("attn_softcap", [0, 3]),
       qk_norm: one("qk_norm", [true, false]),
-      norm: one("norm", registry.norm),
-      norm_position: one("norm_position", registry.norm_position),
+      norm: one("norm", NAMES.norm),
+      norm_position: one("norm_position", NAMES.norm_position),
       ...{ parallel_block: one("parallel_block", [true, false]), parallel_norms: one("parallel_norms", [1, 2]) },
       stochastic_depth: one("stochastic_depth", [0, 0.4]),
       tie_weights: one("tie_weights", [true, false]),
@@ -125,8 +126,8 @@ const LLAMA: Layers = { ...COMMON, pos: "rotary", norm: "rmsnorm", rope_fraction
 
 const KINDS: { layers: Layers; count: number; isFolder?: boolean }[] = [
   { layers: {}, count: Number(process.env.COMBINATIONS ?? 16) },
-  ...["gelu", "relu2"].map((ffn) => ({ layers: { ...GPT2, ffn }, count: 1, isFolder: true })),
-  ...["swiglu", "geglu", "geglu_tanh"].map((ffn) => ({ layers: { ...LLAMA, ffn }, count: 2, isFolder: true })),
+  ...(["gelu", "relu2"] as const).map((ffn) => ({ layers: { ...GPT2, ffn }, count: 1, isFolder: true })),
+  ...GATED.map((ffn) => ({ layers: { ...LLAMA, ffn }, count: 2, isFolder: true })),
 ];
 
 // ---- training, as train.ts does it -------------------------------------------------------------------------------

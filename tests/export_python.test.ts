@@ -116,7 +116,15 @@ test("transformers' GPT2LMHeadModel computes our logits, with biases or without,
   await assertSameInTransformers(models, "GPT2LMHeadModel", randomInts("ids", [6], 0, 11));
 });
 
-const LLAMA = { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", bias: false, block_size: 12, n_embd: 16, n_head: 4 };
+const LLAMA = {
+  pos: "rotary",
+  norm: "rmsnorm",
+  ffn: "swiglu",
+  bias: false,
+  block_size: 12,
+  n_embd: 16,
+  n_head: 4,
+} as const;
 for (const [name, variants] of [
   [
     "LlamaForCausalLM",

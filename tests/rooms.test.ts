@@ -15,13 +15,13 @@ import { ROOT } from "./scripts.ts";
 /** From the ground up: a room may import those above it in this list, never those below. A new room is entered here. */
 const ORDER = [
   "lib/common",
-  "lib/settings",
-  "configurator.ts",
   "lib/text",
   "lib/engine",
   "lib/engine/runtime",
   "lib/nn",
   "lib/training", // knows parameters, not the GPT that they belong to
+  "lib/settings", // rules: of the names that rooms above declare
+  "configurator.ts",
   "model.ts",
   "lib/decoding",
   "lib/formats",
@@ -60,16 +60,10 @@ const ONLY: Record<string, readonly string[]> = {
 };
 
 /** Arrows that still run up. Whoever mends one removes it here: the test fails if one is gone but still listed. */
-const KNOWN_ARROWS = [
-  "lib/bench -> bench.ts",
-  "lib/text -> lib/decoding",
-  "lib/training -> lib/decoding",
-  "lib/training -> lib/formats",
-  "lib/training -> model.ts",
-];
+const KNOWN_ARROWS = ["lib/training -> lib/decoding", "lib/training -> lib/formats", "lib/training -> model.ts"];
 
 /** Files that still import one another in a circle, each named by its first file; the same holds. */
-const KNOWN_CIRCLES = ["bench.ts", "lib/nn/cached_attention.ts"];
+const KNOWN_CIRCLES = ["lib/nn/cached_attention.ts"];
 
 /** What a file imports of ours, as written: "../lib/common/errors.ts". */
 function importsIn(text: string): string[] {

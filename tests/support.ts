@@ -193,7 +193,16 @@ export const ints = (name: string, shape: Shape, low: number, high: number): Arg
 
 /** A model of toy size with its random weights drawn. */
 export function smallGPT(changes: Partial<GPTConfig> = {}): GPT {
-  const toy = { block_size: 6, vocab_size: 11, n_layer: 2, n_head: 2, n_embd: 8, dropout: 0, bias: true, ffn: "gelu" };
+  const toy = {
+    block_size: 6,
+    vocab_size: 11,
+    n_layer: 2,
+    n_head: 2,
+    n_embd: 8,
+    dropout: 0,
+    bias: true,
+    ffn: "gelu" as const,
+  };
   const model = new GPT({ ...toy, ...changes });
   model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "init", name), deviation));
   return model;

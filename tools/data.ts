@@ -6,8 +6,8 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { main, UserError } from "../lib/common/errors.ts";
+import { didYouMean } from "../lib/common/nearest.ts";
 import { helpAsked } from "../lib/settings/help.ts";
-import { didYouMean } from "../lib/settings/nearest.ts";
 import { datasetFolder, knownDatasets } from "../lib/text/dataset.ts";
 
 const [name, ...rest] = process.argv.slice(2);

@@ -13,10 +13,10 @@ import { writeFileAtomic } from "../lib/common/atomic.ts";
 import { explain, main, UserError } from "../lib/common/errors.ts";
 import { namedFolders, runName } from "../lib/common/file_names.ts";
 import { isMain } from "../lib/common/main_module.ts";
+import { didYouMean } from "../lib/common/nearest.ts";
 import type { Format } from "../lib/monitor/draw.ts";
 import { readHistory } from "../lib/monitor/metrics_file.ts";
 import type { NamedRun } from "../lib/monitor/plots.ts";
-import { didYouMean } from "../lib/settings/nearest.ts";
 import { choice, show } from "../lib/settings/show.ts";
 
 export const defaults = {

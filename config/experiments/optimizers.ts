@@ -2,7 +2,7 @@
 // in as many steps as layers.ts, so that the losses compare with those there.
 // Run: npx tsx tools/experiment.ts run config/experiments/optimizers.ts
 
-import type { OptimizerName, ScheduleName } from "../../lib/settings/rules.ts";
+import type { OptimizerName, ScheduleName } from "../../lib/training/choices.ts";
 import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
 import layers from "./layers.ts";
 

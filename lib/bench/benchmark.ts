@@ -3,7 +3,6 @@
 
 import { readFileSync } from "node:fs";
 
-import type { BenchSettings } from "../../bench.ts";
 import { pick } from "../../configurator.ts";
 import { GPT, GPT2_CHOICES } from "../../model.ts";
 import { whole } from "../common/format.ts";
@@ -13,6 +12,7 @@ import { checkLoading } from "../formats/model_memory.ts";
 import { datasetFolder } from "../text/dataset.ts";
 import { readMeta } from "../text/meta.ts";
 import { type Batch, emptyBatch, type Objective } from "../training/objective.ts";
+import type { BenchSettings } from "./settings.ts";
 
 /** One figure. */
 export interface Metric {

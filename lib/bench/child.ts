@@ -3,11 +3,10 @@
 
 import * as z from "zod/mini";
 
-import type { BenchSettings } from "../../bench.ts";
 import { errorLine, lastLine, startScript } from "../common/child.ts";
 import { UserError } from "../common/errors.ts";
 import type { BenchmarkName } from "../settings/rules.ts";
-import { NOT_MEASURED } from "./settings.ts";
+import { type BenchSettings, NOT_MEASURED } from "./settings.ts";
 
 /** What a child isn't told: it has its own of these, and `choices` is of the benchmark that started it. */
 const NOT_PASSED_ON = [...NOT_MEASURED, "choices", "lengths"];

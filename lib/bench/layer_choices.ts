@@ -1,8 +1,9 @@
 // Every layer choice that a benchmark can make of the settings, one at a time.
 
-import type { BenchSettings } from "../../bench.ts";
 import { UserError } from "../common/errors.ts";
-import { OPTIMIZERS } from "../settings/rules.ts";
+import { ARCHITECTURES, ATTENTIONS, FEED_FORWARDS, NORM_POSITIONS, NORMS, POSITIONS } from "../nn/choices.ts";
+import { OPTIMIZERS } from "../training/choices.ts";
+import type { BenchSettings } from "./settings.ts";
 
 /** The name of the settings as they are. */
 export const SAME = "as given";
@@ -15,10 +16,10 @@ export function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
   const { block_size: T, choices: names } = settings;
   const window = Math.ceil(T / 4);
   const pattern = { window, attn_global: Math.ceil(T / 16), attn_stride: Math.ceil(T / 8) };
-  const moe = (more: Partial<BenchSettings>) => ({ ffn: "moe", ...more });
+  const moe = (more: Partial<BenchSettings>) => ({ ffn: "moe" as const, ...more });
   const choices: Record<string, Partial<BenchSettings>[]> = {
-    architecture: ["decoder", "encoder", "encoder_decoder"].map((architecture) => ({ architecture })),
-    pos: ["learned", "sinusoidal", "rotary", "alibi", "relative", "none"].map((pos) => ({ pos })),
+    architecture: ARCHITECTURES.map((architecture) => ({ architecture })),
+    pos: POSITIONS.map((pos) => ({ pos })),
     rope_fraction: [
       { pos: settings.pos, rope_fraction: 1 },
       { pos: "rotary", rope_fraction: 0.5 },
@@ -26,14 +27,14 @@ export function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
     n_kv_head: [0, 1, 2].map((n_kv_head) => ({ n_kv_head })),
     window: [{ window: 0, attn_global: 0, attn_stride: 0 }, { window, attn_global: 0, attn_stride: 0 }, pattern],
     attn_softcap: [0, 20].map((attn_softcap) => ({ attn_softcap })),
-    attention: ["auto", "flash", "dense"].map((attention) => ({ attention })),
+    attention: ATTENTIONS.map((attention) => ({ attention })),
     attn_block_size: [0, Math.ceil(T / 4)].map((attn_block_size) => ({ attn_block_size })),
     qk_norm: [false, true].map((qk_norm) => ({ qk_norm })),
-    ffn: ["gelu", "gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu", "geglu_tanh", "moe"].map((ffn) => ({ ffn })),
+    ffn: FEED_FORWARDS.map((ffn) => ({ ffn })),
     n_shared_hidden: [{ ffn: settings.ffn, n_shared_hidden: 0 }, moe({ n_shared_hidden: settings.n_embd })],
     expert_capacity: [{ ffn: settings.ffn, expert_capacity: 0 }, moe({ expert_capacity: 1.25 })],
-    norm: ["layernorm", "rmsnorm"].map((norm) => ({ norm })),
-    norm_position: ["pre", "post", "sandwich"].map((norm_position) => ({ norm_position })),
+    norm: NORMS.map((norm) => ({ norm })),
+    norm_position: NORM_POSITIONS.map((norm_position) => ({ norm_position })),
     parallel_block: [{ parallel_block: false }, { parallel_block: true }, { parallel_block: true, parallel_norms: 2 }],
     stochastic_depth: [0, 0.2].map((stochastic_depth) => ({ stochastic_depth })),
     logit_softcap: [0, 15].map((logit_softcap) => ({ logit_softcap })),

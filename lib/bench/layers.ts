@@ -8,7 +8,6 @@
 //
 // With --lengths it is memory_by_length.ts that runs.
 
-import type { BenchSettings } from "../../bench.ts";
 import { markdownTable, whole } from "../common/format.ts";
 import { median } from "../common/statistics.ts";
 import { findConflict } from "../settings/rules.ts";
@@ -16,6 +15,7 @@ import { type Benchmark, type Metric, metric } from "./benchmark.ts";
 import { runDrawing, runStep } from "./child.ts";
 import { choicesFor, nameOf, SAME } from "./layer_choices.ts";
 import { memoryByLength } from "./memory_by_length.ts";
+import type { BenchSettings } from "./settings.ts";
 
 const AGAIN = "as given, again";
 const FIGURES = ["tokens_per_s", "peak_rss_mb", "drawn_tokens_per_s"] as const;

@@ -3,7 +3,6 @@
 //
 //   npx tsx bench.ts --benchmark=layers --choices=attention --lengths=1024,2048,4096 --batch_size=1 --steps=1
 
-import type { BenchSettings } from "../../bench.ts";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain } from "../common/errors.ts";
 import { markdownTable, whole } from "../common/format.ts";
@@ -14,6 +13,7 @@ import { metric, type Result } from "./benchmark.ts";
 import { runStep } from "./child.ts";
 import { choicesFor, nameOf, SAME } from "./layer_choices.ts";
 import { prepareTo } from "./report.ts";
+import type { BenchSettings } from "./settings.ts";
 
 /** A choice, what it holds at each length (MB beyond Node and the libraries), and the exponent of the length that fits best. */
 interface Line {

@@ -2,7 +2,6 @@
 
 import { basename } from "node:path";
 
-import type { BenchSettings } from "../../bench.ts";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain } from "../common/errors.ts";
 import { alignTable, whole } from "../common/format.ts";
@@ -11,6 +10,7 @@ import type { Option } from "../monitor/draw.ts";
 import type { Metric } from "./benchmark.ts";
 import type { StepRun } from "./child.ts";
 import { machineOf, versions } from "./report.ts";
+import type { BenchSettings } from "./settings.ts";
 
 export const AXES = ["n_layer", "n_embd", "block_size", "batch_size"] as const;
 export type Axis = (typeof AXES)[number];

@@ -1,7 +1,6 @@
 // What it costs to be watched: blocks of training steps with nobody watching and with everything but histograms, taking
 // turns in one process, on the settings' model and random tokens. Evaluations aren't part of it.
 
-import type { BenchSettings } from "../../bench.ts";
 import { breathe } from "../common/breathe.ts";
 import { Clock } from "../common/clock.ts";
 import { startProgress } from "../common/progress.ts";
@@ -18,6 +17,7 @@ import { microBatchSize } from "../training/micro_batch.ts";
 import { createObjective } from "../training/objective.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
 import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
+import type { BenchSettings } from "./settings.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const BLOCK = 50; // steps of a turn

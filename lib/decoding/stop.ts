@@ -1,7 +1,5 @@
 // Stop strings: a text that appears piece by piece ends where one of them is complete.
 
-import { UserError } from "../common/errors.ts";
-
 /** Passes a text on up to the first stop string, which it leaves out. What may be the beginning of one is held back. */
 export class StopFilter {
   readonly #stops: readonly string[];
@@ -41,17 +39,4 @@ export class StopFilter {
     });
     return Math.max(0, ...lengths);
   }
-}
-
-const ESCAPES: Record<string, string> = { n: "\n", r: "\r", t: "\t", "\\": "\\" };
-
-/** A stop string as it is written in settings, with \n, \r, \t, \\ and \uXXXX for what a command line or a list
- * separated by commas can't hold. */
-export function unescapeStop(text: string, key = "stop"): string {
-  return text.replaceAll(/\\(u[0-9a-fA-F]{4}|.?)/g, (whole, code: string) => {
-    if (code.length === 5) return String.fromCharCode(Number.parseInt(code.slice(1), 16));
-    const character = ESCAPES[code];
-    if (character !== undefined) return character;
-    throw new UserError(`--${key} has ${whole} in ${JSON.stringify(text)}; it knows \\n, \\r, \\t, \\\\ and \\uXXXX`);
-  });
 }

@@ -11,6 +11,7 @@ import type { FullConfig, GPT, GPTConfig } from "../../model.ts";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors, type Tensors } from "../common/safetensors.ts";
+import type { FeedForwardName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import type { Meta } from "../text/meta.ts";
 import { LLAMA_KINDS, llamaFiles, llamaWeights, readLlamaConfig, unlikeLlama } from "./llama.ts";
@@ -28,7 +29,7 @@ import {
 } from "./weights.ts";
 
 /** Their names of the activations, and ours. The first of each of ours is the one that is written. */
-const ACTIVATIONS: Record<string, string> = {
+const ACTIVATIONS: Readonly<Record<string, FeedForwardName>> = {
   gelu_new: "gelu_tanh",
   gelu_pytorch_tanh: "gelu_tanh",
   gelu_fast: "gelu_tanh",

@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { type FullConfig, type GPT, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import type { NamedTensor, Tensors } from "../common/safetensors.ts";
+import type { FeedForwardName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import {
   checkTensors,
@@ -22,7 +23,7 @@ export const LLAMA_KINDS = ["llama", "mistral", "qwen3"] as const;
 export type LlamaKind = (typeof LLAMA_KINDS)[number];
 
 /** Their names of the gate's activation, and our `ffn`. The first of each of ours is the one that is written. */
-const ACTIVATIONS: Record<string, string> = {
+const ACTIVATIONS: Readonly<Record<string, FeedForwardName>> = {
   silu: "swiglu",
   swish: "swiglu",
   gelu: "geglu",

@@ -5,7 +5,7 @@
 import { totalmem } from "node:os";
 import { type FullConfig, GPT, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
-import type { OptimizerName } from "../settings/rules.ts";
+import type { OptimizerName } from "../training/choices.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
 
 const FLOAT = 4; // bytes

@@ -1,72 +1,83 @@
-// What can be chosen of a model beyond GPT-2: every key, and GPT-2's own choice, which holds where none is given.
-// docs/concepts/layers.md says more of each; lib/settings/rules.ts says which go together.
+// What can be chosen of a model: every layer choice beyond GPT-2 once, with the value that GPT-2 has and a remark for --help;
+// train.ts and bench.ts spread them into their defaults. The names that a choice may have are declared here too: rules, help
+// and the benchmark of layers derive from them. docs/concepts/layers.md says more of each; lib/settings/rules.ts says
+// which go together. Imports nothing, so that settings can be read without tfjs.
 
-export interface Choices {
-  /** "decoder" (GPT), "encoder" (each position sees all, BERT), "encoder_decoder" (a decoder that also sees a source) */
-  architecture: string;
-  tie_weights: boolean; // the token embeddings are the output layer too
-  pos: string; // how it knows positions, one of position.ts
-  rope_theta: number; // "rotary": how slowly the slowest channels turn
-  rope_fraction: number; // and the share of a head's channels that turn
-  relative_buckets: number; // "relative": of distances
-  relative_max_distance: number; // and from where on all share the last one
-  attention: string; // how it is computed: "auto" (in blocks of queries), "flash" (keeping nothing of them), "dense"
-  attn_block_size: number; // queries of a block; 0 for 128
-  n_kv_head: number; // heads of keys and values; 0 for n_head
-  window: number; // positions that one sees, itself included; 0 for all before it
-  attn_global: number; // and so many at the beginning
-  attn_stride: number; // and every so manieth
-  attn_stride_from: string; // counted from the "start" of the text, or back from the "query"
-  attn_softcap: number; // attention scores stay below; 0 for no limit
-  qk_norm: boolean; // normalise queries and keys
-  n_hidden: number; // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
-  n_expert: number; // "moe": MLPs to choose from
-  n_expert_active: number; // and how many of them a token has
-  n_shared_hidden: number; // hidden units of one that every token has besides; 0 for none
-  expert_capacity: number; // in training: what an expert takes at most, over its even share; 0 for all that come
-  router_aux_coef: number; // of the loss that balances the experts, in training; 0 for none
-  router_z_coef: number; // of the loss that keeps the router's logits small, in training; 0 for none
-  norm: string; // one of norm.ts
-  norm_position: string; // "pre" (before attention and MLP), "post" (after the sum), or "sandwich" (before, and before the sum)
-  norm_eps: number;
-  parallel_block: boolean; // attention and MLP side by side (GPT-J)
-  parallel_norms: number; // and 1 norm for both, or 2 (GPT-NeoX)
-  stochastic_depth: number; // chance that a sequence skips the last layer in training; earlier ones in proportion
-  logit_softcap: number; // logits stay below; 0 for no limit
+export const ARCHITECTURES = ["decoder", "encoder", "encoder_decoder"] as const;
+export const ACTIVATIONS = ["gelu", "gelu_tanh", "relu", "relu2", "silu"] as const;
+export const GATED = ["swiglu", "geglu", "geglu_tanh"] as const;
+export const FEED_FORWARDS = [...ACTIVATIONS, ...GATED, "moe"] as const;
+export const POSITIONS = ["learned", "sinusoidal", "rotary", "alibi", "relative", "none"] as const;
+export const ATTENTIONS = ["auto", "flash", "dense"] as const;
+export const STRIDES_FROM = ["start", "query"] as const;
+export const NORMS = ["layernorm", "rmsnorm"] as const;
+export const NORM_POSITIONS = ["pre", "post", "sandwich"] as const;
+
+export type Architecture = (typeof ARCHITECTURES)[number];
+export type FeedForwardName = (typeof FEED_FORWARDS)[number];
+export type PositionName = (typeof POSITIONS)[number];
+export type AttentionName = (typeof ATTENTIONS)[number];
+export type StrideFrom = (typeof STRIDES_FROM)[number];
+export type NormName = (typeof NORMS)[number];
+export type NormPosition = (typeof NORM_POSITIONS)[number];
+
+export const LAYER_CHOICES = {
+  // layer choices beyond GPT-2 (docs/concepts/layers.md)
+  architecture: "decoder" as Architecture, // "decoder" (GPT), "encoder" (BERT: predicts masked tokens), "encoder_decoder" (the decoder also attends to a source)
+  pos: "learned" as PositionName, // position encoding
+  rope_theta: 10_000, // rotary: base of the wavelengths
+  rope_fraction: 1, // rotary: share of a head's channels that are rotated
+  relative_buckets: 32, // relative: buckets of distances
+  relative_max_distance: 128, // relative: from here on all distances share the last bucket
+  attention: "auto" as AttentionName, // implementation: in blocks of queries ("auto", or "flash": memory linear in length), or "dense"
+  attn_block_size: 0, // queries in a block; 0 for 128
+  n_kv_head: 0, // heads of keys and values, for grouped-query attention; 0 for n_head, 1 for multi-query attention
+  window: 0, // sliding window in tokens, including the current one; 0 for full causal attention
+  attn_global: 0, // with a window: the first tokens, this many, are seen by all
+  attn_stride: 0, // with a window: also every k-th token (strided attention); 0 for none
+  attn_stride_from: "start" as StrideFrom, // counted from the "start", or back from the "query"
+  attn_softcap: 0, // attention scores stay below; 0 for no limit
+  qk_norm: false, // normalise queries and keys
+  n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
+  n_expert: 8, // moe: experts, "swiglu" MLPs with n_hidden units each
+  n_expert_active: 2, // moe: experts for each token
+  n_shared_hidden: 0, // moe: hidden units of a shared expert, which every token has; 0 for none
+  expert_capacity: 0, // moe: capacity factor in training, such as 1.25; tokens beyond an expert's capacity are dropped; 0 for dropless
+  router_aux_coef: 0.01, // moe: weight of the load-balancing loss, in training only; 0 for none
+  router_z_coef: 0.001, // moe: weight of the router z-loss, in training only; 0 for none
+  norm: "layernorm" as NormName, // normalisation
+  norm_position: "pre" as NormPosition, // "pre" (before attention and MLP), "post" (after the sum), "sandwich" (before, and before the sum)
+  norm_eps: 1e-5, // added to the variance
+  parallel_block: false, // attention and MLP side by side
+  parallel_norms: 1, // with it: one norm for both, or 2
+  stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
+  tie_weights: true, // the token embeddings are the output layer too
+  logit_softcap: 0, // logits stay below; 0 for no limit
+};
+export type Choices = typeof LAYER_CHOICES;
+
+/** What a setting may name, by the setting. */
+export const NAMES = {
+  architecture: ARCHITECTURES,
+  attention: ATTENTIONS,
+  attn_stride_from: STRIDES_FROM,
+  ffn: FEED_FORWARDS,
+  norm: NORMS,
+  norm_position: NORM_POSITIONS,
+  pos: POSITIONS,
+} as const;
+
+/** All of a model's settings. */
+export interface ModelConfig extends Choices {
+  block_size: number; // the longest context, in tokens
+  vocab_size: number;
+  n_layer: number;
+  n_head: number;
+  n_embd: number;
+  dropout: number;
+  bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and no worse
+  ffn: FeedForwardName; // "gelu", "gelu_tanh" as OpenAI's GPT-2 has, or another of feed_forward.ts
 }
 
-export const GPT2_CHOICES: Choices = {
-  architecture: "decoder",
-  tie_weights: true,
-  pos: "learned",
-  rope_theta: 10_000,
-  rope_fraction: 1,
-  relative_buckets: 32,
-  relative_max_distance: 128,
-  attention: "auto",
-  attn_block_size: 0,
-  n_kv_head: 0,
-  window: 0,
-  attn_global: 0,
-  attn_stride: 0,
-  attn_stride_from: "start",
-  attn_softcap: 0,
-  qk_norm: false,
-  n_hidden: 0,
-  n_expert: 8,
-  n_expert_active: 2,
-  n_shared_hidden: 0,
-  expert_capacity: 0,
-  router_aux_coef: 0.01,
-  router_z_coef: 0.001,
-  norm: "layernorm",
-  norm_position: "pre",
-  norm_eps: 1e-5,
-  parallel_block: false,
-  parallel_norms: 1,
-  stochastic_depth: 0,
-  logit_softcap: 0,
-};
-
-/** The settings that tell how something is computed, and not what: with others the model is the same. */
+/** Implementation keys: how something is computed, not what. With others the model is the same. */
 export const WAYS = ["attention", "attn_block_size"] as const;

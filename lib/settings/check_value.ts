@@ -2,9 +2,8 @@
 // comes from elsewhere may have meant.
 
 import * as z from "zod/mini";
-
+import { didYouMean } from "../common/nearest.ts";
 import { takePassword } from "./login.ts";
-import { didYouMean } from "./nearest.ts";
 import { ruleFor, type Settings, type Value } from "./rules.ts";
 import { choice, show } from "./show.ts";
 
@@ -14,12 +13,11 @@ export type Checked = { value: Value } | { problem: string; hint: string }; // "
 export function checkValue(key: string, value: unknown, defaults: Readonly<Settings>): Checked {
   const rule = ruleFor(key, defaults[key]!);
   const checked = rule.safeParse(value);
-  const [offered, all] = [offeredTo(key, defaults), optionsOf(rule)];
-  if (checked.success && (offered === undefined || offered.includes(checked.data as string))) {
+  const known = namesOf(key, defaults);
+  if (checked.success && (known === undefined || known.includes(checked.data as string))) {
     return { value: takePassword(key, checked.data) };
   }
-  const wanted = offered === undefined ? checked.error!.issues[0]!.message : choice(offered);
-  const known = offered ?? all;
+  const wanted = key === "dtype" ? choice(known!) : checked.error!.issues[0]!.message;
   const hint =
     typeof value !== "string" || known === undefined
       ? undefined
@@ -27,13 +25,10 @@ export function checkValue(key: string, value: unknown, defaults: Readonly<Setti
   return { problem: `${key} must be ${wanted}, got ${show(value)}`, hint: hint === undefined ? "" : `; ${hint}` };
 }
 
-/** Of a key whose names differ between scripts, those of a script with these defaults. */
-function offeredTo(key: string, defaults: Readonly<Settings>): string[] | undefined {
-  if (key !== "dtype") return undefined;
-  return ["float32", Object.hasOwn(defaults, "gradient_accumulation_steps") ? "float16" : "int8"];
-}
-
-function optionsOf(rule: unknown): string[] | undefined {
+/** The names that a key may have in a script with these defaults; undefined where it isn't a choice of names. */
+export function namesOf(key: string, defaults: Readonly<Settings>): readonly string[] | undefined {
+  const rule: unknown = ruleFor(key, defaults[key]!);
+  if (key === "dtype") return ["float32", Object.hasOwn(defaults, "gradient_accumulation_steps") ? "float16" : "int8"];
   return rule instanceof z.ZodMiniEnum ? rule.options.map(String) : undefined;
 }
 

@@ -10,10 +10,10 @@ import { basename, dirname, extname, isAbsolute, join, relative, resolve } from 
 import { pathToFileURL } from "node:url";
 
 import { UserError } from "../common/errors.ts";
+import { didYouMean } from "../common/nearest.ts";
 import { printable } from "../common/printable.ts";
 import { readText, statOf } from "../common/read_file.ts";
 import { ROOT } from "../common/scripts.ts";
-import { didYouMean } from "./nearest.ts";
 import { show } from "./show.ts";
 
 /** The default export of a config file in TypeScript: `export default {...} satisfies ConfigFile<TrainConfig>`. */

@@ -1,13 +1,14 @@
 // What --help prints: how a script is called, examples (the commands of its opening comment) and its settings with the
-// comments of its `const defaults = {...}`. --help fills one screen with the settings that most people look for, --help=all
+// comments of its `const defaults = {...}`, and of the groups that are spread into it. --help fills one screen with the settings that most people look for, --help=all
 // has every one. Both are as wide as the terminal.
 
 import { readFileSync } from "node:fs";
-import { relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 
 import { UserError } from "../common/errors.ts";
+import { namesOf } from "./check_value.ts";
 import type { Settings } from "./rules.ts";
-import { show } from "./show.ts";
+import { choice, show } from "./show.ts";
 
 export type Help = "short" | "all";
 
@@ -47,11 +48,6 @@ export function helpAsked(argv: readonly string[]): Help | undefined {
 /** The terminal's size; where stdout is none, that of $COLUMNS, or 80 by 24. */
 export function screenOf({ columns, rows }: Partial<Screen> = process.stdout, env = process.env): Screen {
   return { columns: columns || Number(env.COLUMNS) || 80, rows: rows || Number(env.LINES) || 24 };
-}
-
-/** The text between the braces of a script's `const defaults = {...}`. */
-export function defaultsBlock(script: string): string | undefined {
-  return /^(?:export )?const defaults\b[^\n]*\{\r?\n(.*?)^\}/ms.exec(readFileSync(script, "utf8"))?.[1];
 }
 
 /** The text of --help or --help=all; the former leaves a line of the screen free for the prompt, where one screen will do. */
@@ -140,22 +136,47 @@ interface Setting {
   heading: string; // the line above it in the script; empty for most
 }
 
-/** A script's settings with what its text says about them. */
-function settingsOf({ script, defaults }: Helped): Setting[] {
-  const said = new Map<string, { comment: string; heading: string }>();
+interface Remark {
+  comment: string;
+  heading: string;
+}
+
+/**
+ * What a file says about the settings of an object in it, by key: the comments behind them, and those above. Where another
+ * object is spread in, what is said there, in the file that it is imported from.
+ */
+function remarksOn(object: string, path: string, remarks = new Map<string, Remark>()): Map<string, Remark> {
+  const source = readFileSync(path, "utf8");
+  const [, block = ""] =
+    new RegExp(`^(?:export )?const ${object}\\b[^\\n]*\\{\\r?\\n(.*?)^\\}`, "ms").exec(source) ?? [];
   let heading = "";
-  for (const line of (defaultsBlock(script) ?? "").split(/\r?\n/)) {
+  for (const line of block.split(/\r?\n/)) {
+    const spread = /^ {2}\.\.\.(\w+),/.exec(line)?.[1];
+    if (spread !== undefined) {
+      const from = new RegExp(`^import \\{[^}]*\\b${spread}\\b[^}]*\\} from "(\\..*)";$`, "m").exec(source)?.[1];
+      remarksOn(spread, from === undefined ? path : join(dirname(path), from), remarks);
+      continue;
+    }
     const title = /^\s*\/\/\s*(.*)$/.exec(line)?.[1];
     if (title !== undefined) heading = `${heading} ${title}`.trim();
     // key: value, with strings stepped over as a whole (one may hold "//"), then the comment
     const [, key, comment = ""] = /^\s*"?(\w+)"?:(?:"(?:\\.|[^"\\])*"|[^"])*?(?:\/\/\s*(.*))?$/.exec(line) ?? [];
     if (key === undefined) continue;
-    said.set(key, { comment, heading });
+    remarks.set(key, { comment, heading });
     heading = "";
   }
+  return remarks;
+}
+
+/** A script's settings with what its text says about them, and the names that they may have. */
+function settingsOf({ script, defaults }: Helped): Setting[] {
+  const remarks = remarksOn("defaults", script);
   return Object.entries(defaults).map(([key, value]) => {
-    const { comment = "", heading = "" } = said.get(key) ?? {};
-    return { key, flag: `  --${key}=${show(value)}`, comment, heading };
+    const { comment = "", heading = "" } = remarks.get(key) ?? {};
+    const names = namesOf(key, defaults)?.filter((name) => name !== "") ?? [];
+    const isSaid = names.every((name) => comment.includes(show(name)) || name === value);
+    const whole = isSaid ? comment : [choice(names), ...(comment ? [comment] : [])].join("; ");
+    return { key, flag: `  --${key}=${show(value)}`, comment: whole, heading };
   });
 }
 

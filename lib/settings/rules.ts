@@ -7,6 +7,16 @@
 
 import * as z from "zod/mini"; // not "zod": imports in two thirds of the time
 
+import {
+  ARCHITECTURES,
+  ATTENTIONS,
+  FEED_FORWARDS,
+  NORM_POSITIONS,
+  NORMS,
+  POSITIONS,
+  STRIDES_FROM,
+} from "../nn/choices.ts";
+import { OPTIMIZERS, SCHEDULES } from "../training/choices.ts";
 import { choice } from "./show.ts";
 
 /** What a key can hold: its default decides which. */
@@ -49,7 +59,7 @@ function count(min: number, max: number) {
   return z.int(words).check(z.gte(min, words), z.lte(max, `an integer of at most ${max}`));
 }
 
-function oneOf(...choices: string[]) {
+function oneOf<T extends string>(...choices: readonly T[]) {
   return z.enum(choices, choice(choices));
 }
 
@@ -67,14 +77,6 @@ export const BENCHMARKS = [
 ] as const;
 export type BenchmarkName = (typeof BENCHMARKS)[number];
 
-/** What `optimizer` may be: lib/training/optimizers/create.ts makes them, docs/concepts/optimization.md compares them. */
-export const OPTIMIZERS = ["adamw", "lion", "muon", "adafactor", "sgd"] as const;
-export type OptimizerName = (typeof OPTIMIZERS)[number];
-
-/** What `schedule` may be: the curves of lib/training/schedule.ts. */
-export const SCHEDULES = ["cosine", "linear", "wsd", "constant"] as const;
-export type ScheduleName = (typeof SCHEDULES)[number];
-
 const FACTORS = "a list of numbers above 0";
 const LENGTHS = `a list of integers from 0 to ${LENGTH}`;
 const MEGABYTES = "a number above 0, up to 100000";
@@ -82,8 +84,7 @@ const UP_TO_ONE = "a number above 0, up to 1";
 const FACTOR = "a number above 0, below 1";
 const ZERO_TO_ONE = "a number from 0 to 1";
 /** How it is computed; people look for what is computed there too. */
-const ATTENTION =
-  '"auto", "flash" or "dense" (n_kv_head makes it grouped or multi-query, window with attn_global and attn_stride sparse)';
+const ATTENTION = `${choice(ATTENTIONS)} (n_kv_head makes it grouped or multi-query, window with attn_global and attn_stride sparse)`;
 const TEXTS = "a list of texts that are not empty";
 
 export const rules = {
@@ -125,25 +126,25 @@ export const rules = {
   block_size: count(1, LENGTH),
   mask_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
   // model
-  architecture: oneOf("decoder", "encoder", "encoder_decoder"),
+  architecture: oneOf(...ARCHITECTURES),
   n_layer: count(1, LAYERS),
   n_head: count(1, WIDTH),
   n_embd: count(1, WIDTH),
   dropout: fraction,
   bias: flag,
-  ffn: oneOf("gelu", "gelu_tanh", "relu", "relu2", "silu", "swiglu", "geglu", "geglu_tanh", "moe"),
-  pos: oneOf("learned", "sinusoidal", "rotary", "alibi", "relative", "none"),
+  ffn: oneOf(...FEED_FORWARDS),
+  pos: oneOf(...POSITIONS),
   rope_theta: positive,
   rope_fraction: z.number(UP_TO_ONE).check(z.gt(0, UP_TO_ONE), z.lte(1, UP_TO_ONE)),
   relative_buckets: count(2, MANY),
   relative_max_distance: count(2, LENGTH),
-  attention: z.enum(["auto", "flash", "dense"], ATTENTION),
+  attention: z.enum(ATTENTIONS, ATTENTION),
   attn_block_size: count(0, LENGTH),
   n_kv_head: count(0, WIDTH),
   window: count(0, LENGTH),
   attn_global: count(0, LENGTH),
   attn_stride: count(0, LENGTH),
-  attn_stride_from: oneOf("start", "query"),
+  attn_stride_from: oneOf(...STRIDES_FROM),
   attn_softcap: amount,
   qk_norm: flag,
   n_hidden: count(0, LENGTH),
@@ -153,8 +154,8 @@ export const rules = {
   expert_capacity: amount,
   router_aux_coef: amount,
   router_z_coef: amount,
-  norm: oneOf("layernorm", "rmsnorm"),
-  norm_position: oneOf("pre", "post", "sandwich"),
+  norm: oneOf(...NORMS),
+  norm_position: oneOf(...NORM_POSITIONS),
   norm_eps: positive,
   parallel_block: flag,
   parallel_norms: integer(1, 2),

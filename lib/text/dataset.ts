@@ -4,9 +4,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { UserError } from "../common/errors.ts";
+import { didYouMean } from "../common/nearest.ts";
 import { statOf } from "../common/read_file.ts";
 import { ROOT } from "../common/scripts.ts";
-import { didYouMean } from "../settings/nearest.ts";
 
 const DATA = join(ROOT, "data");
 

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 
-import { unescapeStop } from "../decoding/stop.ts";
+import { unescapeText } from "../common/escapes.ts";
 import { shownPath } from "./dataset.ts";
 import { noTally, piecesOf, type Reading, readPiece, type Tally } from "./documents.ts";
 import { END_OF_TEXT } from "./end_of_text.ts";
@@ -32,7 +32,7 @@ export interface ReadingSettings {
 
 /** @throws UserError where the separator has an unknown escape */
 export function readingOf({ field, separator, skip_bad, keep_crlf }: ReadingSettings): Reading {
-  return { field, separator: unescapeStop(separator, "separator"), skip_bad, keep_crlf };
+  return { field, separator: unescapeText(separator, "separator"), skip_bad, keep_crlf };
 }
 
 /** The documents of some files. `log` gets, once they have been read, what became of them. */

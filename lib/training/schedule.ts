@@ -1,6 +1,6 @@
 // The learning rate of each step: a linear warmup, then one of the curves below.
 
-import type { ScheduleName } from "../settings/rules.ts";
+import type { ScheduleName } from "./choices.ts";
 
 export interface Schedule {
   learning_rate: number; // the highest

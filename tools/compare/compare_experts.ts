@@ -59,9 +59,9 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
     };
     return { name, params: model.numParams(), step, loss: [] as number[], update: [] as number[] };
   };
-  const ways = [await steps("dense", { ...base, ffn: "swiglu", n_hidden: n_expert_active * F })];
+  const ways = [await steps("dense", { ...base, ffn: "swiglu" as const, n_hidden: n_expert_active * F })];
   for (const E of counts) {
-    const mixture = { ...base, ffn: "moe", n_expert: E, n_expert_active };
+    const mixture = { ...base, ffn: "moe" as const, n_expert: E, n_expert_active };
     ways.push(await steps(`dropless ${E}`, mixture));
     ways.push(await steps(`capacity ${E}`, { ...mixture, expert_capacity }));
   }

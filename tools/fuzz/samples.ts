@@ -22,7 +22,7 @@ import { STAGES } from "../pipeline/state.ts";
 
 export const TEXT = "a bad cab, a dead bee\nfed a cafe\n".repeat(40);
 const DATE = "2026-11-28T12:00:00.000Z";
-const SMALL = { block_size: 8, n_layer: 1, n_head: 2, n_embd: 8, dropout: 0, bias: true, ffn: "gelu" };
+const SMALL = { block_size: 8, n_layer: 1, n_head: 2, n_embd: 8, dropout: 0, bias: true, ffn: "gelu" as const };
 
 function model(vocab_size: number, changes: Partial<GPTConfig> = {}): GPT {
   const made = new GPT({ ...SMALL, vocab_size, ...changes });
@@ -87,18 +87,25 @@ export function putCallbacks(out: string): void {
   writeFileSync(path, `${JSON.stringify(json).slice(0, -1)},"callbacks":${state}}`);
 }
 
-const LLAMA = { bias: false, ffn: "swiglu", pos: "rotary", norm: "rmsnorm", n_hidden: 16, norm_eps: 1e-6 } as const;
+const LLAMA = {
+  bias: false,
+  ffn: "swiglu" as const,
+  pos: "rotary",
+  norm: "rmsnorm",
+  n_hidden: 16,
+  norm_eps: 1e-6,
+} as const;
 
 export async function huggingface(folder: string, kind: "gpt2" | "llama"): Promise<void> {
   const meta = dataset(join(folder, "data"));
   rmSync(join(folder, "data"), { recursive: true });
-  const gpt = model(meta.vocab_size, kind === "llama" ? LLAMA : { ffn: "gelu_tanh" });
+  const gpt = model(meta.vocab_size, kind === "llama" ? LLAMA : { ffn: "gelu_tanh" as const });
   await writeHuggingFace(gpt, meta, folder);
 }
 
 export async function shards(folder: string): Promise<void> {
   await huggingface(folder, "gpt2");
-  const gpt = model(readMeta(folder)!.vocab_size, { ffn: "gelu_tanh" });
+  const gpt = model(readMeta(folder)!.vocab_size, { ffn: "gelu_tanh" as const });
   rmSync(join(folder, "model.safetensors"));
   const half = gpt.parameters.length >> 1;
   const parts = { "one.safetensors": gpt.parameters.slice(0, half), "two.safetensors": gpt.parameters.slice(half) };
@@ -115,7 +122,7 @@ export async function shards(folder: string): Promise<void> {
 
 /** A model with room for GPT-2's tokens, and a tokenizer beside it. */
 export async function foreignTokenizer(folder: string): Promise<void> {
-  await writeHuggingFace(model(50_257, { ffn: "gelu_tanh", n_embd: 2, n_head: 1 }), undefined, folder);
+  await writeHuggingFace(model(50_257, { ffn: "gelu_tanh" as const, n_embd: 2, n_head: 1 }), undefined, folder);
   const vocab = { Ġt: 256, Ġthe: 262, Ġgazed: 50_255 };
   writeFileSync(join(folder, "vocab.json"), JSON.stringify(vocab));
   writeFileSync(join(folder, "tokenizer.json"), JSON.stringify({ model: { vocab } }));
@@ -132,7 +139,7 @@ export async function exported(folder: string): Promise<void> {
   await checkpoint(folder);
   const { exportModel } = await import("../../lib/formats/export_folder.ts");
   const meta = readMeta(join(folder, "data"))!;
-  await exportModel(model(meta.vocab_size, { ffn: "gelu_tanh" }), meta, {
+  await exportModel(model(meta.vocab_size, { ffn: "gelu_tanh" as const }), meta, {
     to: join(folder, "exported"),
     format: "hf",
     source: "out",

@@ -3,8 +3,8 @@
 
 import { defaults as benchDefaults } from "../../bench.ts";
 import { UserError } from "../../lib/common/errors.ts";
+import { didYouMean } from "../../lib/common/nearest.ts";
 import { joinList } from "../../lib/settings/lists.ts";
-import { didYouMean } from "../../lib/settings/nearest.ts";
 import type { Settings, Value } from "../../lib/settings/rules.ts";
 import { defaults as trainDefaults } from "../../train.ts";
 

@@ -1,9 +1,9 @@
-// The optimizer that --optimizer names. A choice more is a file beside this one, a line here, its name in lib/settings/rules.ts
-// and in the comment of train.ts (for --help), and a row in docs/concepts/optimization.md.
+// The optimizer that --optimizer names. A choice more is a file beside this one, a line here, its name in lib/training/choices.ts
+// and a row in docs/concepts/optimization.md.
 
 import { UserError } from "../../common/errors.ts";
 import type { Engine } from "../../engine/runtime/program.ts";
-import type { OptimizerName } from "../../settings/rules.ts";
+import type { OptimizerName } from "../choices.ts";
 import { Adafactor } from "./adafactor.ts";
 import { AdamW, type AdamWOptions, type Groups, type Optimizer } from "./adamw.ts";
 import { Lion } from "./lion.ts";

@@ -7,6 +7,7 @@ import { checkPromptFits, createContinuer } from "../../../lib/decoding/continue
 import { createGuesser, encodeMasked, fillTexts } from "../../../lib/decoding/fill_masks.ts";
 import type { Sample, TextOptions } from "../../../lib/decoding/generate.ts";
 import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
+import type { Architecture } from "../../../lib/nn/choices.ts";
 import { GPT2_META } from "../../../lib/text/meta.ts";
 import type { Tokenizer } from "../../../lib/text/tokenizer.ts";
 import { compiled, eager, shaken } from "../../support.ts";
@@ -97,7 +98,7 @@ test("pairs: the text begins with the end token and stops before the next one, o
 });
 
 test("one line: too long a prompt, no mask, no source", () => {
-  const refused = (ids: number[], architecture: string, message: RegExp) => {
+  const refused = (ids: number[], architecture: Architecture, message: RegExp) => {
     const { config } = shaken({ architecture, block_size: 9 });
     const pairs = architecture === "encoder" ? undefined : { length: 9, end: 10 };
     assert.throws(() => checkPromptFits(ids, config, pairs), { name: "UserError", message });

@@ -2,9 +2,8 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { UserError } from "../../../lib/common/errors.ts";
 import { keyOf, uniform } from "../../../lib/common/rng.ts";
-import { StopFilter, unescapeStop } from "../../../lib/decoding/stop.ts";
+import { StopFilter } from "../../../lib/decoding/stop.ts";
 import { createTokenizer } from "../../../lib/text/tokenizer.ts";
 
 /** The obvious way: look at the whole text after each character. */
@@ -72,17 +71,4 @@ test("the text of a special token stops as well", async () => {
   const decoder = tokenizer.decoder();
   const pieces = [64, 50_256, 65].map((token) => decoder.push(token));
   assert.deepEqual(passed(pieces, ["<|endoftext|>"]), { text: "a", stopped: true });
-});
-
-test("escapes", () => {
-  assert.equal(unescapeStop("a\\nb\\t\\r\\\\n"), "a\nb\t\r\\n");
-  assert.equal(unescapeStop("\\u0020\\u002c"), " ,");
-  assert.equal(unescapeStop("plain"), "plain");
-  for (const bad of ["\\x", "\\", "\\u12", "\\N", "a\\"]) {
-    assert.throws(
-      () => unescapeStop(bad),
-      (error) => error instanceof UserError && /it knows \\n/.test(error.message),
-      bad,
-    );
-  }
 });

@@ -34,7 +34,7 @@ for (const changes of [
   { bias: false, ffn: "relu", n_head: 4 },
   { ffn: "silu", n_layer: 1 },
   { ffn: "relu2" },
-]) {
+] as const) {
   test(`model -> files -> model, to the bit: ${JSON.stringify(changes)}`, async () => {
     const [model, folder] = [shakenGPT(changes), newFolder()];
     await writeHuggingFace(model, META, folder);
@@ -80,9 +80,12 @@ test("a model without biases is written with biases of zero, and config.json say
 });
 
 test("how attention is computed is no setting of the model's: it is written whatever it was", async () => {
-  const ways = { attention: "flash", attn_block_size: 3 };
+  const ways = { attention: "flash", attn_block_size: 3 } as const;
   const folder = newFolder();
-  for (const changes of [{}, { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", bias: false, tie_weights: false }]) {
+  for (const changes of [
+    {},
+    { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", bias: false, tie_weights: false },
+  ] as const) {
     await writeHuggingFace(shakenGPT({ ...changes, ...ways }), META, folder);
     const { config } = modelOf(openHF(folder));
     assert.deepEqual([config.attention, config.attn_block_size], ["auto", 0]);

@@ -27,8 +27,10 @@ import {
 } from "./support.ts";
 
 const LLAMA = {
-  ...{ pos: "rotary", norm: "rmsnorm", ffn: "swiglu", bias: false, n_embd: 16, n_head: 4, n_hidden: 12 },
-  ...{ tie_weights: false, norm_eps: 1e-3, rope_theta: 500 },
+  pos: "rotary",
+  norm: "rmsnorm",
+  ffn: "swiglu",
+  ...{ bias: false, n_embd: 16, n_head: 4, n_hidden: 12, tie_weights: false, norm_eps: 1e-3, rope_theta: 500 },
 } as const;
 
 for (const [kind, changes] of [

@@ -10,8 +10,8 @@ import {
   memoryLimit,
   type Training,
 } from "../../../lib/formats/model_memory.ts";
-import { registry } from "../../../lib/nn/registry.ts";
-import { OPTIMIZERS } from "../../../lib/settings/rules.ts";
+import { NAMES } from "../../../lib/nn/choices.ts";
+import { OPTIMIZERS } from "../../../lib/training/choices.ts";
 import { createOptimizer } from "../../../lib/training/optimizers/create.ts";
 import { GPT, type GPTConfig } from "../../../model.ts";
 import { compiled, smallGPT } from "../../support.ts";
@@ -19,7 +19,7 @@ import { userError } from "../text/support.ts";
 
 const GPT2: GPTConfig = {
   ...{ block_size: 1024, vocab_size: 50_304, n_layer: 12, n_head: 12, n_embd: 768 },
-  ...{ dropout: 0, bias: false, ffn: "gelu" },
+  ...{ dropout: 0, bias: false, ffn: "gelu" as const },
 };
 const TRAINING: Training = {
   ...{ block_size: 1024, batch_size: 12, micro_batch_size: 0, gradient_accumulation_steps: 40 },
@@ -43,8 +43,13 @@ function partsOf(config: GPTConfig, training: Training): Record<string, number> 
 }
 
 test("weights are counted without being made, whatever the layers are", () => {
-  const choices = Object.entries(registry).flatMap(([key, names]) => names.map((name) => ({ [key]: name })));
-  for (const choice of [...choices, { n_kv_head: 1 }, { tie_weights: false }, { ffn: "moe", n_shared_hidden: 8 }]) {
+  const choices = Object.entries(NAMES).flatMap(([key, names]) => names.map((name) => ({ [key]: name })));
+  for (const choice of [
+    ...choices,
+    { n_kv_head: 1 },
+    { tie_weights: false },
+    { ffn: "moe" as const, n_shared_hidden: 8 },
+  ]) {
     for (const n_layer of [1, 2, 5]) {
       const { config, parameters } = smallGPT({ ...choice, n_layer });
       const made = parameters.reduce((sum, { data }) => sum + data.length, 0);

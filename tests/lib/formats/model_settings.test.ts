@@ -6,7 +6,7 @@ import { createCachedDecoder } from "../../../lib/decoding/cached_decoder.ts";
 import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
 import { modelWithContext } from "../../../lib/formats/model_settings.ts";
 import { openModel } from "../../../lib/formats/pretrained.ts";
-import { registry } from "../../../lib/nn/registry.ts";
+import { NAMES } from "../../../lib/nn/choices.ts";
 import { saveCheckpoint } from "../../../lib/training/checkpoint.ts";
 import { temporaryFolder } from "../../scripts.ts";
 import { assertClose, compiled, randomInts, shaken } from "../../support.ts";
@@ -14,7 +14,7 @@ import { userError } from "../text/support.ts";
 
 const SEEN = 6; // tokens, in training
 
-for (const pos of registry.pos) {
+for (const pos of NAMES.pos) {
   test(`${pos}: drawn with a cache beyond what was seen in training, or below`, async () => {
     const folder = temporaryFolder();
     const trained = shaken({ block_size: SEEN, pos, n_embd: 32 });

@@ -43,7 +43,7 @@ const SMALL = {
   vocab_size: 11,
   dropout: 0,
   bias: false,
-  ffn: "relu",
+  ffn: "relu" as const,
 };
 
 /** A run of a tiny model; `canRollBack` is what rollBack answers. */

@@ -50,7 +50,7 @@ for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
   });
 }
 
-const MODEL = { architecture: "encoder_decoder", block_size: 9, dropout: 0.2, n_kv_head: 1, pos: "rotary" };
+const MODEL = { architecture: "encoder_decoder", block_size: 9, dropout: 0.2, n_kv_head: 1, pos: "rotary" } as const;
 
 test("what stands behind a source's end changes no bit of the loss or a gradient", async () => {
   const model = shaken(MODEL);

@@ -135,7 +135,7 @@ for (let index = 0; index < 16; index++) {
   const attn_block_size = one("block", [1, 2, 4, 5, 0]); // some divide T
   test(`loss and gradients of a model, blocks of ${attn_block_size}: ${JSON.stringify(choice)}`, async () => {
     const results: { loss: Float32Array; grads: Float32Array[]; label: string }[] = [];
-    for (const attention of ["dense", "auto", "flash"]) {
+    for (const attention of ["dense", "auto", "flash"] as const) {
       const blocks = attention === "dense" ? 0 : attn_block_size;
       const model = shaken({ ...choice, attention, attn_block_size: blocks });
       for (const [name, engine] of Object.entries(attention === "dense" ? { eager } : { eager, compiled })) {

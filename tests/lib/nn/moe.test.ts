@@ -279,7 +279,7 @@ test("the router's losses are part of the loss in training alone, and only if wi
 });
 
 test("all weights count as parameters, the active ones alone as work", () => {
-  const mixture = { ffn: "moe", n_hidden: 16, n_expert: 8, n_expert_active: 2, n_shared_hidden: 4 };
+  const mixture = { ffn: "moe" as const, n_hidden: 16, n_expert: 8, n_expert_active: 2, n_shared_hidden: 4 };
   const model = smallGPT(mixture);
   const all = smallGPT({ ...mixture, n_expert_active: 8 });
   assert.equal(model.numParams(), all.numParams());

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { SCHEDULES } from "../../../lib/settings/rules.ts";
+import { SCHEDULES } from "../../../lib/training/choices.ts";
 import { learningRateAt, type Schedule } from "../../../lib/training/schedule.ts";
 import { assertClose } from "../../support.ts";
 

@@ -96,7 +96,7 @@ test("the matrices of a GPT's blocks are Muon's, and c_attn is three of them", (
     n_embd: 4,
     dropout: 0,
     bias: true,
-    ffn: "gelu",
+    ffn: "gelu" as const,
   };
   const model = new GPT({ ...config, tie_weights: false });
   const hidden = model.parameters.filter(isHiddenMatrix);

@@ -9,7 +9,7 @@ import * as z from "zod/mini";
 import { UserError } from "../../../../lib/common/errors.ts";
 import type { Variable } from "../../../../lib/engine/runtime/program.ts";
 import { Parameter } from "../../../../lib/nn/parameter.ts";
-import { OPTIMIZERS, type OptimizerName } from "../../../../lib/settings/rules.ts";
+import { OPTIMIZERS, type OptimizerName } from "../../../../lib/training/choices.ts";
 import type { Optimizer } from "../../../../lib/training/optimizers/adamw.ts";
 import {
   checkSameOptimizer,
