@@ -253,7 +253,7 @@ const damages: [string, (folder: string) => void, RegExp][] = [
   [
     "weights as a pickle",
     (folder) => renameSync(join(folder, "model.safetensors"), join(folder, "pytorch_model.bin")),
-    /has its weights in pytorch_model\.bin; docs\/formats\.md says how/,
+    /has its weights in pytorch_model\.bin; docs\/guides\/formats\.md says how/,
   ],
   [
     "no safetensors",
