@@ -12,6 +12,9 @@ import { launchCommand, once, ROOT } from "./scripts.ts";
 const SMALL = ["--n_layer=1", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--threads=1"];
 const SHORT = ["--eval_interval=5", "--eval_iters=1", "--warmup_iters=0"];
 
+/** What a flag of the page becomes here. */
+const SMALLER: Record<string, number> = { "--max_iters": 10, "--lines": 2000, "--max_minutes": 0.0001 };
+
 interface Edit {
   path: string;
   kind: "ts" | "diff"; // a new file, or lines to add and to remove
@@ -66,9 +69,10 @@ async function runCommand(command: string): Promise<string> {
   );
   assert.deepEqual(words.slice(0, 2), ["npx", "tsx"], command);
   const [script, ...args] = words.slice(2);
-  const fewer = args.map((arg) =>
-    arg.replace(/^--max_iters=.*/, "--max_iters=10").replace(/^--lines=.*/, "--lines=2000"),
-  );
+  const fewer = args.map((arg) => {
+    const [key = ""] = arg.split("=");
+    return key in SMALLER ? `${key}=${SMALLER[key]}` : arg;
+  });
   const { code, stdout, stderr } = await house.launch(script!, [
     ...fewer,
     ...(script === "train.ts" ? [...SMALL, ...SHORT] : []),
@@ -96,6 +100,11 @@ function metricsOf(outDir: string, name: string): number[] {
   return lines.flatMap((line) => JSON.parse(line)[name] ?? []);
 }
 
+/** A run's settings, as its checkpoint keeps them. */
+function configOf(outDir: string): Record<string, unknown> {
+  return JSON.parse(readFileSync(join(house.folder, outDir, "ckpt.json"), "utf8")).config;
+}
+
 /** What shows that an exercise does what it says, by its title. */
 const CHECKS: Record<string, (printed: string[]) => void> = {
   "1. A dataset": ([prepared, , sample]) => {
@@ -109,8 +118,13 @@ const CHECKS: Record<string, (printed: string[]) => void> = {
     assert.equal(gap.length, val!.length);
     for (const [i, loss] of val!.entries()) assert.ok(Math.abs(gap[i]! - (loss - train![i]!)) < 2e-6); // six digits are kept
   },
-  "3. An operation for the engine": ([printed]) => {
-    const [value, slope, plainValue, plainSlope] = printed!.trim().split("\n");
+  "3. A setting": ([trained]) => {
+    assert.match(trained!, /0\.0001 minutes are over \(max_minutes\)/);
+    assert.equal(configOf("out-brief").max_minutes, 0.0001);
+  },
+  "4. An operation for the engine": ([compared]) => {
+    assert.equal(configOf("out-selu").ffn, "selu");
+    const [value, slope, plainValue, plainSlope] = compared!.trim().split("\n");
     assert.match(value!, /^-1.52017 -0.69176 0.52535 2.10140$/); // 1.0507 x, and 1.0507 * 1.67326 (exp(x) - 1) below zero
     assert.deepEqual([value, slope], [plainValue, plainSlope]);
   },

@@ -179,7 +179,7 @@ for (const [what, initFrom, outDir, message] of [
     /no checkpoint in another .*--init_from may be resume, gpt2, gpt2-medium, gpt2-large, gpt2-xl/,
   ],
   ["a mistyped name", "gpt2-mediun", "out", /^no checkpoint in gpt2-mediun; did you mean gpt2-medium\?$/],
-  ["PyTorch's own file", pickle, "out", /ckpt\.pt is a file; give a folder, see docs\/formats\.md/],
+  ["PyTorch's own file", pickle, "out", /ckpt\.pt is a file; give a folder, see docs\/guides\/formats\.md/],
 ] as const) {
   test(`one line: ${what}`, async () => {
     await assert.rejects(openModel(initFrom, outDir), userError(message));
