@@ -31,15 +31,12 @@ import { longerCommand } from "./lib/monitor/ending.ts";
 import { REACTING, WATCHING } from "./lib/monitor/settings.ts";
 import { chosenCallbacks, watchRun } from "./lib/monitor/watch.ts";
 import { type FeedForwardName, LAYER_CHOICES } from "./lib/nn/choices.ts";
-import { withRecompute } from "./lib/nn/recompute.ts";
 import { datasetFolder } from "./lib/text/dataset.ts";
 import { tokensOf } from "./lib/text/meta.ts";
 import { openDataset } from "./lib/text/open_dataset.ts";
 import { checkBlockSize } from "./lib/text/token_file.ts";
 import { OPTIMIZER_CHOICES, SCHEDULE_CHOICES } from "./lib/training/choices.ts";
 import { randomWeights } from "./lib/training/create.ts";
-import { WeightAverage } from "./lib/training/ema.ts";
-import { LossScaler } from "./lib/training/loss_scale.ts";
 import { microBatchSize } from "./lib/training/micro_batch.ts";
 import { createObjective, emptyBatch } from "./lib/training/objective.ts";
 import { checkSameOptimizer, createOptimizer } from "./lib/training/optimizers/create.ts";
@@ -53,7 +50,7 @@ import {
   settingsOfRun,
 } from "./lib/training/run_checkpoint.ts";
 import { learningRateAt } from "./lib/training/schedule.ts";
-import { TrainingState } from "./lib/training/training_state.ts";
+import { createStep } from "./lib/training/step.ts";
 import { GPT } from "./model.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
@@ -161,29 +158,28 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
   log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
   log.line(`tokens per iteration will be: ${(accumulation * B * T).toLocaleString("en-US")}`);
 
-  // 3) optimizer, and the average of the weights
+  // 3) the two programs: a step, and the loss alone for evaluation
   const engine = await createEngine(config);
   log.line(`device: ${engine.description}`);
-  const optimizer = await createOptimizer(config.optimizer, model.decayGroups(), config, engine);
-  const ema = config.ema > 0 ? new WeightAverage(model.parameters, config.ema) : undefined;
-  const scaler = config.dtype === "float16" ? new LossScaler() : undefined;
-  const state = new TrainingState(model.parameters, optimizer, ema, scaler);
+  const micros = (accumulation * B) / rows; // micro-batches in a step
+  if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
+  const half = config.dtype === "float16";
+  const step = await createStep({
+    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: objective.inputs },
+    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    optimizer: createOptimizer(config.optimizer, config),
+    ...{ weight_decay: config.weight_decay, grad_clip: config.grad_clip, ema: config.ema, seed },
+    ...{ half, recompute: config.grad_checkpoint, microSteps: micros },
+  });
+  const spec = { variables: model.parameters, inputs: objective.inputs, half };
+  const forward = await engine.program(({ x, y, ...source }) => model.loss(x, y, undefined, source), spec);
+  const { state, ema } = step;
   if (resumed && config.eval_only) await state.readAverage(opened!.tensors, resumed);
   else if (resumed) {
     await state.readRest(opened!.tensors, resumed);
     for (const line of state.differences(resumed)) log.line(line);
   }
   opened?.close();
-
-  // 4) the two programs: the loss alone for evaluation, and with its gradients
-  const micros = (accumulation * B) / rows; // micro-batches in a step
-  if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
-  const spec = { variables: model.parameters, inputs: objective.inputs, half: scaler !== undefined };
-  const forward = await engine.program(({ x, y, ...source }) => model.loss(x, y, undefined, source), spec);
-  const backward = await engine.program(
-    ({ x, y, ...source }, mask) => withRecompute(config.grad_checkpoint, () => model.loss(x, y, mask, source)),
-    { ...spec, gradients: true },
-  );
   const peak = await Peak.of(engine);
   log.line(`peak: ${peak} in a matrix product on this device; mfu is measured against it`);
 
@@ -212,7 +208,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
     return losses;
   }
 
-  // 5) what is kept, and who watches and may say what happens next
+  // 4) what is kept, and who watches and may say what happens next
   const checkpoint = new RunCheckpoint({
     ...{ folder: out_dir, always: config.always_save_checkpoint, held, state, resumed: resumed !== undefined },
     log: (line) => progress.log(line),
@@ -272,7 +268,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
     },
   };
 
-  // 6) the loop: max_iters steps, and evaluations between them, at the beginning and the end
+  // 5) the loop: max_iters steps, and evaluations between them, at the beginning and the end
   let reason: EndReason = "failed";
   let why: string | undefined;
   let diverged = false;
@@ -301,34 +297,24 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
         if (stops) break;
       }
 
-      // forward and backward, micro-batch by micro-batch, then the update
+      // a step
       const start = performance.now();
       clock.lap("other");
-      let lossSum = 0;
-      for (let micro = 0; micro < micros; micro++) {
-        const inputs = getBatch("train", "train", micro);
-        clock.lap("data");
-        const options = { dropout: [seed, iterNum, micro], accumulate: micro > 0, lossScale: scaler?.scale };
-        const [loss] = await backward.run(inputs, { ...options, signal: interrupt.abort });
-        clock.lap("compute");
-        lossSum += loss!;
-      }
-      await scaler?.unscale(model.parameters);
       const lr = learningRateAt(iterNum, config) * run.learningRateScale;
-      sound = false; // until all of them are updated
-      const gradNorm = await optimizer.step(lr, 1 / micros);
-      if (Number.isFinite(gradNorm)) await ema?.update();
-      clock.lap("update");
+      const made = await step.run({
+        ...{ iteration: iterNum, learningRate: lr, signal: interrupt.abort },
+        batch: (micro) => getBatch("train", "train", micro),
+        onPhase: (phase) => clock.lap(phase),
+      });
 
       // tell it
       const seconds = (performance.now() - start) / 1000;
-      const metrics: Metrics = { loss: lossSum / micros, lr, grad_norm: gradNorm, step_ms: 1000 * seconds };
-      metrics.tokens_per_s = tokensPerIter / seconds;
-      const skipped = scaler?.update(metrics);
-      if (skipped) progress.log(`step ${iterNum}: ${skipped}`);
-      sound = Number.isFinite(lossSum) && Number.isFinite(metrics.grad_norm ?? 0);
+      const speed = { step_ms: 1000 * seconds, tokens_per_s: tokensPerIter / seconds };
+      const metrics: Metrics = { loss: made.loss, lr, ...made.metrics, ...speed };
+      if (made.skipped) progress.log(`step ${iterNum}: ${made.skipped}`);
+      sound = Number.isFinite(made.loss) && Number.isFinite(metrics.grad_norm ?? 0);
       if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak.flops, targets);
-      await watch.onStep({ iter: iterNum++, metrics, histograms: new Map() });
+      await watch.onStep({ iter: iterNum++, metrics, gradScale: made.gradScale, histograms: new Map() });
       if (wish.rollBack) {
         const metadata = await checkpoint.rollBack();
         [iterNum, bestValLoss] = [metadata.iter_num, metadata.best_val_loss ?? Number.POSITIVE_INFINITY];
@@ -347,7 +333,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
     if (!cancelled) log.keep(`error: ${why}`);
     diverged = hasDiverged(error);
     const tell = (other: unknown) => progress.log(`the last state isn't saved: ${other}`);
-    if (sound) await keep((now) => checkpoint.cutShort(now)).catch(tell);
+    if (sound && !step.updating) await keep((now) => checkpoint.cutShort(now)).catch(tell);
     if (!cancelled) throw error;
   } finally {
     progress.stop(); // also before the line of an error

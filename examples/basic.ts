@@ -7,7 +7,8 @@ import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
 import { continueTokens } from "../lib/decoding/generate.ts";
 import { createEngine } from "../lib/engine/runtime/program.ts";
 import { createTransformerModel } from "../lib/training/create.ts";
-import { AdamW } from "../lib/training/optimizers/adamw.ts";
+import { adamw } from "../lib/training/optimizers/adamw.ts";
+import { createStep } from "../lib/training/step.ts";
 
 const TEXT = "the quick brown fox jumps over the lazy dog. ".repeat(40);
 const [B, T, STEPS] = [8, 32, 150];
@@ -16,25 +17,25 @@ const [B, T, STEPS] = [8, 32, 150];
 const characters = [...new Set(TEXT)].sort();
 const tokens = [...TEXT].map((character) => characters.indexOf(character));
 
-// 2) a model, and a program that computes its loss and gradients
+// 2) a model, and a step that trains it
 const shape = { n_layer: 2, n_head: 2, n_embd: 32, block_size: T, vocab_size: characters.length };
 const model = createTransformerModel(shape);
 const engine = await createEngine({ compile: true, threads: 1 });
 const batch = { shape: [B, T], dtype: "int32" } as const;
-const program = await engine.program(({ x, y }) => model.loss(x, y), {
-  variables: model.parameters,
-  inputs: { x: batch, y: batch },
-  gradients: true,
+const step = await createStep({
+  ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: batch, y: batch } },
+  loss: ({ x, y }) => model.loss(x, y),
+  optimizer: adamw({ beta1: 0.9, beta2: 0.99 }),
+  ...{ weight_decay: 0.1, grad_clip: 1 },
 });
 
 // 3) the loop
-const optimizer = new AdamW(model.decayGroups(), { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1 });
-for (let step = 0; step < STEPS; step++) {
-  const rows = Array.from({ length: B }, (_, row) => Math.floor(uniform(keyOf(step), row) * (tokens.length - T)));
+for (let iteration = 0; iteration < STEPS; iteration++) {
+  const key = keyOf(iteration);
+  const rows = Array.from({ length: B }, (_, row) => Math.floor(uniform(key, row) * (tokens.length - T)));
   const cut = (shift: number) => Int32Array.from(rows.flatMap((at) => tokens.slice(at + shift, at + shift + T)));
-  const [loss] = await program.run({ x: cut(0), y: cut(1) });
-  await optimizer.step(1e-2);
-  if (step % 50 === 0 || step === STEPS - 1) console.log(`step ${step}: loss ${loss!.toFixed(3)}`);
+  const { loss } = await step.run({ iteration, learningRate: 1e-2, batch: () => ({ x: cut(0), y: cut(1) }) });
+  if (iteration % 50 === 0 || iteration === STEPS - 1) console.log(`step ${iteration}: loss ${loss.toFixed(3)}`);
 }
 
 // 4) text
@@ -43,4 +44,4 @@ const prompt = [..."the "].map((character) => characters.indexOf(character));
 const drawn = await continueTokens(decoder, prompt, { max_new_tokens: 60, temperature: 0, random: () => 0 });
 console.log(`the ${drawn.map((token) => characters[token]).join("")}`);
 await decoder.dispose();
-await program.dispose();
+await step.dispose();

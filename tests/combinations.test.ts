@@ -18,16 +18,14 @@ import { writeHuggingFace } from "../lib/formats/huggingface.ts";
 import { writeOnnx } from "../lib/formats/onnx.ts";
 import { openModel } from "../lib/formats/pretrained.ts";
 import { GATED, NAMES } from "../lib/nn/choices.ts";
-import { withRecompute } from "../lib/nn/recompute.ts";
 import { findConflict } from "../lib/settings/rules.ts";
 import { saveCheckpoint } from "../lib/training/checkpoint.ts";
 import { OPTIMIZERS, type OptimizerName, SCHEDULES, type ScheduleName } from "../lib/training/choices.ts";
-import { WeightAverage } from "../lib/training/ema.ts";
-import { LossScaler } from "../lib/training/loss_scale.ts";
 import { createObjective } from "../lib/training/objective.ts";
 import { createOptimizer } from "../lib/training/optimizers/create.ts";
 import { learningRateAt } from "../lib/training/schedule.ts";
-import { TrainingState } from "../lib/training/training_state.ts";
+import { createStep } from "../lib/training/step.ts";
+import type { TrainingState } from "../lib/training/training_state.ts";
 import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
 import { modelOf, openHF } from "./lib/formats/support.ts";
 import { temporaryFolder } from "./scripts.ts";
@@ -137,30 +135,25 @@ const OPTIONS = { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1, mome
 const RATES = { learning_rate: 1e-2, min_lr: 1e-3, warmup_iters: 1, lr_decay_iters: 4, decay_lr: true };
 
 /** A model in training: `step` is one of train.ts' steps. */
-async function train(model: GPT, { optimizer: name, schedule, ema: decay, dtype, grad_checkpoint }: Training) {
-  const optimizer = await createOptimizer(name, model.decayGroups(), OPTIONS, compiled);
-  const ema = decay > 0 ? new WeightAverage(model.parameters, decay) : undefined;
-  const scaler = dtype === "float16" ? new LossScaler() : undefined;
+async function train(model: GPT, { optimizer: name, schedule, ema, dtype, grad_checkpoint }: Training) {
   const { architecture, block_size: T, vocab_size } = model.config;
   const { inputs } = createObjective(architecture, { B, T, vocab_size, mask_fraction: GUESSED, pairs: undefined });
-  const program = await compiled.program(
-    ({ x, y, ...source }, mask) => withRecompute(grad_checkpoint, () => model.loss(x, y, mask, source)),
-    { variables: model.parameters, inputs, gradients: true, half: scaler !== undefined },
-  );
+  const half = dtype === "float16";
+  const step = await createStep({
+    ...{ engine: compiled, parameters: model.parameters, groups: model.decayGroups(), inputs },
+    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    optimizer: createOptimizer(name, OPTIONS),
+    ...{ weight_decay: OPTIONS.weight_decay, grad_clip: OPTIONS.grad_clip, ema, half, recompute: grad_checkpoint },
+  });
   return {
-    state: new TrainingState(model.parameters, optimizer, ema, scaler),
-    dispose: () => program.dispose(),
-    async step(iter: number): Promise<void> {
-      const [loss] = await program.run(randomBatch(model, B, `batch ${iter}`), {
-        dropout: [iter],
-        lossScale: scaler?.scale,
-      });
-      await scaler?.unscale(model.parameters);
-      const grad_norm = await optimizer.step(learningRateAt(iter, { ...RATES, schedule }));
-      if (Number.isFinite(grad_norm)) await ema?.update();
-      scaler?.update({ loss: loss!, grad_norm });
+    state: step.state,
+    dispose: () => step.dispose(),
+    async step(iteration: number): Promise<void> {
+      const learningRate = learningRateAt(iteration, { ...RATES, schedule });
+      const batch = () => randomBatch(model, B, `batch ${iteration}`);
+      const { loss, gradNorm } = await step.run({ iteration, learningRate, batch });
       assert.ok(Number.isFinite(loss));
-      if (!scaler) assert.ok(grad_norm > 0 && Number.isFinite(grad_norm));
+      if (!half) assert.ok(gradNorm > 0 && Number.isFinite(gradNorm));
     },
   };
 }

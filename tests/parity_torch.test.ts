@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { SafetensorsFile } from "../lib/common/safetensors.ts";
 import type { Engine } from "../lib/engine/runtime/program.ts";
 import type { Batch } from "../lib/training/objective.ts";
-import { AdamW } from "../lib/training/optimizers/adamw.ts";
+import { adamw } from "../lib/training/optimizers/adamw.ts";
+import { createStep } from "../lib/training/step.ts";
 import { GPT, type GPTConfig } from "../model.ts";
 import { assertClose, compiled, eager, lossProgram, sizeOf } from "./support.ts";
 
@@ -69,18 +70,23 @@ function openCase(t: TestContext, name: string) {
 /** Train as the recording did; gives what it noted down. */
 async function train(engine: Engine, { recording, model, batch }: ReturnType<typeof openCase>, steps: number) {
   const { accumulation, batch_size: B, optimizer: settings } = recording;
-  const program = await lossProgram(engine, model, B);
-  const optimizer = new AdamW(model.decayGroups(), { ...settings, epsilon: settings.eps });
+  const tokens = { shape: [B, model.config.block_size], dtype: "int32" } as const;
+  const step = await createStep({
+    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },
+    loss: ({ x, y }) => model.loss(x, y),
+    optimizer: adamw({ ...settings, epsilon: settings.eps }),
+    ...{ weight_decay: settings.weight_decay, grad_clip: settings.grad_clip, microSteps: accumulation },
+  });
   const [losses, norms]: [number[], number[]] = [[], []];
-  for (let step = 0; step < steps; step++) {
-    let sum = 0;
-    for (let micro = 0; micro < accumulation; micro++) {
-      sum += (await program.run(batch(step * accumulation + micro), { accumulate: micro > 0 }))[0]!;
-    }
-    losses.push(sum / accumulation);
-    norms.push(await optimizer.step(settings.learning_rate[step]!, 1 / accumulation));
+  for (let iteration = 0; iteration < steps; iteration++) {
+    const { loss, gradNorm } = await step.run({
+      ...{ iteration, learningRate: settings.learning_rate[iteration]! },
+      batch: (micro) => batch(iteration * accumulation + micro),
+    });
+    losses.push(loss);
+    norms.push(gradNorm);
   }
-  await program.dispose();
+  await step.dispose();
   return { losses, norms };
 }
 

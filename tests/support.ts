@@ -36,7 +36,7 @@ export function randomInts(name: string, shape: Shape, low: number, high: number
   return Int32Array.from(randomFloats(name, shape, low, high).map(Math.floor));
 }
 
-export function randomVariable(name: string, shape: Shape, low = -2, high = 2): Variable {
+export function randomVariable(name: string, shape: Shape, low = -2, high = 2): Parameter {
   const variable = new Parameter(name, shape, { constant: 0 });
   variable.data.set(randomFloats(name, shape, low, high));
   return variable;

@@ -6,18 +6,18 @@ import { join } from "node:path";
 
 import { breathe } from "../common/breathe.ts";
 import { whole } from "../common/format.ts";
-import { createEngine } from "../engine/runtime/program.ts";
 import { loadCheckpoint, saveCheckpoint } from "../training/checkpoint.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
+import { optimizerState } from "../training/update.ts";
 import { type Benchmark, describeModel, exact, MB, randomModel, rate } from "./benchmark.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
 
 export const checkpoint: Benchmark = (settings, progress) =>
   withTemporaryFolder(async (folder) => {
     const model = randomModel(settings);
-    const engine = await createEngine(settings); // for an optimizer that has graphs of its own
-    const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
-    const tensors = [...model.parameters, ...optimizer.tensors()];
+    const optimizer = createOptimizer(settings.optimizer, settings);
+    const state = model.parameters.flatMap((weight) => optimizerState(optimizer, weight));
+    const tensors = [...model.parameters, ...state];
     const saveTimes: number[] = []; // ms
     const loadTimes: number[] = []; // ms
     let bytes = 0;

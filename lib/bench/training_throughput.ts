@@ -1,4 +1,4 @@
-// How fast a training step is: the loop of train.ts without evaluation, logging and checkpoints. The tokens are random
+// How fast a training step is: that of train.ts without evaluation, logging and checkpoints. The tokens are random
 // and made before the clock runs, unless a dataset is named. It should be the first that its process measures: peak
 // memory and the time to the first step count from the process' start.
 
@@ -9,13 +9,12 @@ import { keyOf } from "../common/rng.ts";
 import { round } from "../common/statistics.ts";
 import { measurePeak } from "../engine/runtime/peak.ts";
 import { createEngine } from "../engine/runtime/program.ts";
-import { withRecompute } from "../nn/recompute.ts";
 import { datasetFile, datasetFolder } from "../text/dataset.ts";
 import { checkBlockSize, TokenFile } from "../text/token_file.ts";
-import { LossScaler } from "../training/loss_scale.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
 import { createObjective, emptyBatch } from "../training/objective.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
+import { createStep } from "../training/step.ts";
 import { type Benchmark, describeModel, MB, metric, peakRssMb, randomBatch, randomModel, rate } from "./benchmark.ts";
 
 export const trainingThroughput: Benchmark = async (settings) => {
@@ -44,23 +43,19 @@ export const trainingThroughput: Benchmark = async (settings) => {
   });
   file?.close();
 
-  // 2) optimizer, compiled step
-  const scaler = settings.dtype === "float16" ? new LossScaler() : undefined;
+  // 2) the compiled step
   const engine = await createEngine(settings);
-  const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
   const profiles = join("out", "profiles");
   if (settings.profile) mkdirSync(profiles, { recursive: true });
   const compileStart = performance.now();
-  const backward = await engine.program(
-    ({ x, y, ...source }, mask) => withRecompute(grad_checkpoint, () => model.loss(x, y, mask, source)),
-    {
-      variables: model.parameters,
-      inputs: objective.inputs,
-      gradients: true,
-      half: scaler !== undefined,
-      profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,
-    },
-  );
+  const training = await createStep({
+    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: objective.inputs },
+    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    optimizer: createOptimizer(settings.optimizer, settings),
+    ...{ weight_decay: settings.weight_decay, grad_clip: settings.grad_clip, seed },
+    ...{ half: settings.dtype === "float16", recompute: grad_checkpoint, microSteps: micros },
+    profile: settings.profile ? join(profiles, `step_${process.pid}`) : undefined,
+  });
   const compileMs = performance.now() - compileStart;
 
   // 3) warm up, then time each step
@@ -70,21 +65,21 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const times: number[] = []; // ms
   for (let step = 0; step < warmup + steps; step++) {
     const start = performance.now();
-    for (let micro = 0; micro < micros; micro++) {
-      const batch = batches[(step * micros + micro) % batches.length]!;
-      const dropout = [seed, step, micro];
-      [loss = 0] = await backward.run(batch, { dropout, accumulate: micro > 0, lossScale: scaler?.scale });
-    }
-    await scaler?.unscale(model.parameters);
-    const grad_norm = await optimizer.step(settings.learning_rate, 1 / micros);
-    scaler?.update({ loss, grad_norm });
+    ({ loss } = await training.run({
+      iteration: step,
+      learningRate: settings.learning_rate,
+      batch: (micro) => batches[(step * micros + micro) % batches.length]!,
+    }));
     if (step >= warmup) times.push(performance.now() - start);
     if (step === 0) firstStepS = performance.now() / 1000; // since the process started
     if (step === Math.max(0, warmup - 1)) rssWarmMb = await currentRssMb();
   }
   const growthMb = (await currentRssMb()) - rssWarmMb;
   const rssPeakMb = peakRssMb();
-  await backward.dispose();
+  const bytes = (tensors: readonly { data: Float32Array }[]) =>
+    tensors.reduce((sum, { data }) => sum + data.byteLength, 0);
+  const stateBytes = bytes(training.state.tensors()) - bytes(model.parameters); // the optimizer's
+  await training.dispose();
 
   // 4) report
   const targets = batches[0]!.y.length / batches[0]!.x.length; // of each token
@@ -107,7 +102,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
       rss_growth_mb: round(growthMb), // from the end of the warm-up to the last step
       loss,
       params: model.numParams(false),
-      optimizer_mb: optimizer.tensors().reduce((sum, { data }) => sum + data.byteLength, 0) / MB, // its state
+      optimizer_mb: stateBytes / MB,
       ...{ device: engine.description, threads: engine.threads, steps, warmup },
       ...{ n_layer, n_head, n_embd, block_size: T, batch_size: B, micro_batch_size: rows },
       ...{

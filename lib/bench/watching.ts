@@ -6,7 +6,7 @@ import { Clock } from "../common/clock.ts";
 import { startProgress } from "../common/progress.ts";
 import { keyOf } from "../common/rng.ts";
 import { createEngine } from "../engine/runtime/program.ts";
-import type { Metrics, Run } from "../monitor/callback.ts";
+import type { Run, StepEvent } from "../monitor/callback.ts";
 import { earlyStop } from "../monitor/early_stop.ts";
 import { layers } from "../monitor/layers.ts";
 import { samples } from "../monitor/samples.ts";
@@ -16,6 +16,7 @@ import { Watch, watchRun } from "../monitor/watch.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
 import { createObjective } from "../training/objective.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
+import { createStep } from "../training/step.ts";
 import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
 import type { BenchSettings } from "./settings.ts";
 import { withTemporaryFolder } from "./temporary_folder.ts";
@@ -37,23 +38,20 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   const { inputs } = objective;
   const batch = randomBatch(objective, keyOf(seed, "bench"), vocab_size);
   const engine = await createEngine(settings);
-  const optimizer = await createOptimizer(settings.optimizer, model.decayGroups(), settings, engine);
-  const backward = await engine.program(({ x, y, ...source }, mask) => model.loss(x, y, mask, source), {
-    variables: model.parameters,
-    inputs,
-    gradients: true,
+  const training = await createStep({
+    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs },
+    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    optimizer: createOptimizer(settings.optimizer, settings),
+    ...{ weight_decay: settings.weight_decay, grad_clip: settings.grad_clip, microSteps: micros, seed },
+    ...{ half: settings.dtype === "float16", recompute: settings.grad_checkpoint },
   });
-  async function step(iter: number): Promise<Metrics> {
+  async function step(iter: number): Promise<StepEvent> {
     const start = performance.now();
-    let loss = 0;
-    for (let micro = 0; micro < micros; micro++) {
-      const [value] = await backward.run(batch, { dropout: [seed, iter, micro], accumulate: micro > 0 });
-      loss += value! / micros;
-    }
     const lr = settings.learning_rate;
-    const grad_norm = await optimizer.step(lr, 1 / micros);
+    const { metrics, gradScale } = await training.run({ iteration: iter, learningRate: lr, batch: () => batch });
     const step_ms = performance.now() - start;
-    return { loss, lr, grad_norm, step_ms, tokens_per_s: (1000 * B * T * accumulation) / step_ms, mfu: 0.5 };
+    const speed = { step_ms, tokens_per_s: (1000 * B * T * accumulation) / step_ms, mfu: 0.5 };
+    return { iter, metrics: { ...metrics, lr, ...speed }, gradScale, histograms: new Map() };
   }
 
   // 2) who watches
@@ -101,9 +99,9 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
     const by = who === "nobody" ? nobody : watch;
     const start = performance.now();
     for (let i = 0; i < BLOCK; i++) {
-      const metrics = await step(iter);
+      const event = await step(iter++);
       clock.lap("compute");
-      await by.onStep({ iter: iter++, metrics, histograms: new Map() });
+      await by.onStep(event);
     }
     if (counts) times[who].push((performance.now() - start) / BLOCK);
     await breathe();
@@ -116,7 +114,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
     if (round >= 0 && round % 5 === 4) progress(`watching ${round + 1}/${rounds}`);
   }
   await watch.onTrainEnd({ iter, reason: "finished" });
-  await backward.dispose();
+  await training.dispose();
 
   // 4) report
   const shares = times.everything.map((ms, i) => 100 * (ms / times.nobody[i]! - 1));

@@ -53,16 +53,15 @@ export interface Training {
  */
 export function checkTraining(config: GPTConfig, training: Training, limit?: MemoryLimit): void {
   const weights = FLOAT * countWeights(config);
-  const { optimizer, ema, eval_only, batch_size, micro_batch_size, gradient_accumulation_steps } = training;
+  const { optimizer, ema, eval_only, batch_size, micro_batch_size } = training;
   const T = Math.min(config.block_size, training.block_size);
   const rows = microBatchSize(batch_size, T, micro_batch_size);
-  const copies = rows === batch_size && gradient_accumulation_steps === 1 ? 1 : 2; // of the gradients, to add up those of micro-batches
   const model = { ...GPT2_CHOICES, ...config, block_size: T };
   check(
     "training this model",
     [
       ["weights", weights],
-      ["gradients", eval_only ? 0 : copies * weights],
+      ["gradients", eval_only ? 0 : weights],
       [optimizer, eval_only ? 0 : (STATE[optimizer] / FLOAT) * weights],
       ["ema", ema > 0 ? weights : 0],
       ["activations", activationBytes(model, rows, eval_only || training.grad_checkpoint)],

@@ -21,7 +21,7 @@ export interface Watched {
   readonly name: string; // as in the checkpoint: "transformer.h.0.attn.c_attn.weight"
   readonly shape: readonly number[];
   readonly data: Float32Array;
-  readonly grad?: Float32Array; // after a step: the sum over the step's micro-batches, before clipping
+  readonly grad?: Float32Array; // after a step: before clipping; times the event's gradScale it is the mean over the micro-batches
 }
 
 /** What a callback may know of the run, and the three things that it may do to it. */
@@ -37,7 +37,7 @@ export interface Run {
   readonly inputs: Objective["inputs"]; // of the model, with a micro-batch's shapes
   /** A micro-batch of the validation split, always the same one; valid until the next step. */
   validationBatch(): Batch;
-  readonly micros: number; // micro-batches in a step: a gradient's mean is grad / micros
+  readonly micros: number; // micro-batches in a step
   readonly startIter: number; // 0, or where a resumed run goes on
   readonly resumed: boolean;
   /** Print a line, on the terminal and in the log. */
@@ -59,6 +59,8 @@ export interface StepEvent {
    * float16 also loss_scale (of the next step) and skipped_steps (of the run so far); a step that was skipped, with nothing
    * changed, has no grad_norm. */
   readonly metrics: Metrics;
+  /** What a parameter's `grad` is to be multiplied by: it is the sum over the micro-batches, times float16's loss scale. */
+  readonly gradScale: number;
   /** Numbers by name whose distribution is to be kept, such as weights. */
   readonly histograms: Map<string, Float32Array>;
 }

@@ -3,7 +3,6 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { sumOfSquares } from "../common/simd.ts";
 import { capacityOf, keep } from "../nn/routing.ts";
 import { withTaps } from "../nn/tap.ts";
 import type { Callback, Metrics, Run } from "./callback.ts";
@@ -40,16 +39,16 @@ export function layers({ statsInterval, histogramInterval }: LayersOptions): Cal
       run = started;
       remember(run.startIter);
     },
-    onStep({ iter, metrics, histograms }) {
+    onStep({ iter, metrics, gradScale, histograms }) {
       for (const [i, { name, data, grad }] of before ? run.parameters.entries() : []) {
         const short = shortName(name);
         metrics[`update_ratio/${short}`] = distance(data, before![i]!) / length(before![i]!);
-        metrics[`grad_norm/${short}`] = length(grad!) / run.micros;
+        metrics[`grad_norm/${short}`] = length(grad!) * gradScale;
       }
       remember(iter + 1);
       if (!isDue(iter, histogramInterval)) return;
       for (const { name, data, grad } of run.parameters) {
-        const mean = run.micros === 1 ? grad! : grad!.map((sum) => sum / run.micros);
+        const mean = gradScale === 1 ? grad! : grad!.map((sum) => sum * gradScale);
         histograms.set(`weights/${shortName(name)}`, data).set(`gradients/${shortName(name)}`, mean);
       }
     },
@@ -124,7 +123,11 @@ export function routing(chosen: tf.Tensor, factor: number): tf.Tensor {
 /** "transformer.h.0.attn.c_attn.weight" -> "h.0.attn.c_attn.weight" */
 const shortName = (name: string) => name.replace(/^transformer\./, "");
 
-const length = (x: Float32Array) => Math.sqrt(sumOfSquares(x));
+function length(x: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i]! ** 2;
+  return Math.sqrt(sum);
+}
 
 function distance(a: Float32Array, b: Float32Array): number {
   let sum = 0;

@@ -1,9 +1,9 @@
 // An average of the weights over the steps of a run (Polyak and Juditsky 1992), exponential: it follows the weights with
 // less noise, and often predicts better than any of them. The run itself goes on from the weights and never sees it.
 
-import { breathe, inPieces } from "../common/breathe.ts";
+import { breathe } from "../common/breathe.ts";
 import type { Variable } from "../engine/runtime/program.ts";
-import type { StateTensor } from "./optimizers/adamw.ts";
+import type { StateTensor } from "./optimizers/optimizer.ts";
 
 /** What comes before a weight's name in a checkpoint, for its average. */
 export const EMA_PREFIX = "ema.";
@@ -27,17 +27,19 @@ export class WeightAverage {
   }
 
   /**
-   * average <- d average + (1 - d) weight. Early on d is (1 + steps) / (10 + steps), as in TensorFlow's
-   * ExponentialMovingAverage: else the random weights of the start would weigh for some 1 / (1 - decay) steps.
+   * Count an update, average <- average + f (weight - average), which lib/training/update.ts makes part of the weights'.
+   * @returns f = 1 - decay. Early on the decay is (1 + steps) / (10 + steps), as in TensorFlow's ExponentialMovingAverage:
+   * else the random weights of the start would weigh for some 1 / (1 - decay) steps.
    */
-  async update(): Promise<void> {
+  advance(): number {
     const decay = Math.min(this.#decay, (1 + this.steps) / (10 + this.steps));
     this.steps++;
-    for (const { variable, average } of this.#states) {
-      await inPieces(average.length, (from, to) =>
-        moveTo(average.subarray(from, to), variable.data.subarray(from, to), 1 - decay),
-      );
-    }
+    return 1 - decay;
+  }
+
+  /** The averages by the weights' names. */
+  arrays(): [name: string, average: Float32Array][] {
+    return this.#states.map(({ variable, average }) => [variable.name, average]);
   }
 
   /** Run `body` with the weights being their average; they are themselves again when it ends, to the bit. */
@@ -65,8 +67,4 @@ export class WeightAverage {
       return { name: EMA_PREFIX + name, shape, data: average };
     });
   }
-}
-
-function moveTo(average: Float32Array, weight: Float32Array, part: number): void {
-  for (let i = 0; i < average.length; i++) average[i]! += part * (weight[i]! - average[i]!);
 }

@@ -2,9 +2,6 @@
 // much larger, so that fewer of them vanish between the numbers of float16. What number is found as training goes, with the
 // constants of torch.amp.GradScaler.
 
-import { inPieces } from "../common/breathe.ts";
-import type { Variable } from "../engine/runtime/program.ts";
-
 const START = 65_536;
 const GROWTH = 2;
 const GROWTH_INTERVAL = 2000; // good steps in a row
@@ -25,16 +22,6 @@ export class LossScaler {
   goodSteps = 0;
   /** Steps of the run that were skipped. */
   skipped = 0;
-
-  /** Divide every gradient by the scale, in float32. One that isn't finite stays so. */
-  async unscale(variables: readonly Variable[]): Promise<void> {
-    const factor = 1 / this.scale;
-    for (const { grad } of variables) {
-      await inPieces(grad!.length, (from, to) => {
-        for (let i = from; i < to; i++) grad![i]! *= factor;
-      });
-    }
-  }
 
   /**
    * Learn from a step's `loss` and `grad_norm`. The norm is not finite where a gradient isn't, and then the optimizer has changed

@@ -6,7 +6,13 @@ import type { Variable } from "../engine/runtime/program.ts";
 import type { Metadata } from "./checkpoint.ts";
 import type { WeightAverage } from "./ema.ts";
 import type { LossScaler } from "./loss_scale.ts";
-import type { Optimizer, StateTensor } from "./optimizers/adamw.ts";
+import type { StateTensor } from "./optimizers/optimizer.ts";
+
+/** What of the optimizer is kept: its state, and how many updates it has made. */
+interface OptimizerState {
+  steps: number;
+  tensors(): readonly StateTensor[];
+}
 
 /** Reads a tensor by its name, as an opened checkpoint does. */
 interface Reader {
@@ -15,13 +21,13 @@ interface Reader {
 
 export class TrainingState {
   readonly #weights: readonly Variable[];
-  readonly #optimizer: Optimizer;
+  readonly #optimizer: OptimizerState;
   readonly #ema: WeightAverage | undefined;
   readonly #scaler: LossScaler | undefined;
 
   constructor(
     weights: readonly Variable[],
-    optimizer: Optimizer,
+    optimizer: OptimizerState,
     ema: WeightAverage | undefined,
     scaler: LossScaler | undefined,
   ) {

@@ -11,8 +11,8 @@ import { isMain } from "../../lib/common/main_module.ts";
 import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
-import { LossScaler } from "../../lib/training/loss_scale.ts";
-import { AdamW } from "../../lib/training/optimizers/adamw.ts";
+import { adamw } from "../../lib/training/optimizers/adamw.ts";
+import { createStep } from "../../lib/training/step.ts";
 import { GPT } from "../../model.ts";
 
 export const defaults = {
@@ -37,17 +37,16 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const trainer = async (half: boolean) => {
     const model = new GPT({ ...config, dropout: 0, bias: false, ffn: "gelu" });
     model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "init", name), deviation));
-    const optimizer = new AdamW(model.decayGroups(), { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1 });
-    const scaler = half ? new LossScaler() : undefined;
     const tokens = { shape: [B, T], dtype: "int32" } as const;
-    const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens }, gradients: true, half };
-    const backward = await engine.program(({ x, y }) => model.loss(x, y), spec);
+    const step = await createStep({
+      ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens }, half },
+      loss: ({ x, y }) => model.loss(x, y),
+      optimizer: adamw({ beta1: 0.9, beta2: 0.99 }),
+      ...{ weight_decay: 0.1, grad_clip: 1 },
+    });
     return async () => {
       const start = performance.now();
-      const [loss] = await backward.run(inputs, { lossScale: scaler?.scale });
-      await scaler?.unscale(model.parameters);
-      const grad_norm = await optimizer.step(1e-3);
-      scaler?.update({ loss: loss!, grad_norm });
+      await step.run({ iteration: 0, learningRate: 1e-3, batch: () => inputs });
       return performance.now() - start;
     };
   };

@@ -9,12 +9,14 @@
 // which has all weights to do. Left out: experts that are chosen unevenly, since the weights are random.
 
 import { configure } from "../../configurator.ts";
+import { Clock } from "../../lib/common/clock.ts";
 import { main } from "../../lib/common/errors.ts";
 import { isMain } from "../../lib/common/main_module.ts";
 import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
-import { AdamW } from "../../lib/training/optimizers/adamw.ts";
+import { adamw } from "../../lib/training/optimizers/adamw.ts";
+import { createStep } from "../../lib/training/step.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
 
 export const defaults = {
@@ -32,8 +34,6 @@ export const defaults = {
   expert_capacity: 1.25,
 };
 
-const OPTIONS = { beta1: 0.9, beta2: 0.99, weight_decay: 0.1, grad_clip: 1 };
-
 /** Print the times of a step by number of experts. */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { rounds, warmup, threads, batch_size: B, counts, n_expert_active, expert_capacity, ...shape } = config;
@@ -47,15 +47,18 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
     const model = new GPT(config);
     model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "compare", name), deviation));
     const tokens = { shape: [B, T], dtype: "int32" } as const;
-    const spec = { variables: model.parameters, inputs: { x: tokens, y: tokens }, gradients: true };
-    const program = await engine.program(({ x, y }, mask) => model.loss(x, y, mask), spec);
-    const optimizer = new AdamW(model.decayGroups(), OPTIONS);
+    const training = await createStep({
+      ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },
+      loss: ({ x, y }, mask) => model.loss(x, y, mask),
+      optimizer: adamw({ beta1: 0.9, beta2: 0.99 }),
+      ...{ weight_decay: 0.1, grad_clip: 1 },
+    });
     const step = async () => {
-      const start = performance.now();
-      await program.run(inputs, { dropout: [1] });
-      const middle = performance.now();
-      await optimizer.step(1e-6); // next to nothing: the routing stays as even as it is
-      return [middle - start, performance.now() - middle] as const;
+      const clock = new Clock();
+      const learningRate = 1e-6; // next to nothing: the routing stays as even as it is
+      await training.run({ iteration: 0, learningRate, batch: () => inputs, onPhase: (phase) => clock.lap(phase) });
+      const { compute = 0, update = 0 } = clock.take();
+      return [1000 * compute, 1000 * update] as const;
     };
     return { name, params: model.numParams(), step, loss: [] as number[], update: [] as number[] };
   };

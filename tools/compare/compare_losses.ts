@@ -26,7 +26,9 @@ import { datasetFile, datasetFolder, shownPath } from "../../lib/text/dataset.ts
 import { readMeta } from "../../lib/text/meta.ts";
 import { sampleBatch, TokenFile } from "../../lib/text/token_file.ts";
 import { microBatchSize } from "../../lib/training/micro_batch.ts";
-import { AdamW } from "../../lib/training/optimizers/adamw.ts";
+import { adamw } from "../../lib/training/optimizers/adamw.ts";
+import { learningRateAt } from "../../lib/training/schedule.ts";
+import { createStep } from "../../lib/training/step.ts";
 import { GPT } from "../../model.ts";
 import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 
@@ -99,7 +101,7 @@ async function compare(config: Config, folder: string): Promise<void> {
   const shape = { n_layer, n_head, n_embd, block_size, vocab_size, bias };
   const model = new GPT({ ...shape, dropout: 0, ffn: "gelu" });
   model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
-  const learningRates = Array.from({ length: steps }, (_, iter) => learningRateAt(iter, config));
+  const learningRates = Array.from({ length: steps }, (_, iter) => learningRateAt(iter, { ...config, decay_lr: true }));
   const { beta1, beta2, weight_decay, grad_clip } = config;
   writeSafetensors(join(folder, "weights.safetensors"), model.parameters);
   const tensor = (name: "x" | "y") => ({ name, shape: [steps, B, block_size], data: batches[name] });
@@ -190,41 +192,29 @@ function drawBatches(config: Config): { vocab_size: number; batches: Batches } {
   return { vocab_size: readMeta(folder)?.vocab_size ?? 50_304, batches };
 }
 
-/** Linear warmup, then a cosine down to min_lr at lr_decay_iters: train.ts' schedule. */
-function learningRateAt(iter: number, { learning_rate, min_lr, warmup_iters, lr_decay_iters }: Config): number {
-  if (iter < warmup_iters) return (learning_rate * (iter + 1)) / (warmup_iters + 1);
-  if (iter > lr_decay_iters) return min_lr;
-  const done = (iter - warmup_iters) / Math.max(1, lr_decay_iters - warmup_iters);
-  return min_lr + 0.5 * (1 + Math.cos(Math.PI * done)) * (learning_rate - min_lr);
-}
-
-/** Our training loop, as in train.ts: the loss of every step, before its update. */
+/** Our training: the loss of every step, before its update. */
 async function train(model: GPT, batches: Batches, learningRates: number[], config: Config): Promise<number[]> {
   const { batch_size: B, block_size: T } = config;
   const engine = await createEngine(config);
   const rows = microBatchSize(B, T, config.micro_batch_size);
   console.log(`ours: ${engine.description}, ${rows} sequences at once`);
   const tokens = { shape: [rows, T], dtype: "int32" } as const;
-  const backward = await engine.program(({ x, y }) => model.loss(x, y), {
-    variables: model.parameters,
-    inputs: { x: tokens, y: tokens },
-    gradients: true,
-  });
-  const optimizer = new AdamW(model.decayGroups(), config);
   const micros = B / rows;
+  const training = await createStep({
+    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },
+    loss: ({ x, y }) => model.loss(x, y),
+    optimizer: adamw(config),
+    ...{ weight_decay: config.weight_decay, grad_clip: config.grad_clip, microSteps: micros },
+  });
   const losses: number[] = [];
-  for (const [step, learningRate] of learningRates.entries()) {
-    let sum = 0;
-    for (let micro = 0; micro < micros; micro++) {
-      const at = (step * micros + micro) * rows * T;
-      const part = { x: batches.x.subarray(at, at + rows * T), y: batches.y.subarray(at, at + rows * T) };
-      const [loss] = await backward.run(part, { accumulate: micro > 0 });
-      sum += loss!;
-    }
-    await optimizer.step(learningRate, 1 / micros);
-    losses.push(sum / micros);
+  for (const [iteration, learningRate] of learningRates.entries()) {
+    const batch = (micro: number) => {
+      const at = (iteration * micros + micro) * rows * T;
+      return { x: batches.x.subarray(at, at + rows * T), y: batches.y.subarray(at, at + rows * T) };
+    };
+    losses.push((await training.run({ iteration, learningRate, batch })).loss);
   }
-  await backward.dispose();
+  await training.dispose();
   return losses;
 }
 

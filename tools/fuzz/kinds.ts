@@ -351,7 +351,7 @@ async function askTracker(path: string, chance: Chance): Promise<void> {
     const watch = new Watch([mlflow({ uri, experiment: "owt", patience: 2000 })], console.error);
     const run = { name: "out", outDir: dirname(path), config: { n_layer: 1 }, log: console.error };
     await watch.onTrainStart(run as unknown as Run);
-    await watch.onStep({ iter: 0, metrics: { loss: 1 }, histograms: new Map() });
+    await watch.onStep({ iter: 0, metrics: { loss: 1 }, gradScale: 1, histograms: new Map() });
     await watch.onTrainEnd({ iter: 1, reason: "finished" });
   } finally {
     server.closeAllConnections();

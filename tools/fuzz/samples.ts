@@ -15,7 +15,8 @@ import { type Meta, readMeta } from "../../lib/text/meta.ts";
 import { PartialDataset } from "../../lib/text/partial_dataset.ts";
 import { sha256 } from "../../lib/text/text.ts";
 import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
-import { AdamW } from "../../lib/training/optimizers/adamw.ts";
+import { adamw } from "../../lib/training/optimizers/adamw.ts";
+import { optimizerState } from "../../lib/training/update.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
 import { defaults as trainDefaults } from "../../train.ts";
 import { STAGES } from "../pipeline/state.ts";
@@ -45,7 +46,8 @@ const CALLBACKS = {
 export async function checkpoint(folder: string): Promise<void> {
   const tokenizer = dataset(join(folder, "data"));
   const gpt = model(tokenizer.vocab_size);
-  const optimizer = new AdamW(gpt.decayGroups(), { beta1: 0.9, beta2: 0.95, weight_decay: 0.1, grad_clip: 1 });
+  const optimizer = adamw({ beta1: 0.9, beta2: 0.95 });
+  const state = gpt.parameters.flatMap((weight) => optimizerState(optimizer, weight));
   const out = join(folder, "out");
   const config = { ...trainDefaults, ...SMALL, out_dir: "out", dataset: "./data", batch_size: 2, eval_iters: 1 };
   await saveCheckpoint(
@@ -60,7 +62,7 @@ export async function checkpoint(folder: string): Promise<void> {
       callbacks: {},
       tokenizer,
     },
-    [...gpt.parameters, ...optimizer.tensors()],
+    [...gpt.parameters, ...state],
   );
   const weights = readdirSync(out).find((name) => name.startsWith("weights"))!;
   renameSync(join(out, weights), join(out, "weights.safetensors"));

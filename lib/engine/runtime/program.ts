@@ -7,7 +7,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { breathe, inPieces } from "../../common/breathe.ts";
+import { breathe } from "../../common/breathe.ts";
 import { fillIntegers, fillKeepMask, type Key, keyOf } from "../../common/rng.ts";
 import type { DType, Graph, Shape } from "../graph.ts";
 import { withHalfProducts } from "../half.ts";
@@ -16,6 +16,13 @@ import { type DeclareInput, trace } from "../trace.ts";
 import { defaultThreads, useEagerBackend } from "./device.ts";
 import { type FrozenBody, type FrozenOptions, FrozenProgram } from "./frozen.ts";
 import { type Bound, type Buffer, bind, Cancelled, runtimeVersion, Session } from "./session.ts";
+import {
+  compileStateful,
+  eagerStateful,
+  type StatefulBody,
+  type StatefulOptions,
+  type StatefulProgram,
+} from "./stateful.ts";
 
 /** A weight of the model. Its numbers live in `data`; `value` is the tensor that stands for them while a body runs. */
 export interface Variable {
@@ -41,13 +48,13 @@ export interface ProgramOptions<Name extends string> {
   variables: readonly Variable[];
   inputs: Record<Name, { shape: Shape; dtype: DType }>;
   gradients?: boolean;
+  accumulate?: boolean; // a run adds to the gradients that are there, inside the graph; else it replaces them
   half?: boolean; // matrix products in float16 (autocast.ts)
   profile?: string | undefined; // where ONNX Runtime writes a profile on dispose: the start of the file's path
 }
 
 export interface RunOptions {
   dropout?: readonly (number | string)[]; // which random masks: the same list gives the same masks
-  accumulate?: boolean; // add to the gradients that are there, else replace them
   signal?: AbortSignal | undefined; // ends the run early; what it has computed by then is of no use
   lossScale?: number | undefined; // of a program with `half`: the gradients are those of the value times this; 1 if not given
 }
@@ -64,6 +71,8 @@ export interface Engine {
   readonly description: string;
   readonly threads: number;
   program<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>): Promise<Program<Name>>;
+  /** A program that changes arrays in place (stateful.ts). */
+  stateful(body: StatefulBody, options: StatefulOptions): Promise<StatefulProgram>;
   /** A compiled program with constant weights and sizes that vary (frozen.ts); an engine that doesn't compile has none. */
   frozen(body: FrozenBody, options: FrozenOptions): Promise<FrozenProgram>;
 }
@@ -86,6 +95,7 @@ export async function createEngine(options: { compile: boolean; threads?: number
       description,
       threads,
       program: (body, spec) => CompiledProgram.create(body, spec, threads),
+      stateful: (body, spec) => compileStateful(body, spec, threads),
       frozen: (body, spec) => FrozenProgram.create(body, spec, threads),
     };
   }
@@ -94,25 +104,32 @@ export async function createEngine(options: { compile: boolean; threads?: number
     description,
     threads,
     program: async (body, spec) => new EagerProgram(body, spec),
+    stateful: async (body, spec) => eagerStateful(body, spec),
     frozen: async () => {
       throw new EngineError("a frozen program needs an engine that compiles");
     },
   };
 }
 
-/** Run `body` with the variables standing for `tensors`; with gradients of its value, times `scale`, if asked for. */
+interface Evaluation {
+  tensors: tf.Tensor[]; // of the variables
+  gradients: boolean;
+  sums?: tf.Tensor[] | undefined; // what the gradients are added to
+  scale?: tf.Tensor | undefined; // which the gradients are multiplied by
+}
+
+/** Run `body` with the variables standing for `tensors`; with the gradients of its value, if asked for. */
 function evaluate(
   variables: readonly Variable[],
-  tensors: tf.Tensor[],
-  gradients: boolean,
   body: () => tf.Tensor,
-  scale?: tf.Tensor,
-) {
+  { tensors, gradients, sums, scale }: Evaluation,
+): { value: tf.Tensor; grads: tf.Tensor[] } {
   variables.forEach((variable, i) => {
     variable.value = tensors[i]!;
   });
   if (!gradients) return { value: body(), grads: [] };
-  return tf.valueAndGrads(() => body() as tf.Scalar)(tensors, scale as tf.Scalar | undefined);
+  const { value, grads } = tf.valueAndGrads(() => body() as tf.Scalar)(tensors, scale as tf.Scalar | undefined);
+  return { value, grads: sums ? grads.map((grad, i) => tf.add(sums[i]!, grad)) : grads };
 }
 
 const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
@@ -141,23 +158,23 @@ function maskSource(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tenso
 
 /** The input with the factor of the gradients: it changes from step to step. */
 const LOSS_SCALE = "loss_scale";
+/** Before a variable's name: its gradient, which is an output, and the sum that it is added to, an input. */
+const [GRAD, SUM] = ["grad.", "sum."];
 
 class CompiledProgram<Name extends string> implements Program<Name> {
   readonly graph: Graph;
   readonly #session: Session;
   readonly #profiled: boolean;
-  readonly #variables: readonly Variable[];
   readonly #inputs: Record<string, Buffer>;
   readonly #feeds: Bound;
   readonly #choices: { data: Data; fill: Fill }[];
   readonly #value: Float32Array;
   readonly #outputs: Bound;
-  #added?: { grads: Float32Array[]; outputs: Bound }; // where later micro-batches' gradients go first
 
   private constructor(
     graph: Graph,
     session: Session,
-    variables: readonly Variable[],
+    differentiated: readonly Variable[],
     inputs: Record<string, Buffer>,
     choices: { data: Data; fill: Fill }[],
     profiled: boolean,
@@ -165,13 +182,19 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     this.graph = graph;
     this.#profiled = profiled;
     this.#session = session;
-    this.#variables = variables;
     this.#inputs = inputs;
     this.#feeds = bind(inputs);
     this.#choices = choices;
     const value = graph.outputs.get("value")!;
     this.#value = new Float32Array(sizeOf(value.shape));
-    this.#outputs = this.#bind(variables.map((variable) => variable.grad));
+    const grads = differentiated.map(({ name, shape, grad }) => [
+      GRAD + name,
+      { data: grad!, shape, dtype: "float32" },
+    ]);
+    this.#outputs = bind({
+      value: { data: this.#value, shape: value.shape, dtype: "float32" },
+      ...Object.fromEntries(grads),
+    });
   }
 
   static async create<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>, threads: number) {
@@ -179,26 +202,19 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     const fills: Fill[] = [];
     const graph = trace((input) => traceBody(body, options, fills, input));
     const buffers: Record<string, Buffer> = {};
-    const weights = new Map(variables.map(({ name, data }) => [name, data]));
+    if (gradients) for (const variable of variables) gradOf(variable);
+    const known = new Map(
+      variables.flatMap(({ name, data, grad }) => [[name, data] as const, [SUM + name, grad] as const]),
+    );
     for (const [name, { shape, dtype }] of graph.inputs) {
-      buffers[name] = { data: weights.get(name) ?? arrayOf(shape, dtype), shape, dtype };
+      buffers[name] = { data: known.get(name) ?? arrayOf(shape, dtype), shape, dtype };
     }
-    if (gradients) for (const variable of variables) variable.grad ??= new Float32Array(variable.data.length);
     await breathe();
     const model = lower(graph, { half });
     await breathe();
     const session = await Session.create(model, { threads, profile, foldUpTo: FOLD_UP_TO });
     const choices = fills.map((fill, i) => ({ data: buffers[`dropout.${i}`]!.data as Data, fill }));
     return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, choices, Boolean(profile));
-  }
-
-  #bind(grads: (Float32Array | undefined)[]) {
-    const { shape } = this.graph.outputs.get("value")!;
-    const buffers: Record<string, Buffer> = { value: { data: this.#value, shape, dtype: "float32" } };
-    this.#variables.forEach(({ name, shape }, i) => {
-      buffers[`grad.${name}`] = { data: grads[i]!, shape, dtype: "float32" };
-    });
-    return bind(buffers);
   }
 
   async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
@@ -212,18 +228,8 @@ class CompiledProgram<Name extends string> implements Program<Name> {
       await breathe();
     }
     this.#inputs[LOSS_SCALE]?.data.set([options.lossScale ?? 1]);
-    if (options.accumulate) await this.#runAndAdd(options.signal);
-    else await this.#session.run(this.#feeds, this.#outputs, options.signal);
+    await this.#session.run(this.#feeds, this.#outputs, options.signal);
     return this.#value;
-  }
-
-  async #runAndAdd(signal: AbortSignal | undefined): Promise<void> {
-    if (!this.#added) {
-      const grads = this.#variables.map(({ data }) => new Float32Array(data.length));
-      this.#added = { grads, outputs: this.#bind(grads) };
-    }
-    await this.#session.run(this.#feeds, this.#added.outputs, signal);
-    for (const [i, { grad }] of this.#variables.entries()) await addInto(grad!, this.#added.grads[i]!);
   }
 
   async dispose(): Promise<void> {
@@ -235,17 +241,19 @@ class CompiledProgram<Name extends string> implements Program<Name> {
 /** The traced function: declares the weights and inputs, names the value and the gradients. */
 function traceBody<Name extends string>(
   body: Body<Name>,
-  { variables, inputs, gradients = false, half = false }: ProgramOptions<Name>,
+  { variables, inputs, gradients = false, accumulate = false, half = false }: ProgramOptions<Name>,
   fills: Fill[],
   input: DeclareInput,
 ): Record<string, tf.Tensor> {
-  const weights = variables.map(({ name, shape }) => input(name, shape, "float32"));
+  const declare = (prefix: string) => variables.map(({ name, shape }) => input(prefix + name, shape, "float32"));
+  const weights = declare("");
   const tensors = {} as Record<Name, tf.Tensor>;
   for (const name in inputs) tensors[name] = input(name, inputs[name].shape, inputs[name].dtype);
   const mask = maskSource((shape, dtype, fill) => input(`dropout.${fills.push(fill) - 1}`, shape, dtype));
   const scale = gradients && half ? input(LOSS_SCALE, [], "float32") : undefined;
-  const { value, grads } = evaluate(variables, weights, gradients, () => body(tensors, mask), scale);
-  return { value, ...Object.fromEntries(grads.map((grad, i) => [`grad.${variables[i]!.name}`, grad])) };
+  const sums = gradients && accumulate ? declare(SUM) : undefined; // an addition reads a number and writes it: it is done in place
+  const { value, grads } = evaluate(variables, () => body(tensors, mask), { tensors: weights, gradients, sums, scale });
+  return { value, ...Object.fromEntries(grads.map((grad, i) => [GRAD + variables[i]!.name, grad])) };
 }
 
 class EagerProgram<Name extends string> implements Program<Name> {
@@ -255,10 +263,11 @@ class EagerProgram<Name extends string> implements Program<Name> {
   constructor(body: Body<Name>, options: ProgramOptions<Name>) {
     this.#body = body;
     this.#options = options;
+    if (options.gradients) for (const variable of options.variables) gradOf(variable);
   }
 
   async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
-    const { variables, inputs: specs, gradients = false, half = false } = this.#options;
+    const { variables, inputs: specs, gradients = false, accumulate = false, half = false } = this.#options;
     if (options.signal?.aborted) throw new Cancelled(); // an operation that goes on can't be ended
     let count = 0;
     const mask = maskSource((shape, dtype, fill) => {
@@ -267,7 +276,9 @@ class EagerProgram<Name extends string> implements Program<Name> {
       return tf.tensor(data, [...shape], dtype);
     });
     const compute = () => {
-      const weights = variables.map(({ data, shape }) => tf.tensor(data, [...shape], "float32"));
+      const tensorsOf = (arrays: Float32Array[]) => arrays.map((data, i) => tf.tensor(data, [...variables[i]!.shape]));
+      const weights = tensorsOf(variables.map(({ data }) => data));
+      const sums = accumulate ? tensorsOf(variables.map((variable) => gradOf(variable))) : undefined;
       const tensors = {} as Record<Name, tf.Tensor>;
       for (const name in inputs) {
         const { shape, dtype } = specs[name];
@@ -275,26 +286,22 @@ class EagerProgram<Name extends string> implements Program<Name> {
         tensors[name] = tf.tensor(inputs[name], [...shape], dtype);
       }
       const scale = half ? tf.scalar(options.lossScale ?? 1) : undefined;
-      const { value, grads } = evaluate(variables, weights, gradients, () => this.#body(tensors, mask), scale);
+      const given = { tensors: weights, gradients, sums, scale };
+      const { value, grads } = evaluate(variables, () => this.#body(tensors, mask), given);
       return [value, ...grads];
     };
     const results = tf.tidy(() => (half ? withHalfProducts(compute) : compute()));
     const [value, ...grads] = await Promise.all(results.map((tensor) => tensor.data() as Promise<Float32Array>));
     tf.dispose(results);
-    for (const [i, grad] of grads.entries()) {
-      const variable = variables[i]!;
-      variable.grad ??= new Float32Array(grad.length);
-      if (options.accumulate) await addInto(variable.grad, grad);
-      else variable.grad.set(grad);
-    }
+    for (const [i, grad] of grads.entries()) gradOf(variables[i]!).set(grad);
     return value!;
   }
 
   async dispose(): Promise<void> {}
 }
 
-function addInto(sum: Float32Array, more: Float32Array): Promise<void> {
-  return inPieces(sum.length, (from, to) => {
-    for (let i = from; i < to; i++) sum[i]! += more[i]!;
-  });
+/** A variable's gradient, 0 before the first. */
+function gradOf(variable: Variable): Float32Array {
+  variable.grad ??= new Float32Array(variable.data.length);
+  return variable.grad;
 }

@@ -2,37 +2,27 @@
 // and a row in docs/concepts/optimization.md.
 
 import { UserError } from "../../common/errors.ts";
-import type { Engine } from "../../engine/runtime/program.ts";
 import type { OptimizerName } from "../choices.ts";
-import { Adafactor } from "./adafactor.ts";
-import { AdamW, type AdamWOptions, type Groups, type Optimizer } from "./adamw.ts";
-import { Lion } from "./lion.ts";
-import { Muon } from "./muon.ts";
-import { SGD } from "./sgd.ts";
+import { adafactor } from "./adafactor.ts";
+import { type AdamWOptions, adamw } from "./adamw.ts";
+import { lion } from "./lion.ts";
+import { muon } from "./muon.ts";
+import type { Optimizer } from "./optimizer.ts";
+import { sgd } from "./sgd.ts";
 
 export interface OptimizerOptions extends AdamWOptions {
   momentum: number; // of muon and sgd
 }
 
-type Maker = (groups: Groups, options: OptimizerOptions, engine: Engine) => Optimizer | Promise<Optimizer>;
-
-const makers: Record<OptimizerName, Maker> = {
-  adamw: (groups, options) => new AdamW(groups, options),
-  lion: (groups, options) => new Lion(groups, options),
-  muon: (groups, options, engine) => Muon.create(groups, options, engine),
-  adafactor: (groups, options) => new Adafactor(groups, options),
-  sgd: (groups, options) => new SGD(groups, options),
+const optimizers: Record<OptimizerName, (options: OptimizerOptions) => Optimizer> = {
+  adamw,
+  lion,
+  muon,
+  adafactor,
+  sgd,
 };
 
-/** Make an optimizer without state. @param engine for those that compute more than a loop */
-export async function createOptimizer(
-  name: OptimizerName,
-  groups: Groups,
-  options: OptimizerOptions,
-  engine: Engine,
-): Promise<Optimizer> {
-  return makers[name](groups, options, engine);
-}
+export const createOptimizer = (name: OptimizerName, options: OptimizerOptions): Optimizer => optimizers[name](options);
 
 /**
  * A run is resumed with the optimizer that it was begun with: the state of another one says nothing to it.

@@ -9,7 +9,9 @@ import { createEngine, type Engine, type Program, type Variable } from "../../..
 import { crossEntropy } from "../../../lib/nn/cross_entropy.ts";
 import { embedding } from "../../../lib/nn/embedding.ts";
 import { layerNorm } from "../../../lib/nn/layer_norm.ts";
-import { AdamW } from "../../../lib/training/optimizers/adamw.ts";
+import { createObjective } from "../../../lib/training/objective.ts";
+import { adamw } from "../../../lib/training/optimizers/adamw.ts";
+import { createStep } from "../../../lib/training/step.ts";
 import {
   assertSameBits,
   compiled,
@@ -150,18 +152,22 @@ test("a GPT's training step with dropout: loss, gradients, and the weights after
       const value = (await program.run(batch, { dropout: [3, 1] })).slice();
       results.push([value, ...model.parameters.map(({ grad }) => grad!.slice())]);
     }
-    const options = { beta1: 0.9, beta2: 0.95, weight_decay: 0.1, grad_clip: 1 };
-    const optimizer = new AdamW(model.decayGroups(), options);
-    for (let i = 0; i < 3; i++) {
-      await program.run(batch, { dropout: [3, i] });
-      await program.run(batch, { dropout: [4, i], accumulate: true });
-      await optimizer.step(1e-2, 0.5);
+    const { inputs } = createObjective("decoder", { B: 8, T: 32, vocab_size: 600, mask_fraction: 0, pairs: undefined });
+    const step = await createStep({
+      ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs },
+      loss: ({ x, y }, mask) => model.loss(x, y, mask),
+      optimizer: adamw({ beta1: 0.9, beta2: 0.95 }),
+      ...{ weight_decay: 0.1, grad_clip: 1, ema: 0.9, microSteps: 2, seed: 3 },
+    });
+    for (let iteration = 0; iteration < 3; iteration++) {
+      await step.run({ iteration, learningRate: 1e-2, batch: () => batch });
     }
+    await step.dispose();
     await program.dispose();
     return {
       results,
-      weights: model.parameters.map(({ data }) => data),
-      names: model.parameters.map(({ name }) => name),
+      weights: step.state.tensors().map(({ data }) => data),
+      names: step.state.tensors().map(({ name }) => name),
     };
   };
   const both = await train(compiled, RUNS);

@@ -11,12 +11,17 @@ import type { MLP } from "../../../lib/nn/feed_forward.ts";
 import { tap, withTaps } from "../../../lib/nn/tap.ts";
 import { fakeRun } from "./support.ts";
 
-const stepEvent = (iter: number): StepEvent => ({ iter, metrics: {}, histograms: new Map() });
+const stepEvent = (iter: number, gradScale: number): StepEvent => ({
+  iter,
+  metrics: {},
+  gradScale,
+  histograms: new Map(),
+});
 const close = (a: number | undefined, b: number, label: string) =>
   assert.ok(Math.abs(a! - b) <= 1e-5 * Math.max(1, Math.abs(b)), `${label}: ${a}, not ${b}`); // float32 sums
 
 test("update ratios and gradient norms are those of the step that is looked at, and of no other", async () => {
-  const { run } = await fakeRun({ micros: 4 });
+  const { run } = await fakeRun({});
   const callback = layers({ statsInterval: 3, histogramInterval: 0 });
   callback.onTrainStart!(run);
   for (let iter = 0; iter < 7; iter++) {
@@ -24,7 +29,7 @@ test("update ratios and gradient norms are those of the step that is looked at, 
       parameter.grad ??= new Float32Array(parameter.data.length).fill(2);
       for (let i = 0; i < parameter.data.length; i++) parameter.data[i]! += 0.01 * (iter + 1);
     }
-    const event = stepEvent(iter);
+    const event = stepEvent(iter, 1 / 4);
     callback.onStep!(event);
     if (iter % 3 !== 0) {
       assert.deepEqual(event.metrics, {});
@@ -40,11 +45,11 @@ test("update ratios and gradient norms are those of the step that is looked at, 
 });
 
 test("histograms get the weights themselves and the mean gradients", async () => {
-  const { run } = await fakeRun({ micros: 2 });
+  const { run } = await fakeRun({});
   for (const parameter of run.model.parameters) parameter.grad = new Float32Array(parameter.data.length).fill(3);
   const callback = layers({ statsInterval: 0, histogramInterval: 2 });
   callback.onTrainStart!(run);
-  const [odd, even] = [stepEvent(1), stepEvent(2)];
+  const [odd, even] = [stepEvent(1, 1 / 2), stepEvent(2, 1 / 2)];
   callback.onStep!(odd);
   callback.onStep!(even);
   assert.equal(odd.histograms.size, 0);

@@ -33,7 +33,7 @@ const pathOf = (outDir: string) => join(outDir, METRICS_FILE);
 const linesOf = (outDir: string) => readFileSync(pathOf(outDir), "utf8").split("\n");
 
 const step = (callback: Callback, iter: number, metrics: Record<string, number>) =>
-  callback.onStep!({ iter, metrics, histograms: new Map() });
+  callback.onStep!({ iter, metrics, gradScale: 1, histograms: new Map() });
 const evaluate = (callback: Callback, iter: number, loss: number, texts: Record<string, string> = {}) =>
   callback.onEvaluate!({ iter, metrics: { "val/loss": loss }, best: true, texts: new Map(Object.entries(texts)) });
 const checkpoint = (callback: Callback, iter: number) =>

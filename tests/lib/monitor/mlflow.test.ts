@@ -127,7 +127,7 @@ afterEach(forget);
 
 const histograms = new Map<string, Float32Array>();
 const step = (callback: Callback, iter: number, metrics: Metrics = { loss: 1 / (iter + 1), lr: 0.001 }) =>
-  callback.onStep!({ iter, metrics, histograms });
+  callback.onStep!({ iter, metrics, gradScale: 1, histograms });
 const evaluate = (callback: Callback, iter: number, texts: [string, string][] = []) =>
   callback.onEvaluate!({ iter, metrics: { "val/loss": 2.5 }, best: true, texts: new Map(texts) });
 const end = (callback: Callback, iter: number, reason: EndReason = "finished") =>
@@ -323,7 +323,8 @@ test("while a server is away the newest points are kept, and the end says how ma
   server.intercept = () => "cut";
   await evaluate(callback, 0);
   await eventually(() => said.length === 1, "the line");
-  for (let iter = 0; iter < 60_000; iter++) callback.onStep!({ iter, metrics: { loss: 1, lr: 2 }, histograms });
+  for (let iter = 0; iter < 60_000; iter++)
+    callback.onStep!({ iter, metrics: { loss: 1, lr: 2 }, gradScale: 1, histograms });
   server.intercept = () => "go on";
   server.asked = [];
   await end(callback, 60_000);

@@ -40,7 +40,7 @@ test("speeds since the last evaluation: their mean over time, the median, and wh
   // 100 steps of 1,000 tokens: 95 take 10 ms, five take 100 ms
   for (let iter = 0; iter < 100; iter++) {
     const step_ms = iter % 20 === 7 ? 100 : 10;
-    callback.onStep!({ iter, metrics: { step_ms, tokens_per_s: 1e6 / step_ms }, histograms: new Map() });
+    callback.onStep!({ iter, metrics: { step_ms, tokens_per_s: 1e6 / step_ms }, gradScale: 1, histograms: new Map() });
   }
   const metrics = evaluate();
   assert.ok(Math.abs(metrics["tokens_per_s/mean"]! - 100_000 / 1.45) < 1e-6);
@@ -55,7 +55,7 @@ test("once a second a step gets the processor's share and the memory in use, as 
   const callback = resources(new Clock());
   const step = (): Metrics => {
     const metrics: Metrics = { step_ms: 10, tokens_per_s: 1 };
-    callback.onStep!({ iter: 0, metrics, histograms: new Map() });
+    callback.onStep!({ iter: 0, metrics, gradScale: 1, histograms: new Map() });
     return metrics;
   };
   assert.equal(step().rss_mb, undefined);

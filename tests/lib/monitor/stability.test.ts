@@ -18,7 +18,7 @@ async function watch(options: Partial<StabilityOptions>, canRollBack = true) {
 }
 
 const step = (callback: Callback, iter: number, loss: number, grad_norm = 1) =>
-  callback.onStep!({ iter, metrics: { loss, grad_norm }, histograms: new Map() });
+  callback.onStep!({ iter, metrics: { loss, grad_norm }, gradScale: 1, histograms: new Map() });
 
 /** Evaluations every 10 steps; true for one that is better than all before. */
 function evaluate(callback: Callback, bests: readonly boolean[], from = 0): void {
@@ -102,9 +102,10 @@ test("its state goes through a checkpoint: a resumed run sees the spike at the s
 
 test("a step that float16 skipped, which has no gradient norm, is nothing to react to", async () => {
   const { callback, run, asked } = await watch({ rollback: true });
-  for (let iter = 0; iter < 5; iter++) callback.onStep!({ iter, metrics: { loss: 2 }, histograms: new Map() });
+  for (let iter = 0; iter < 5; iter++)
+    callback.onStep!({ iter, metrics: { loss: 2 }, gradScale: 1, histograms: new Map() });
   assert.deepEqual([run.learningRateScale, asked.rollBacks, asked.lines], [1, [], []]);
-  callback.onStep!({ iter: 5, metrics: { loss: Number.NaN }, histograms: new Map() });
+  callback.onStep!({ iter: 5, metrics: { loss: Number.NaN }, gradScale: 1, histograms: new Map() });
   assert.equal(asked.rollBacks.length, 1);
 });
 

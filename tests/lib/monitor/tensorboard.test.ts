@@ -184,7 +184,7 @@ async function started(t: TestContext, outDir: string, startIter = 0) {
 }
 
 const step = (callback: Callback, iter: number, metrics = { loss: iter / 2 }) =>
-  callback.onStep!({ iter, metrics, histograms: new Map() });
+  callback.onStep!({ iter, metrics, gradScale: 1, histograms: new Map() });
 
 test("steps wait in memory until an evaluation, a checkpoint, the end, or until a second has passed", async (t) => {
   const outDir = newFolder();
@@ -211,7 +211,12 @@ test("steps wait in memory until an evaluation, a checkpoint, the end, or until 
   clock.now += 1;
   await step(callback, 4);
   assert.equal(told(outDir).at(-1), "step 4 loss=2");
-  await callback.onStep!({ iter: 5, metrics: { loss: Number.NaN, lr: Number.POSITIVE_INFINITY }, histograms: NONE });
+  await callback.onStep!({
+    iter: 5,
+    metrics: { loss: Number.NaN, lr: Number.POSITIVE_INFINITY },
+    gradScale: 1,
+    histograms: NONE,
+  });
   await callback.onTrainEnd!({ iter: 6, reason: "finished" });
   assert.deepEqual(told(outDir).slice(5), [
     "step 2 loss=1",
@@ -270,7 +275,7 @@ test("histograms are written where there are some, at every histogramInterval-th
     for (let iter = 0; iter < 10; iter++) {
       const some = [0, 3, 8].includes(iter);
       const histograms = new Map(some ? [["weights/a", Float32Array.of(1, 2)]] : []);
-      await callback.onStep!({ iter, metrics: { loss: 1 }, histograms });
+      await callback.onStep!({ iter, metrics: { loss: 1 }, gradScale: 1, histograms });
     }
     await callback.onTrainEnd!({ iter: 10, reason: "finished" });
     const written = told(outDir).filter((line) => line.endsWith("loss=1 weights/a=histograms"));
@@ -319,7 +324,7 @@ test("Python's tensorboard reads it: a run that was killed, resumed and rolled b
   const make = async (callback: Callback, iters: number[], scale: number) => {
     for (const iter of iters) {
       const metrics = { ...metricsAt(iter), loss: metricsAt(iter).loss * scale };
-      await callback.onStep!({ iter, metrics, histograms: iter % 2 === 0 ? histograms : new Map() });
+      await callback.onStep!({ iter, metrics, gradScale: 1, histograms: iter % 2 === 0 ? histograms : new Map() });
     }
   };
   const evaluate = (callback: Callback, iter: number, scale: number) => {

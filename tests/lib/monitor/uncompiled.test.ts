@@ -24,7 +24,7 @@ function told(startIter: number, stepMs: number, evaluationMs: number | undefine
     onEvaluate!({ iter: startIter, metrics: {}, best: true, texts: new Map() });
   }
   for (let iter = startIter; iter < startIter + 3; iter++) {
-    onStep!({ iter, metrics: { step_ms: stepMs * (1 + iter - startIter) }, histograms: new Map() });
+    onStep!({ iter, metrics: { step_ms: stepMs * (1 + iter - startIter) }, gradScale: 1, histograms: new Map() });
   }
   return lines;
 }

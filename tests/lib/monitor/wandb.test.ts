@@ -92,7 +92,7 @@ const logged = (outDir: string) => calls(outDir).flatMap(([what, value]) => (wha
 
 const histograms = new Map<string, Float32Array>();
 const step = (callback: Callback, iter: number, loss = 1 / (iter + 1)) =>
-  callback.onStep!({ iter, metrics: { loss, lr: 0.001 }, histograms });
+  callback.onStep!({ iter, metrics: { loss, lr: 0.001 }, gradScale: 1, histograms });
 const evaluate = (callback: Callback, iter: number, texts: [string, string][] = []) =>
   callback.onEvaluate!({ iter, metrics: { "val/loss": 2.5 }, best: true, texts: new Map(texts) });
 const end = (callback: Callback, iter: number, reason: EndReason = "finished") =>
@@ -248,7 +248,7 @@ test("a child that does not read stops no step and takes no more than its share 
   const metrics = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`update_ratio/weight.${i}`, i / 7]));
   const count = 1100; // of about 40 kB
   for (let iter = 0; iter < count; iter++) {
-    assert.equal(callback.onStep!({ iter, metrics, histograms }), undefined, "a step waits for nothing");
+    assert.equal(callback.onStep!({ iter, metrics, gradScale: 1, histograms }), undefined, "a step waits for nothing");
   }
   await end(callback, count);
   const iters = logged(outDir).map(({ iter }) => iter as number);
@@ -282,7 +282,7 @@ function trainer(outDir: string, { ownGroup = false } = {}) {
     process.on("SIGINT", () => { interrupted = true; });
     await callback.onTrainStart(run);
     for (let iter = 0; !interrupted; iter++) {
-      callback.onStep({ iter, metrics: { loss: 1 }, histograms: new Map() });
+      callback.onStep({ iter, metrics: { loss: 1 }, gradScale: 1, histograms: new Map() });
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     await callback.onTrainEnd({ iter: 0, reason: "interrupted" });`;

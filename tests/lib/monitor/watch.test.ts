@@ -15,7 +15,7 @@ import { userError } from "../text/support.ts";
 import { fakeRun } from "./support.ts";
 
 const FOLDER = temporaryFolder();
-const event = (iter = 3): StepEvent => ({ iter, metrics: { loss: 1 }, histograms: new Map() });
+const event = (iter = 3): StepEvent => ({ iter, metrics: { loss: 1 }, gradScale: 1, histograms: new Map() });
 
 test("callbacks are called in their order and waited for; a later one sees what an earlier one added", async () => {
   const said: string[] = [];

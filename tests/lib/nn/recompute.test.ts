@@ -19,7 +19,7 @@ function lossProgram(engine: Engine, model: GPT, B: number, wish: boolean) {
   return engine.program(({ x, y }, mask) => withRecompute(wish, () => model.loss(x, y, mask)), {
     variables: model.parameters,
     inputs: { x: tokens, y: tokens },
-    gradients: true,
+    ...{ gradients: true, accumulate: true },
   });
 }
 
@@ -42,9 +42,10 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
       const batch = randomBatch(model, 2);
       const results: { loss: Float32Array; grads: Float32Array[] }[] = [];
       for (const wish of [false, true]) {
+        for (const { grad } of model.parameters) grad?.fill(0);
         const program = await lossProgram(engine, model, 2, wish);
         await program.run(batch, { dropout: [1] });
-        const loss = (await program.run(batch, { dropout: [2], accumulate: true })).slice(); // as micro-batches do
+        const loss = (await program.run(batch, { dropout: [2] })).slice(); // added to the first, as micro-batches are
         results.push({ loss, grads: model.parameters.map(({ grad }) => grad!.slice()) });
         await program.dispose();
       }

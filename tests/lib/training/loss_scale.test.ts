@@ -1,4 +1,4 @@
-// lib/training/loss_scale.ts: when the scale changes, against PyTorch's scaler; what a step's numbers become; and that a restored
+// lib/training/loss_scale.ts: when the scale changes, against PyTorch's scaler; and that a restored
 // scaler goes on as the one that was kept.
 
 import assert from "node:assert/strict";
@@ -6,7 +6,6 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { LossScaler } from "../../../lib/training/loss_scale.ts";
-import { assertSameBits, randomVariable } from "../../support.ts";
 
 const good = () => ({ loss: 2, grad_norm: 1 });
 const overflow = () => ({ loss: 2, grad_norm: Number.POSITIVE_INFINITY });
@@ -90,14 +89,4 @@ test("a restored scaler goes on as the one that was kept; a checkpoint without o
   assert.deepEqual(restored.state(), kept.state());
   restored.restore(undefined);
   assert.deepEqual(restored.state(), { scale: 65_536, good_steps: 0, skipped_steps: 0 });
-});
-
-test("unscaling is exact, and leaves what isn't finite for the optimizer to see", async () => {
-  const variable = randomVariable("w", [100]);
-  variable.grad = variable.data.map((number) => number * 65_536);
-  await new LossScaler().unscale([variable]);
-  assertSameBits(variable.grad, variable.data, "gradient");
-  variable.grad.set([Number.POSITIVE_INFINITY, Number.NaN]);
-  await new LossScaler().unscale([variable]);
-  assert.deepEqual([...variable.grad.subarray(0, 2)], [Number.POSITIVE_INFINITY, Number.NaN]);
 });

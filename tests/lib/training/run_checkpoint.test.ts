@@ -19,7 +19,7 @@ const newFolder = () => join(FOLDER, `run${count++}`);
 /** A run whose weight is the step that it is at. */
 function aRun(folder: string, { always = false, resumed = false, held = false } = {}) {
   const weight = new Parameter("weight", [1], { constant: 0 });
-  const state = new TrainingState([weight], { steps: 0, step: async () => 0, tensors: () => [] }, undefined, undefined);
+  const state = new TrainingState([weight], { steps: 0, tensors: () => [] }, undefined, undefined);
   const lines: string[] = [];
   const checkpoint = new RunCheckpoint({
     ...{ folder, always, state, resumed, held: held ? lock(folder, "testing") : undefined },

@@ -43,18 +43,22 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
 
   test(`${kind}: accumulate adds to the gradients, without it they are replaced`, async () => {
     const { w, body, options } = weighted();
-    const program = await engine.program(body, { ...options, gradients: true });
-    const run = (accumulate: boolean, ...x: number[]) => program.run({ x: Float32Array.from(x) }, { accumulate });
-    await run(false, 1, 2, 3);
+    const replacing = await engine.program(body, { ...options, gradients: true });
+    const adding = await engine.program(body, { ...options, gradients: true, accumulate: true });
+    const run = (program: typeof adding, ...x: number[]) => program.run({ x: Float32Array.from(x) });
+    await run(adding, 1, 2, 3);
     assert.deepEqual([...w.grad!], [1, 4, 9]);
-    const [value] = await run(true, 1, 1, 1);
+    const [value] = await run(adding, 1, 1, 1);
     assertClose([value!], [w.data.reduce((sum, weight) => sum + weight, 0)], { atol: 1e-6, label: "value" });
     assert.deepEqual([...w.grad!], [2, 5, 10]);
-    await run(true, 0, 1, 0);
+    await run(adding, 0, 1, 0);
     assert.deepEqual([...w.grad!], [2, 6, 10]);
-    await run(false, 1, 0, 0);
+    await run(replacing, 1, 0, 0);
     assert.deepEqual([...w.grad!], [1, 0, 0]);
-    await program.dispose();
+    w.grad!.fill(0);
+    await run(adding, 0, 0, 2);
+    assert.deepEqual([...w.grad!], [0, 0, 4]);
+    await Promise.all([replacing.dispose(), adding.dispose()]);
   });
 
   test(`${kind}: two programs share weights; the one without gradients leaves gradients alone`, async () => {
