@@ -1,260 +1,263 @@
-// A GPT language model, whole: the layers from the smallest to the largest, how they start and how they are counted.
-// Plain TensorFlow.js, in the shapes and with the weight names of GPT-2 (Radford et al.
-// 2019; github.com/openai/gpt-2). train.ts trains it, lib/decoding/ draws text from it; which machinery runs it is none of
-// its business.
+// GPT-2 as a textbook (Radford et al. 2019; github.com/openai/gpt-2): from the smallest part to the whole, in plain TensorFlow.js, in
+// the shapes and with the weight names of GPT-2. train.ts trains it, lib/decoding/ samples from it, lib/formats/ exports it.
 //
-// Letters of shapes: B batch, T time (positions), C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
+// What is changed here is changed in all of them. The three formulas, layerNorm, gelu and attention, have faster twins in
+// lib/nn/, which run in their place while they compute the same: lib/nn/fast.ts compares them whenever a model is made. What the
+// settings offer beyond GPT-2 (docs/layers.md) is in lib/nn/variant.ts, and takes the place of Transformer.
+//
+// Letters of shapes: B batch, T time (positions), S keys, C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
 
 import * as tf from "@tensorflow/tfjs";
 
-import { causalAttention, joinHeads, splitHeads } from "./lib/nn/attention.ts";
-import { AttentionVariant, isPlain } from "./lib/nn/attention_variant.ts";
-import { cachedAttention, type LayerCache } from "./lib/nn/cached_attention.ts";
-import { type Choices, type FeedForwardName, LAYER_CHOICES as GPT2_CHOICES } from "./lib/nn/choices.ts";
-import type { Context, Given, Memory, Source } from "./lib/nn/context.ts";
-import { CrossAttention, type MemoryKeys, sourceEnds } from "./lib/nn/cross_attention.ts";
+import { geluKernels } from "./lib/nn/activation.ts";
+import { type Choices, LAYER_CHOICES as GPT2_CHOICES, type ModelConfig } from "./lib/nn/choices.ts";
 import { crossEntropy } from "./lib/nn/cross_entropy.ts";
-import { dropout, type MaskSource } from "./lib/nn/dropout.ts";
+import { type DropoutRng, dropout } from "./lib/nn/dropout.ts";
 import { embedding, takeEach } from "./lib/nn/embedding.ts";
-import { type FeedForward, feedForwards } from "./lib/nn/feed_forward.ts";
+import { fast } from "./lib/nn/fast.ts";
+import type { BatchInputs, ForwardArgs, SourceInputs } from "./lib/nn/forward_args.ts";
+import { splitQkv } from "./lib/nn/heads.ts";
+import { randomWeights } from "./lib/nn/init.ts";
+import { layerNormKernel } from "./lib/nn/layer_norm.ts";
 import { linear } from "./lib/nn/linear.ts";
+import { HIDDEN } from "./lib/nn/mask.ts";
 import { Linear, Scope } from "./lib/nn/module.ts";
-import { type Norm, newNorm } from "./lib/nn/norm.ts";
-import { Parameter } from "./lib/nn/parameter.ts";
-import { Learned, type Position, type Positions, positions } from "./lib/nn/position.ts";
-import { blocksBy } from "./lib/nn/query_blocks.ts";
-import { recomputeAll } from "./lib/nn/recompute.ts";
-import { checkChoices, type Role, roles } from "./lib/nn/registry.ts";
-import { type Part, Residual, sideBySide } from "./lib/nn/residual.ts";
-import { routerLosses } from "./lib/nn/routing.ts";
+import { MultiHead } from "./lib/nn/multi_head.ts";
+import type { Parameter } from "./lib/nn/parameter.ts";
+import { positionEmbedding } from "./lib/nn/position.ts";
+import { recomputeLayer } from "./lib/nn/recompute.ts";
+import { checkChoices } from "./lib/nn/registry.ts";
+import { addRouterLosses } from "./lib/nn/routing.ts";
+import { softCap } from "./lib/nn/softcap.ts";
 import { tap } from "./lib/nn/tap.ts";
+import { type AnyTransformer, variantTransformer } from "./lib/nn/variant.ts";
+import { attentionDropout } from "./lib/nn/weight_dropout.ts";
 
-export interface GPTConfig extends Partial<Choices> {
-  block_size: number; // the longest context, in tokens
-  vocab_size: number;
-  n_layer: number;
-  n_head: number;
-  n_embd: number;
-  dropout: number;
-  bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and no worse
-  ffn: FeedForwardName; // one of lib/nn/feed_forward.ts: "gelu", or "gelu_tanh" as GPT-2 has
-}
-
-export type FullConfig = Required<GPTConfig>;
+export type FullConfig = ModelConfig;
+export type GPTConfig = Omit<ModelConfig, keyof Choices> & Partial<Choices>;
 export { GPT2_CHOICES };
 
-/** Projections that add to the residual stream start smaller, so that its variance doesn't grow with depth (GPT-2). */
-const residualDeviation = (config: FullConfig) => 0.02 / Math.sqrt(2 * config.n_layer);
+// ---- the formulas --------------------------------------------------------------------------------------------------
 
-export class SelfAttention {
+/** Each row of x [..., C] to mean 0 and variance 1, then scaled and shifted (Ba, Kiros and Hinton 2016, equations 3 and 4). */
+export function layerNorm(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor, epsilon = 1e-5): tf.Tensor {
+  const { mean, variance } = tf.moments(x, -1, true);
+  const y = tf.mul(tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, epsilon))), weight);
+  return bias ? tf.add(y, bias) : y;
+}
+
+/** x Phi(x), where Phi is the normal distribution's cumulative function (Hendrycks and Gimpel 2016). Any shape. */
+export function gelu(x: tf.Tensor): tf.Tensor {
+  return tf.mul(x, tf.mul(tf.add(1, tf.erf(tf.mul(x, Math.SQRT1_2))), 0.5));
+}
+
+/** Their approximation with a tanh, which OpenAI trained GPT-2 with. */
+export function geluTanh(x: tf.Tensor): tf.Tensor {
+  const u = tf.mul(tf.add(x, tf.mul(tf.mul(x, tf.square(x)), 0.044715)), Math.sqrt(2 / Math.PI));
+  return tf.mul(x, tf.mul(tf.add(1, tf.tanh(u)), 0.5));
+}
+
+/**
+ * softmax(Q K^T / sqrt(D)) V, where a position sees itself and those before it (Vaswani et al. 2017, equation 1). With a KV cache
+ * there are more keys than queries.
+ * @param query [B, H, T, D] at the positions `at`, float [T]
+ * @param key [B, H, S, D], as value, at the positions `from`, float [S]
+ * @returns [B, H, T, D]
+ */
+export function attention(
+  query: tf.Tensor,
+  key: tf.Tensor,
+  value: tf.Tensor,
+  at: tf.Tensor,
+  from: tf.Tensor,
+  dropoutRate = 0,
+  rng?: DropoutRng,
+): tf.Tensor {
+  const scores = tf.matMul(tf.mul(query, 1 / Math.sqrt(query.shape[3]!)), key, false, true); // [B, H, T, S]
+  const later = tf.cast(tf.less(tf.expandDims(at, 1), from), "float32"); // [T, S]: 1 where the key comes after the query
+  const weights = tap("attention", tf.softmax(tf.add(scores, tf.mul(later, HIDDEN))));
+  return tf.matMul(attentionDropout(weights, dropoutRate, rng), value);
+}
+
+// ---- the layers ----------------------------------------------------------------------------------------------------
+
+export class LayerNorm {
+  readonly weight: Parameter; // [C]
+  readonly bias: Parameter | undefined; // [C]
+  readonly epsilon: number;
+  readonly #layerNorm = fast(layerNormKernel, layerNorm);
+
+  constructor(scope: Scope, C: number, bias: boolean, epsilon = 1e-5) {
+    this.weight = scope.parameter("weight", [C], { constant: 1 }, "norm");
+    this.bias = bias ? scope.parameter("bias", [C], { constant: 0 }, "bias") : undefined;
+    this.epsilon = epsilon;
+  }
+
+  /** [..., C] -> [..., C] */
+  forward(x: tf.Tensor): tf.Tensor {
+    return this.#layerNorm(x, this.weight.value, this.bias?.value, this.epsilon);
+  }
+}
+
+/** Projections that add to the residual stream start smaller, so that its variance doesn't grow with depth (GPT-2). */
+const residualDeviation = ({ n_layer }: FullConfig) => 0.02 / Math.sqrt(2 * n_layer);
+
+export class CausalSelfAttention {
   readonly config: FullConfig;
   readonly cAttn: Linear; // query, key and value of all heads in one product
   readonly cProj: Linear;
-  readonly variant: AttentionVariant | undefined; // where it isn't GPT-2's
+  readonly heads: MultiHead; // runs the formula: in training, or with a KV cache
 
-  /** @param causal whether a position sees only those before it (and itself), as in a decoder */
-  constructor(scope: Scope, config: FullConfig, position: Position, causal = true) {
-    const { n_embd: C, n_head: H, bias } = config;
-    const K = config.n_kv_head || H;
+  constructor(scope: Scope, config: FullConfig) {
+    const { n_embd: C, bias } = config;
     this.config = config;
-    const splits = [C, (K * C) / H, (K * C) / H];
-    this.cAttn = new Linear(scope.at("c_attn"), C, C + 2 * splits[1]!, bias, { splits });
+    this.cAttn = new Linear(scope.at("c_attn"), C, 3 * C, bias, { splits: [C, C, C] });
     this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation: residualDeviation(config) });
-    if (!causal || !isPlain(config, position)) this.variant = new AttentionVariant(scope, config, position, causal);
+    this.heads = new MultiHead(attention, config);
   }
 
-  /** [B, T, C] at `positions` -> [B, T, C]. With a cache they also see those in it. */
-  forward(x: tf.Tensor, positions: Positions, context: Context = {}): tf.Tensor {
-    const { n_head: H, dropout: rate } = this.config;
-    const { mask, cache } = context;
-    const qkv = tap("qkv", this.cAttn.forward(x)); // [B, T, 3C]
-    if (this.variant) return dropout(this.cProj.forward(this.variant.forward(qkv, positions, context)), rate, mask);
-    if (cache) return this.cProj.forward(cachedAttention([qkv], cache, { H }));
-    const [query, key, value] = splitHeads(qkv, H); // [B * H, T, D] each
-    const joined = joinHeads(causalAttention(query, key, value, rate, mask, ...blocksBy(this.config)), H);
-    return dropout(this.cProj.forward(joined), rate, mask);
+  /** [B, T, C] -> [B, T, C] */
+  forward(x: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
+    const [query, key, value] = splitQkv(this.cAttn.forward(x)); // [B, T, C] each
+    const y = this.heads.forward(query, key, value, args);
+    return dropout(this.cProj.forward(y), this.config.dropout, args.rng);
+  }
+}
+
+export class MLP {
+  readonly config: FullConfig;
+  readonly cFc: Linear;
+  readonly cProj: Linear;
+  readonly #gelu: (x: tf.Tensor) => tf.Tensor;
+
+  constructor(scope: Scope, config: FullConfig) {
+    const { n_embd: C, bias, ffn } = config;
+    this.config = config;
+    this.cFc = new Linear(scope.at("c_fc"), C, 4 * C, bias);
+    this.cProj = new Linear(scope.at("c_proj"), 4 * C, C, bias, { deviation: residualDeviation(config) });
+    this.#gelu = ffn === "gelu_tanh" ? fast(geluKernels.gelu_tanh, geluTanh) : fast(geluKernels.gelu, gelu);
+  }
+
+  /** [B, T, C] -> [B, T, C] */
+  forward(x: tf.Tensor, { rng }: ForwardArgs = {}): tf.Tensor {
+    const hidden = tap("mlp", this.#gelu(this.cFc.forward(x))); // [B, T, 4C]
+    return dropout(this.cProj.forward(hidden), this.config.dropout, rng);
   }
 }
 
 export class Block {
-  readonly ln1: Residual;
-  readonly attn: SelfAttention;
-  readonly lnCross: Residual | undefined;
-  readonly cross: CrossAttention | undefined; // a decoder's, where it has a source
-  readonly ln2: Residual | undefined; // none where both parts share one
-  readonly mlp: FeedForward;
-  readonly config: FullConfig;
+  readonly ln1: LayerNorm;
+  readonly attn: CausalSelfAttention;
+  readonly ln2: LayerNorm;
+  readonly mlp: MLP;
 
-  /** @param depth from above 0 for the first to 1 for the last */
-  constructor(scope: Scope, config: FullConfig, position: Position, depth: number, role: Role) {
-    const residual = (name: string) => new Residual(scope, name, config, config.stochastic_depth * depth);
-    this.config = config;
-    this.ln1 = residual("ln_1");
-    this.attn = new SelfAttention(scope.at("attn"), config, position, role !== "encoder");
-    if (role === "crossing") {
-      this.lnCross = residual("ln_cross");
-      this.cross = new CrossAttention(scope.at("cross_attn"), config, residualDeviation(config));
-    }
-    this.ln2 = config.parallel_block && config.parallel_norms === 1 ? undefined : residual("ln_2");
-    this.mlp = new feedForwards[config.ffn]!(scope.at("mlp"), config, residualDeviation(config));
+  constructor(scope: Scope, config: FullConfig) {
+    const { n_embd: C, bias } = config;
+    this.ln1 = new LayerNorm(scope.at("ln_1"), C, bias);
+    this.attn = new CausalSelfAttention(scope.at("attn"), config);
+    this.ln2 = new LayerNorm(scope.at("ln_2"), C, bias);
+    this.mlp = new MLP(scope.at("mlp"), config);
   }
 
   /** [B, T, C] -> [B, T, C] */
-  forward(x: tf.Tensor, positions: Positions, context: Context = {}): tf.Tensor {
-    const { ln1, lnCross, cross, ln2, config } = this;
-    const { mask } = context;
-    const attend: Part = (x) => this.attn.forward(x, positions, context);
-    const think: Part = (x) => dropout(this.mlp.forward(x, context), config.dropout, mask);
-    if (config.parallel_block) return tap("block", sideBySide(x, [ln1, attend], [ln2, think], mask));
-    x = ln1.forward(x, attend, mask); // x + attend(norm(x)), as a rule
-    if (cross) x = lnCross!.forward(x, (x) => cross.forward(x, context), mask);
-    return tap("block", ln2!.forward(x, think, mask));
+  forward(x: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
+    x = tf.add(x, this.attn.forward(this.ln1.forward(x), args));
+    x = tf.add(x, this.mlp.forward(this.ln2.forward(x), args));
+    return tap("block", x);
   }
 }
 
-/** Blocks one after the other, with positions before the first and a norm behind the last. */
-export class Stack {
+export class Transformer {
   readonly config: FullConfig;
-  readonly position: Position;
-  readonly blocks: Block[];
-  readonly lnF: Norm | undefined;
+  readonly wte: Parameter; // [V, C]: token embeddings
+  readonly wpe: Parameter; // [block_size, C]: position embeddings
+  readonly blocks: readonly Block[];
+  readonly lnF: LayerNorm;
 
-  constructor(scope: Scope, config: FullConfig, role: Role) {
-    const { n_layer, pos, norm_position } = config;
+  constructor(scope: Scope, config: FullConfig) {
+    const { vocab_size: V, block_size, n_embd: C, n_layer, bias } = config;
     this.config = config;
-    this.position = new positions[pos]!(scope, config, role !== "encoder");
-    this.blocks = Array.from({ length: n_layer }, (_, i) => {
-      return new Block(scope.at(`h.${i}`), config, this.position, (i + 1) / n_layer, role);
-    });
-    this.lnF = norm_position === "post" ? undefined : newNorm(scope.at("ln_f"), config);
+    this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 }, "embedding");
+    this.wpe = scope.at("wpe").parameter("weight", [block_size, C], { normal: 0.02 }, "position");
+    this.blocks = Array.from({ length: n_layer }, (_, i) => new Block(scope.at(`h.${i}`), config));
+    this.lnF = new LayerNorm(scope.at("ln_f"), C, bias);
   }
 
-  /** Embedded tokens [B, T, C] at `positions` -> [B, T, C]. With `caches`, one a layer, they also see those in them. */
-  forward(x: tf.Tensor, positions: Positions, context: Context = {}, caches?: readonly LayerCache[]): tf.Tensor {
-    const { mask, memory, hides, routers } = context;
-    if (this.position.scale) x = tf.mul(x, this.position.scale);
-    if (this.position.embed) x = tf.add(x, this.position.embed(positions));
-    x = dropout(x, this.config.dropout, mask);
-    const others = memory ? [memory.x, memory.hides] : hides ? [hides] : [];
-    for (const [i, block] of this.blocks.entries()) {
-      const results = recomputeAll(block, [x, ...others], mask, ([x, ...others], mask) => {
-        const seen = memory ? { memory: { x: others[0]!, hides: others[1]! } } : { hides: others[0] };
-        const own: tf.Tensor[] = []; // its router's logits
-        const context = { ...seen, mask, cache: caches?.[i], routers: routers && own };
-        return [block.forward(x!, positions, context), ...own];
-      });
-      x = results[0]!;
-      routers?.push(...results.slice(1));
-    }
-    return this.lnF ? this.lnF.forward(x) : x;
+  /** Token ids [B, T] -> [B, T, C]. With `caches`, one a layer, they also see the positions in those, and join them. */
+  forward(ids: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
+    const { rng, caches, positions = ids.shape[1]! } = args;
+    let x = tf.add(embedding(this.wte.value, ids), positionEmbedding(this.wpe, positions)); // [B, T, C]
+    x = dropout(x, this.config.dropout, rng);
+    for (const [i, block] of this.blocks.entries()) x = recomputeLayer(block, x, { ...args, cache: caches?.[i] });
+    return this.lnF.forward(x);
   }
 }
+
+const textbook = { LayerNorm, CausalSelfAttention, MLP, attention };
+
+// ---- the language model --------------------------------------------------------------------------------------------
 
 export class GPT {
-  config: FullConfig;
+  readonly config: FullConfig;
   readonly parameters: Parameter[] = [];
-  readonly wte: Parameter; // [V, C]: token embeddings
-  readonly encoder: Stack | undefined; // of the source, where there is one
-  readonly stack: Stack;
+  readonly transformer: AnyTransformer;
   readonly lmHead: Parameter; // [V, C]: the output layer; wte itself unless untied (Press and Wolf 2017)
 
-  /** All weights at their start but the random ones, which are 0 until `initWeights` or until a checkpoint is loaded. */
+  /** All weights at their start but the random ones, which are 0 until `initWeights` or until a checkpoint is loaded.
+   * @throws Error where a choice has no such name, or numbers don't fit each other */
   constructor(given: GPTConfig) {
     const config: FullConfig = { ...GPT2_CHOICES, ...given };
-    const { vocab_size: V, n_embd: C, architecture } = config;
     checkChoices(config);
     this.config = config;
     const root = new Scope(this.parameters);
     const scope = root.at("transformer");
-    this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 }, "embedding");
-    const role = roles[architecture];
-    if (role === "crossing") this.encoder = new Stack(scope.at("encoder"), config, "encoder");
-    this.stack = new Stack(scope, config, role);
+    this.transformer = variantTransformer(scope, config, textbook) ?? new Transformer(scope, config);
+    const { wte } = this.transformer;
     this.lmHead = config.tie_weights
-      ? this.wte
-      : root.at("lm_head").parameter("weight", [V, C], { normal: 0.02 }, "head");
+      ? wte
+      : root.at("lm_head").parameter("weight", wte.shape, { normal: 0.02 }, "head");
   }
 
-  get blocks(): readonly Block[] {
-    return this.stack.blocks;
+  /** Draw the random weights, each a function of the seed and its name. */
+  initWeights(seed: number): this {
+    randomWeights(this.parameters, seed);
+    return this;
   }
 
-  /** The position embeddings [block_size, C], where there are such. */
-  get wpe(): Parameter | undefined {
-    return tableOf(this.stack);
-  }
-
-  /** Draw the random weights. `fillNormal(array, name, deviation)` fills one, by the weight's name. */
-  initWeights(fillNormal: (out: Float32Array, name: string, deviation: number) => void): void {
-    for (const { name, init, data } of this.parameters) {
-      if ("normal" in init) fillNormal(data, name, init.normal);
-    }
-  }
-
-  /** Token ids [B, T], after a source where the model has an encoder -> what the last layer makes of each position [B, T, C].
-   * With `routers` the logits of each layer's router [B, T, E] are added to them. */
-  forward(ids: tf.Tensor, source?: Source, mask?: MaskSource, routers?: tf.Tensor[]): tf.Tensor {
-    const T = ids.shape[1]!;
-    this.checkLength(T);
-    const memory = this.encoder && this.encode(source!, mask, routers);
-    return this.stack.forward(embedding(this.wte.value, ids), T, { mask, memory, routers });
-  }
-
-  /** What the encoder makes of a source, for a decoder to look at. */
-  encode({ source, source_length }: Source, mask?: MaskSource, routers?: tf.Tensor[]): Memory {
-    const S = source.shape[1]!;
-    this.checkLength(S);
-    const hides = sourceEnds(source_length, S);
-    return { x: this.encoder!.forward(embedding(this.wte.value, source), S, { mask, hides, routers }), hides };
-  }
-
-  /** What each layer looks at of a source, token ids [B, S] at `positions` (int32 [S]): the same for all that is written after it. */
-  readSource(ids: tf.Tensor, positions: tf.Tensor): MemoryKeys[] {
-    const x = this.encoder!.forward(embedding(this.wte.value, ids), positions);
-    return this.stack.blocks.map(({ cross }) => cross!.keys(x));
-  }
-
-  private checkLength(T: number): void {
-    const { block_size } = this.config;
-    if (T > block_size) throw new Error(`${T} tokens don't fit into block_size ${block_size}`);
-  }
-
-  /** Token ids [B, T] -> logits [B, T, V] of the token that follows each position, or stands there (an encoder's). */
-  logits(ids: tf.Tensor, source?: Source): tf.Tensor {
-    return this.head(this.forward(ids, source));
+  /** Token ids [B, T], after a source where the model has an encoder -> what the last layer makes of each position [B, T, C]. */
+  forward(ids: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
+    const [T, { block_size }] = [ids.shape[1]!, this.config];
+    if (!args.positions && T > block_size) throw new Error(`${T} tokens don't fit into block_size ${block_size}`);
+    return this.transformer.forward(ids, args);
   }
 
   /** The output layer: [..., C] -> logits [..., V]. */
   head(x: tf.Tensor): tf.Tensor {
-    const logits = linear(x, this.lmHead.value, undefined, true);
-    const cap = this.config.logit_softcap;
-    return cap > 0 ? tf.mul(tf.tanh(tf.div(logits, cap)), cap) : logits;
+    return softCap(linear(x, this.lmHead.value, undefined, true), this.config.logit_softcap);
   }
 
-  /** The logits [B, V] of the token after position `at`, an int32 [1]: the output layer runs on that one alone. */
-  nextLogits(ids: tf.Tensor, at: tf.Tensor, source?: Source): tf.Tensor {
-    const last = tf.squeeze(tf.gather(this.forward(ids, source), at, 1), [1]); // [B, C]
-    return this.head(last);
+  /** Token ids [B, T] -> logits [B, T, V] of the token that follows each position, or stands there (an encoder's). */
+  logits(ids: tf.Tensor, source: Partial<SourceInputs> = {}): tf.Tensor {
+    return this.head(this.forward(ids, source));
   }
 
-  /** `forward` for tokens [B, T] at `positions` (int32 [T]) that also see those in the caches, one a layer, and join them. */
-  cachedForward(ids: tf.Tensor, positions: tf.Tensor, caches: readonly LayerCache[]): tf.Tensor {
-    return this.stack.forward(embedding(this.wte.value, ids), positions, {}, caches);
+  /** The logits [B, V] of the token after position `last`, an int32 [1]: the output layer runs on that one alone. */
+  nextLogits(ids: tf.Tensor, last: tf.Tensor, source: Partial<SourceInputs> = {}): tf.Tensor {
+    return this.head(tf.squeeze(tf.gather(this.forward(ids, source), last, 1), [1]));
   }
 
-  /** Mean cross-entropy, in nats a token, of targets [B, T] (or those of the positions `given.guessed`, [B, M]) given ids [B, T] and
-   * a source; a target of -1 doesn't count. With a mask source, in training, dropout is on and a mixture of experts adds its
-   * router's losses. */
-  loss(ids: tf.Tensor, targets: tf.Tensor, mask?: MaskSource, given: Given = {}): tf.Scalar {
-    const { architecture, vocab_size, ffn, n_expert_active, router_aux_coef, router_z_coef } = this.config;
-    const routers = mask && ffn === "moe" && router_aux_coef + router_z_coef > 0 ? [] : undefined;
-    let x = this.forward(ids, given as Source, mask, routers);
-    if (given.guessed) x = takeEach(x, given.guessed); // the output layer runs on those alone
+  /** Mean cross-entropy, in nats a token, of targets [B, T] (or those of the positions `batch.guessed`, [B, M]) given ids [B, T] and
+   * a source; a target of -1 doesn't count. With an rng, in training, there is dropout, and a mixture of experts adds its
+   * routers' losses. */
+  loss(ids: tf.Tensor, targets: tf.Tensor, rng?: DropoutRng, batch: BatchInputs = {}): tf.Scalar {
+    const { architecture, vocab_size } = this.config;
+    const routers: tf.Tensor[] = [];
+    const { guessed, ...source } = batch;
+    let x = this.forward(ids, { ...source, rng, training: rng !== undefined, routers });
+    if (guessed) x = takeEach(x, guessed); // the output layer runs on those alone
     const logits = tf.reshape(this.head(x), [targets.size, vocab_size]);
     const loss = crossEntropy(logits, tf.reshape(targets, [targets.size]), architecture !== "decoder");
-    if (!routers) return loss;
-    const { balance, z } = routerLosses(routers, n_expert_active);
-    return tf.addN([loss, tf.mul(balance, router_aux_coef), tf.mul(z, router_z_coef)]) as tf.Scalar;
+    return addRouterLosses(loss, routers, this.config);
   }
 
   /** Shorten the longest context: the position embeddings beyond it are cut off. */
@@ -263,22 +266,14 @@ export class GPT {
       throw new Error(`block_size ${this.config.block_size} can be cropped, not extended to ${block_size}`);
     }
     this.config.block_size = block_size;
-    for (const stack of [this.encoder, this.stack]) {
-      const table = stack && tableOf(stack);
-      if (!table) continue; // nothing is as long as the context
-      const cropped = new Parameter(table.name, [block_size, this.config.n_embd], table.init, table.role);
-      cropped.data.set(table.data.subarray(0, cropped.data.length));
-      this.parameters[this.parameters.indexOf(table)] = cropped;
-      (stack.position as Learned).table = cropped;
-    }
+    for (const parameter of this.parameters) if (parameter.role === "position") parameter.crop(block_size);
   }
 
   /** How many weights there are, by default without the position embeddings (the token embeddings count: they are the
    * output layer too). */
   numParams(nonEmbedding = true): number {
-    const all = this.parameters.reduce((sum, { size }) => sum + size, 0);
-    if (!nonEmbedding) return all;
-    return [this.encoder, this.stack].reduce((sum, stack) => sum - ((stack && tableOf(stack)?.size) ?? 0), all);
+    const counted = this.parameters.filter(({ role }) => !(nonEmbedding && role === "position"));
+    return counted.reduce((sum, { size }) => sum + size, 0);
   }
 
   /** Floating point operations of one forward and backward pass over a token, and one of the source where there is one (PaLM,
@@ -286,15 +281,12 @@ export class GPT {
    * @param targets how many each token has: less than 1 where an encoder guesses some */
   flopsPerToken(targets = 1): number {
     const { n_layer, n_embd, block_size } = this.config;
-    const blocks = [...(this.encoder?.blocks ?? []), ...this.blocks];
-    const idle = blocks.reduce((sum, { mlp }) => sum + (mlp.idle ?? 0), 0);
-    const attentions = this.encoder ? 3 * n_layer : n_layer; // of the source, of the text, and from one to the other
-    const silent = (1 - targets) * this.lmHead.size;
-    return 6 * (this.numParams() - idle - silent) + 12 * attentions * n_embd * block_size;
+    const { attentions = n_layer, inactive = 0 } = this.transformer;
+    const weights = this.numParams() - inactive - (1 - targets) * this.lmHead.size;
+    return 6 * weights + 12 * attentions * n_embd * block_size;
   }
 
-  /** Model FLOPs utilisation, 0 to 1: what `sequences` of block_size in `seconds` need, over the machine's `peak` in
-   * FLOP/s. */
+  /** Model FLOPs utilisation, 0 to 1: what `sequences` of block_size in `seconds` need, over the machine's `peak` in FLOP/s. */
   estimateMfu(sequences: number, seconds: number, peak: number, targets = 1): number {
     return (this.flopsPerToken(targets) * this.config.block_size * sequences) / seconds / peak;
   }
@@ -307,5 +299,3 @@ export class GPT {
     };
   }
 }
-
-const tableOf = ({ position }: Stack) => (position instanceof Learned ? position.table : undefined);

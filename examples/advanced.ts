@@ -6,15 +6,17 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { createEngine } from "../lib/engine/runtime/program.ts";
-import { createAttention, createFeedForward, createTransformerModel } from "../lib/training/create.ts";
+import { createModel } from "../lib/formats/create_model.ts";
+import { parametersOf } from "../lib/nn/recompute.ts";
 
 const shape = { n_layer: 4, n_head: 4, n_embd: 64, block_size: 32, vocab_size: 65 };
 const engine = await createEngine({ compile: true, threads: 1 });
 
 // 1) attention: weights, and the length of what comes out for one random input
 for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", window: 8 }] as const) {
-  const { layer, parameters } = createAttention({ ...shape, ...choice });
-  const program = await engine.program(({ x }) => tf.norm(layer.forward(x, 32)), {
+  const { attn } = createModel({ ...shape, ...choice }).transformer.blocks[0]!;
+  const parameters = parametersOf(attn);
+  const program = await engine.program(({ x }) => tf.norm(attn.forward(x)), {
     variables: parameters,
     inputs: { x: { shape: [2, 32, 64], dtype: "float32" } },
   });
@@ -27,12 +29,16 @@ for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", windo
 
 // 2) feed-forward layers of as many weights
 for (const ffn of ["gelu", "swiglu"] as const) {
-  const { parameters } = createFeedForward({ ...shape, ffn });
-  console.log(`ffn ${ffn}: ${parameters.map(({ name, shape }) => `${name} [${shape}]`).join(", ")}`);
+  const { mlp } = createModel({ ...shape, ffn }).transformer.blocks[0]!;
+  console.log(
+    `ffn ${ffn}: ${parametersOf(mlp)
+      .map(({ name, shape }) => `${name} [${shape}]`)
+      .join(", ")}`,
+  );
 }
 
 // 3) a loss of one's own, with a modern model: cross-entropy, and a price on large logits
-const model = createTransformerModel({ ...shape, pos: "rotary", norm: "rmsnorm", ffn: "swiglu", n_kv_head: 2 });
+const model = createModel({ ...shape, pos: "rotary", norm: "rmsnorm", ffn: "swiglu", n_kv_head: 2 });
 const ids = { shape: [2, 32], dtype: "int32" } as const;
 const program = await engine.program(
   ({ x, y }) => tf.add(model.loss(x, y), tf.mul(1e-4, tf.mean(tf.square(model.logits(x))))) as tf.Scalar,

@@ -6,7 +6,7 @@ import { keyOf, uniform } from "../lib/common/rng.ts";
 import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
 import { continueTokens } from "../lib/decoding/generate.ts";
 import { createEngine } from "../lib/engine/runtime/program.ts";
-import { createTransformerModel } from "../lib/training/create.ts";
+import { createModel } from "../lib/formats/create_model.ts";
 import { adamw } from "../lib/training/optimizers/adamw.ts";
 import { createStep } from "../lib/training/step.ts";
 
@@ -19,7 +19,7 @@ const tokens = [...TEXT].map((character) => characters.indexOf(character));
 
 // 2) a model, and a step that trains it
 const shape = { n_layer: 2, n_head: 2, n_embd: 32, block_size: T, vocab_size: characters.length };
-const model = createTransformerModel(shape);
+const model = createModel(shape);
 const engine = await createEngine({ compile: true, threads: 1 });
 const batch = { shape: [B, T], dtype: "int32" } as const;
 const step = await createStep({

@@ -6,9 +6,8 @@ import test from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import { fillNormal, keyOf } from "../lib/common/rng.ts";
-import type { MLP } from "../lib/nn/feed_forward.ts";
-import { GPT, type GPTConfig } from "../model.ts";
-import { assertClose, compiled, eager, lossProgram, randomBatch, shaken, sizeOf, smallGPT } from "./support.ts";
+import { GPT, type GPTConfig, type MLP } from "../model.ts";
+import { assertClose, compiled, eager, lossProgram, randomBatch, shaken, smallGPT } from "./support.ts";
 
 const CONFIGS: Partial<GPTConfig>[] = [
   {},
@@ -108,7 +107,7 @@ test("each weight has a role, and a packed matrix the widths of its parts", () =
   const [C, KD] = [8, 4];
   const roles = new Map(model.parameters.map(({ name, role }) => [name, role]));
   assert.equal(roles.get("transformer.wte.weight"), "embedding");
-  assert.equal(roles.get("transformer.wpe.weight"), "embedding");
+  assert.equal(roles.get("transformer.wpe.weight"), "position");
   assert.equal(roles.get("lm_head.weight"), "head");
   for (const [name, role] of roles) {
     if (name.endsWith(".bias")) assert.equal(role, "bias", name);
@@ -160,10 +159,13 @@ test("weights start as GPT-2's: deviation 0.02, less for projections into the re
   }
 });
 
-test("initWeights asks for each random weight by its name; the streams differ", () => {
+test("initWeights: each weight is a function of the seed and its name", () => {
   const model = smallGPT();
-  const [a, b] = [0, 1].map((i) => (model.blocks[i]!.mlp as MLP).cFc.weight.data);
+  const [a, b] = [0, 1].map((i) => (model.transformer.blocks[i]!.mlp as MLP).cFc.weight.data);
   assert.notDeepEqual(a, b);
+  const expected = new Float32Array(a!.length);
+  fillNormal(expected, keyOf(1, "init", "transformer.h.0.mlp.c_fc.weight"), 0.02);
+  assert.deepEqual(a, expected);
   const again = smallGPT();
   assert.deepEqual(
     again.parameters.map(({ data }) => data),
@@ -180,12 +182,12 @@ function logitsOf(model: GPT, tokens: readonly number[]): Float32Array {
 test("cropBlockSize: the first positions stay and compute the same", () => {
   const model = shaken({});
   const before = logitsOf(model, [1, 2, 3]);
-  const wpe = model.wpe!.data.slice();
+  const wpe = model.transformer.wpe!.data.slice();
   model.cropBlockSize(3);
   assert.equal(model.config.block_size, 3);
-  assert.deepEqual(model.wpe!.data, wpe.slice(0, 3 * 8));
-  assert.equal(model.parameters[1], model.wpe!);
-  assert.deepEqual(model.wpe!.shape, [3, 8]);
+  assert.deepEqual(model.transformer.wpe!.data, wpe.slice(0, 3 * 8));
+  assert.equal(model.parameters[1], model.transformer.wpe!);
+  assert.deepEqual(model.transformer.wpe!.shape, [3, 8]);
   assertClose(logitsOf(model, [1, 2, 3]), before, { atol: 1e-6, label: "logits" });
   assert.throws(() => logitsOf(model, [1, 2, 3, 4]), /4 tokens don't fit into block_size 3/);
   assert.throws(() => model.cropBlockSize(4), /block_size 3 can be cropped, not extended to 4/);
@@ -234,18 +236,4 @@ test("nextLogits is the row of logits at that position, whatever stands behind i
     }
     await next.dispose();
   }
-});
-
-test("normal weights are drawn by name and deviation alone", () => {
-  const seen: [string, number, number][] = [];
-  const model = new GPT(smallGPT().config);
-  model.initWeights((out, name, deviation) => {
-    seen.push([name, out.length, deviation]);
-    fillNormal(out, keyOf(name), deviation);
-  });
-  const matrices = model.parameters.filter(({ shape }) => shape.length === 2);
-  assert.deepEqual(
-    seen.map(([name, length]) => [name, length]),
-    matrices.map(({ name, shape }) => [name, sizeOf(shape)]),
-  );
 });

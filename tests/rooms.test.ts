@@ -60,10 +60,10 @@ const ONLY: Record<string, readonly string[]> = {
 };
 
 /** Arrows that still run up. Whoever mends one removes it here: the test fails if one is gone but still listed. */
-const KNOWN_ARROWS = ["lib/training -> lib/decoding", "lib/training -> lib/formats", "lib/training -> model.ts"];
+const KNOWN_ARROWS: readonly string[] = [];
 
 /** Files that still import one another in a circle, each named by its first file; the same holds. */
-const KNOWN_CIRCLES = ["lib/nn/cached_attention.ts"];
+const KNOWN_CIRCLES: readonly string[] = [];
 
 /** What a file imports of ours, as written: "../lib/common/errors.ts". */
 function importsIn(text: string): string[] {

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 
 import * as tf from "@tensorflow/tfjs";
-import { fillNormal, keyOf, uniform } from "../lib/common/rng.ts";
+import { keyOf, uniform } from "../lib/common/rng.ts";
 import type { Inputs, Shape } from "../lib/engine/graph.ts";
 import {
   createEngine,
@@ -203,9 +203,7 @@ export function smallGPT(changes: Partial<GPTConfig> = {}): GPT {
     bias: true,
     ffn: "gelu" as const,
   };
-  const model = new GPT({ ...toy, ...changes });
-  model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "init", name), deviation));
-  return model;
+  return new GPT({ ...toy, ...changes }).initWeights(1);
 }
 
 /** Every weight random, also those that start at 0 or 1: there a wrong gradient of a bias or a scale hardly shows. */
@@ -231,7 +229,7 @@ export function randomBatch(model: GPT, B: number, name = "batch"): Batch {
     const M = Math.max(1, Math.round(GUESSED * T));
     return { x, y: ids("y", 0, M), guessed: randomInts(`${name} guessed`, [B, M], 0, T) } as Batch;
   }
-  if (!model.encoder) return { x, y: ids("y") } as Batch;
+  if (!model.transformer.encoder) return { x, y: ids("y") } as Batch;
   const source_length = randomInts(`${name} length`, [B], 1, T + 1);
   return { x, y: ids("y", -1), source: ids("source"), source_length } as Batch; // -1: doesn't count
 }

@@ -197,7 +197,7 @@ test("a loss that is NaN: one line, exit code 1, and the weights of the checkpoi
       onStep({ iter }: { iter: number }) {
         if (iter !== 12 || done) return;
         done = true;
-        run.model.blocks[0].mlp.cFc.weight.data.fill(Number.NaN);
+        run.model.transformer.blocks[0].mlp.cFc.weight.data.fill(Number.NaN);
       },
     };`,
   );

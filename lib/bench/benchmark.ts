@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { pick } from "../../configurator.ts";
 import { GPT, GPT2_CHOICES } from "../../model.ts";
 import { whole } from "../common/format.ts";
-import { fillNormal, type Key, keyOf, uniform } from "../common/rng.ts";
+import { type Key, keyOf, uniform } from "../common/rng.ts";
 import { median, round } from "../common/statistics.ts";
 import { checkLoading } from "../formats/model_memory.ts";
 import { datasetFolder } from "../text/dataset.ts";
@@ -57,9 +57,7 @@ export function randomModel(settings: BenchSettings): GPT {
   const choices = pick(settings, Object.keys(GPT2_CHOICES) as (keyof typeof GPT2_CHOICES)[]);
   const config = { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, ...choices };
   checkLoading(config, "this model", "float32");
-  const model = new GPT(config);
-  model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
-  return model;
+  return new GPT(config).initWeights(seed);
 }
 
 /** Tokens at random for what a model of the objective is trained on; sources are as long as they can be. */

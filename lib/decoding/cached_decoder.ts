@@ -6,11 +6,11 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import type { GPT } from "../../model.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { type Bound, type Buffer, bind } from "../engine/runtime/session.ts";
-import type { LayerCache } from "../nn/cached_attention.ts";
+import type { LayerCache } from "../nn/forward_args.ts";
 import type { Decoder, DecoderWeights } from "./decoder.ts";
-import type { GenerativeModel } from "./interfaces.ts";
 import { begin, createReader, memoryNames, type Reader } from "./source.ts";
 
 const FIRST_ROOM = 64; // positions; doubled as needed
@@ -19,7 +19,7 @@ const FIRST_ROOM = 64; // positions; doubled as needed
  * @param end the token that begins what is written for a source, where the model was trained on pairs */
 export async function createCachedDecoder(
   engine: Engine,
-  model: GenerativeModel,
+  model: GPT,
   options: DecoderWeights = {},
   end?: number,
 ): Promise<Decoder> {
@@ -27,7 +27,7 @@ export async function createCachedDecoder(
   const H = n_kv_head || n_head; // of keys and values
   const D = n_embd / n_head;
   const names = Array.from({ length: n_layer }, (_, i) => [`key.${i}`, `value.${i}`]).flat();
-  const reader = model.encoder && (await createReader(engine, model, options));
+  const reader = model.transformer.encoder && (await createReader(engine, model, options));
 
   const program = await engine.frozen(
     ({ batch, length, places: S, source }, input) => {
@@ -41,9 +41,9 @@ export async function createCachedDecoder(
       const read = reader && memoryNames(n_layer).map((name) => input(name, [batch!, H, source!, D], "float32"));
       const caches = Array.from({ length: n_layer }, (_, i): LayerCache => {
         const cache = { key: before[2 * i]!, value: before[2 * i + 1]!, positions, room };
-        return read ? { ...cache, memory: { key: read[2 * i]!, value: read[2 * i + 1]! } } : cache;
+        return read ? { ...cache, source: { key: read[2 * i]!, value: read[2 * i + 1]! } } : cache;
       });
-      const x = model.cachedForward(ids, positions, caches);
+      const x = model.forward(ids, { positions, caches });
       const end = tf.gather(x, input("end", [1], "int32"), 1); // [B, 1, C]
       const after = caches.flatMap(({ updated }) => [updated!.key, updated!.value]);
       const results = Object.fromEntries(names.map((name, i) => [`new.${name}`, after[i]!]));

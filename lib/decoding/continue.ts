@@ -1,7 +1,7 @@
 // What a model makes of a prompt, by its architecture: a decoder continues it, an encoder guesses what is masked in it, an
 // encoder-decoder writes what belongs to it.
 
-import type { GPTConfig } from "../../model.ts";
+import type { GPT, GPTConfig } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import type { Pairs } from "../text/meta.ts";
@@ -10,7 +10,6 @@ import { createCachedDecoder } from "./cached_decoder.ts";
 import type { DecoderWeights } from "./decoder.ts";
 import { createGuesser, fillTexts, MASK } from "./fill_masks.ts";
 import { generateTexts, type Sample, type TextOptions } from "./generate.ts";
-import type { GenerativeModel } from "./interfaces.ts";
 import { createPlainDecoder } from "./plain_decoder.ts";
 
 /** From a prompt's tokens to texts, as `generateTexts`. */
@@ -27,7 +26,7 @@ interface ContinueOptions {
 /** Make a model ready, with the weights of now. */
 export async function createContinuer(
   engine: Engine,
-  model: GenerativeModel,
+  model: GPT,
   tokenizer: Tokenizer,
   { frozen, pairs }: ContinueOptions,
 ): Promise<Continuer> {

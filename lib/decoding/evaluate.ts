@@ -2,12 +2,12 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import type { GPT } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { bind } from "../engine/runtime/session.ts";
 import { checkTokens } from "./check_tokens.ts";
 import type { DecoderWeights } from "./decoder.ts";
-import type { LanguageModel } from "./interfaces.ts";
 
 /** Tokens [T + 1] -> -ln of the probability of each but the first, given those before it in the window: [T]. */
 export type WindowLosses = (ids: Int32Array) => Promise<Float32Array>;
@@ -51,11 +51,7 @@ export async function totalLoss(
  * causal model doesn't look. A window with a token that the model doesn't know is a UserError.
  * @param frozen how the weights are kept, as the cached decoder keeps them; without it they are fed, or not compiled at all
  */
-export async function modelLosses(
-  engine: Engine,
-  model: LanguageModel,
-  frozen?: DecoderWeights,
-): Promise<WindowLosses> {
+export async function modelLosses(engine: Engine, model: GPT, frozen?: DecoderWeights): Promise<WindowLosses> {
   const { block_size: T, vocab_size: V } = model.config;
   const inputs = {
     ids: { data: new Int32Array(T), shape: [1, T], dtype: "int32" },

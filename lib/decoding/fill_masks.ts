@@ -2,13 +2,13 @@
 // certain of, so that each guess is seen by the next (Ghazvininejad et al. 2019 fill several at a time, "mask-predict").
 
 import * as tf from "@tensorflow/tfjs";
+import type { GPT } from "../../model.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { bind } from "../engine/runtime/session.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { DecoderWeights } from "./decoder.ts";
 import { Drawer } from "./draw.ts";
 import type { Sample, TextOptions } from "./generate.ts";
-import type { GenerativeModel } from "./interfaces.ts";
 
 /** Stands for a token to guess in a text for people. */
 export const MASK = "[MASK]";
@@ -25,7 +25,7 @@ export interface Guesser {
 }
 
 /** @param frozen how the weights are kept, as the cached decoder keeps them; without it the model runs operation by operation */
-export async function createGuesser(engine: Engine, model: GenerativeModel, frozen?: DecoderWeights): Promise<Guesser> {
+export async function createGuesser(engine: Engine, model: GPT, frozen?: DecoderWeights): Promise<Guesser> {
   const { vocab_size: V } = model.config;
   if (!frozen) {
     return {
@@ -41,7 +41,7 @@ export async function createGuesser(engine: Engine, model: GenerativeModel, froz
   const program = await engine.frozen(
     ({ length: T }, input) => {
       const ids = input("ids", [1, T!], "int32");
-      return { logits: model.head(model.cachedForward(ids, input("positions", [T!], "int32"), [])) };
+      return { logits: model.head(model.forward(ids, { positions: input("positions", [T!], "int32") })) };
     },
     { ...frozen, weights: model.parameters, sizes: ["length"] },
   );

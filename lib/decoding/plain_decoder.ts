@@ -2,23 +2,25 @@
 // operation. For --compile=false, and what the compiled one is tested against.
 
 import * as tf from "@tensorflow/tfjs";
-import type { Source } from "../nn/context.ts";
+import type { GPT } from "../../model.ts";
+import type { SourceInputs } from "../nn/forward_args.ts";
 import type { Decoder } from "./decoder.ts";
-import type { GenerativeModel } from "./interfaces.ts";
 import { type Begun, begin } from "./source.ts";
 
 /** A decoder on tfjs' present backend.
  * @param end the token that begins what is written for a source, where the model was trained on pairs */
-export function createPlainDecoder(model: GenerativeModel, end?: number): Decoder {
+export function createPlainDecoder(model: GPT, end?: number): Decoder {
   const { block_size } = model.config;
   let sequences: number[][] = [];
   let begun: Begun[] = []; // where the model has an encoder
 
   async function logits(): Promise<Float32Array> {
     const result = tf.tidy(() => {
-      const rows = model.encoder ? begun.map(({ text }) => text) : sequences.map((ids) => ids.slice(-block_size)); // [copies, T]
+      const rows = model.transformer.encoder
+        ? begun.map(({ text }) => text)
+        : sequences.map((ids) => ids.slice(-block_size)); // [copies, T]
       const at = tf.tensor1d([rows[0]!.length - 1], "int32");
-      return model.nextLogits(tf.tensor2d(rows, undefined, "int32"), at, model.encoder && sourceOf(begun));
+      return model.nextLogits(tf.tensor2d(rows, undefined, "int32"), at, model.transformer.encoder && sourceOf(begun));
     });
     const values = (await result.data()) as Float32Array;
     result.dispose();
@@ -29,7 +31,7 @@ export function createPlainDecoder(model: GenerativeModel, end?: number): Decode
     vocabSize: model.config.vocab_size,
     start(prompt, copies) {
       sequences = Array.from({ length: copies }, () => [...prompt]);
-      if (model.encoder) begun = sequences.map((tokens) => begin(tokens, block_size, end));
+      if (model.transformer.encoder) begun = sequences.map((tokens) => begin(tokens, block_size, end));
       return logits();
     },
     next(tokens) {
@@ -45,7 +47,7 @@ export function createPlainDecoder(model: GenerativeModel, end?: number): Decode
   };
 }
 
-function sourceOf(begun: readonly Begun[]): Source {
+function sourceOf(begun: readonly Begun[]): SourceInputs {
   const sources = begun.map(({ source }) => source);
   return {
     source: tf.tensor2d(sources, undefined, "int32"),

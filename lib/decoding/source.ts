@@ -1,10 +1,10 @@
 // The source of an encoder-decoder while text is drawn: which tokens it is, and its keys and values for the cached decoder,
 // computed once for all that is written after it.
 
+import type { GPT } from "../../model.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { type Bound, bind } from "../engine/runtime/session.ts";
 import type { DecoderWeights } from "./decoder.ts";
-import type { GenerativeModel } from "./interfaces.ts";
 
 /** What a decoder has of a sequence: the source, which its encoder reads, and the text that it goes on with. */
 export interface Begun {
@@ -37,13 +37,13 @@ export function memoryNames(n_layer: number): string[] {
 }
 
 /** Compile the model's encoder, with the weights of now. */
-export async function createReader(engine: Engine, model: GenerativeModel, options: DecoderWeights): Promise<Reader> {
+export async function createReader(engine: Engine, model: GPT, options: DecoderWeights): Promise<Reader> {
   const { n_layer, n_head, n_kv_head, n_embd } = model.config;
   const [K, D] = [n_kv_head || n_head, n_embd / n_head];
   const names = memoryNames(n_layer);
   const program = await engine.frozen(
     ({ batch: B, length: S }, input) => {
-      const keys = model.readSource(input("source", [B!, S!], "int32"), input("positions", [S!], "int32"));
+      const keys = model.transformer.readSource!(input("source", [B!, S!], "int32"), input("positions", [S!], "int32"));
       const results = keys.flatMap(({ key, value }) => [key, value]);
       return Object.fromEntries(names.map((name, i) => [name, results[i]!]));
     },

@@ -3,8 +3,8 @@
 
 import type { GPT } from "../../model.ts";
 import { breathe } from "../common/breathe.ts";
+import { randomWeightsInPieces } from "../nn/init.ts";
 import type { Parameter } from "../nn/parameter.ts";
-import { randomWeights } from "../training/create.ts";
 import type { OpenedModel } from "./pretrained.ts";
 
 /**
@@ -20,8 +20,8 @@ export async function readExtended(
   rows: Int32Array,
   seed: number,
 ): Promise<void> {
-  const tables = new Set<Parameter>([model.wte, model.lmHead]);
-  await randomWeights([...tables], seed);
+  const tables = new Set<Parameter>([model.transformer.wte, model.lmHead]);
+  await randomWeightsInPieces([...tables], seed);
   for (const parameter of model.parameters) {
     await breathe();
     const { name, shape, data } = parameter;

@@ -14,6 +14,7 @@ import { encodeSafetensors, type NamedTensor, openSafetensors, type Tensors } fr
 import type { FeedForwardName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import type { Meta } from "../text/meta.ts";
+import { checkComputesGPT2 } from "./gpt2_check.ts";
 import { LLAMA_KINDS, llamaFiles, llamaWeights, readLlamaConfig, unlikeLlama } from "./llama.ts";
 import {
   checkIsGPT2,
@@ -197,12 +198,14 @@ interface Files {
 }
 
 /** For GPT2LMHeadModel. A model without biases gets biases of zero, as GPT-2 has no choice. */
-function gpt2Files({ config, parameters }: GPT, endOfText: number | null): Files {
+function gpt2Files(model: GPT, endOfText: number | null): Files {
+  const { config, parameters } = model;
   checkIsGPT2(config, "hf");
   const activation = Object.keys(ACTIVATIONS).find((theirs) => ACTIVATIONS[theirs] === config.ffn);
   if (!activation) {
     throw new UserError(`hf is for GPT-2's layers, and this model has ffn ${config.ffn}; export it as --format=onnx`);
   }
+  checkComputesGPT2(model, "hf");
   const zeros = [...missingBiases(config)].map(
     ([name, shape]): NamedTensor => ({ name, shape, data: new Float32Array(shape[0]!) }),
   );

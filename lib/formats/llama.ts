@@ -230,9 +230,12 @@ export function unlikeLlama(given: FullConfig): string | undefined {
 
 /** The tensors and config.json of a model that is like Llama. Needs the memory of the linear layers once more. */
 export function llamaFiles(
-  { config, parameters }: GPT,
+  { config, parameters, transformer }: GPT,
   endOfText: number | null,
 ): { tensors: NamedTensor[]; config: Record<string, unknown> } {
+  if (transformer.blocks[0]!.attn.isEdited) {
+    throw new UserError("hf is for Llama's attention, and model.ts has another one now; export it as --format=onnx");
+  }
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
   const n_hidden = byName.get("transformer.h.0.mlp.c_fc.weight")!.shape[1]!;
   const tensors: NamedTensor[] = [];

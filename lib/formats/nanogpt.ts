@@ -12,6 +12,7 @@ import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors } from "../common/safetensors.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import type { Meta } from "../text/meta.ts";
+import { checkComputesGPT2 } from "./gpt2_check.ts";
 import {
   checkIsGPT2,
   checkTensors,
@@ -98,6 +99,7 @@ export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: stri
       "nanoGPT's output layer is its token embeddings, this model has its own; export it as --format=hf",
     );
   }
+  checkComputesGPT2(model, "nanogpt");
   const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   mkdirSync(directory, { recursive: true });
   for (const name of ["model_args.json", "meta.json"]) rmSync(join(directory, name), { force: true });
@@ -108,7 +110,7 @@ export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: stri
     transpose(data, shape as [number, number], theirs);
     return { name, shape: shape.toReversed(), data: theirs };
   });
-  const head = { name: HEAD, shape: model.wte.shape, data: model.wte.data }; // load_state_dict asks for this name, too
+  const head = { name: HEAD, shape: model.transformer.wte.shape, data: model.transformer.wte.data }; // load_state_dict asks for this name, too
   const parts = encodeSafetensors([...tensors, head], { format: "pt" });
   writeFileAtomic(join(directory, "model.safetensors"), ...parts);
   if (meta) writeFileAtomic(join(directory, "meta.json"), json(meta));

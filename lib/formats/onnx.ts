@@ -14,7 +14,7 @@ import { writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { type FrozenBody, lowerFrozen, traceFrozen } from "../engine/runtime/frozen.ts";
 import { WeightFile } from "../engine/runtime/weight_file.ts";
-import type { LayerCache } from "../nn/cached_attention.ts";
+import type { LayerCache } from "../nn/forward_args.ts";
 import type { Meta } from "../text/meta.ts";
 
 const SIZES = ["batch", "length", "past"];
@@ -26,7 +26,7 @@ const SIZES = ["batch", "length", "past"];
  */
 export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: string, most = 1.9e9): Promise<void> {
   const { architecture } = model.config;
-  if (model.encoder)
+  if (model.transformer.encoder)
     throw new UserError(`an ONNX file is one model, and an ${architecture} is two; export is left out`);
   const isDecoder = architecture === "decoder";
   const body = isDecoder ? decoderOf(model) : encoderOf(model);
@@ -52,7 +52,7 @@ function encoderOf(model: GPT): FrozenBody {
   return ({ batch, length }, input) => {
     const ids = input("input_ids", [batch!, length!], "int32");
     const positions = tf.cumsum(tf.ones([length!], "int32"), 0, true); // counted: no number may depend on a size
-    return { logits: model.head(model.cachedForward(ids, positions, [])) };
+    return { logits: model.head(model.forward(ids, { positions })) };
   };
 }
 
@@ -72,7 +72,7 @@ function decoderOf(model: GPT): FrozenBody {
     const before = tf.sum(tf.ones([S], "int32"));
     const positions = tf.add(tf.cumsum(tf.ones([T], "int32"), 0, true), before);
     const caches: LayerCache[] = layers.map((layer) => ({ ...layer, positions }));
-    const results: Record<string, tf.Tensor> = { logits: model.head(model.cachedForward(ids, positions, caches)) };
+    const results: Record<string, tf.Tensor> = { logits: model.head(model.forward(ids, { positions, caches })) };
     for (const [i, { updated }] of caches.entries()) {
       results[`present.${i}.key`] = updated!.key;
       results[`present.${i}.value`] = updated!.value;

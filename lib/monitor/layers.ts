@@ -71,7 +71,7 @@ async function inspection({ model, engine, inputs, validationBatch }: Run): Prom
         names.push(...which.map((name) => `${prefix}/${name}`));
         found.push(tf.slice(values, 0, which.length));
       };
-      const encoder = model.encoder?.blocks.length ?? 0; // its layers come first
+      const encoder = model.transformer.encoder?.blocks.length ?? 0; // its layers come first
       let layer = 0;
       const { expert_capacity } = model.config;
       withTaps(

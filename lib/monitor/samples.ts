@@ -66,7 +66,7 @@ async function draw(run: Run, tokenizer: Tokenizer): Promise<string> {
 
 /** The validation split's first source where the model has an encoder, else what sampling begins with by default. */
 function promptOf({ model, validationBatch }: Run, tokenizer: Tokenizer): number[] {
-  if (!model.encoder) return tokenizer.encode(defaultStart(tokenizer));
+  if (!model.transformer.encoder) return tokenizer.encode(defaultStart(tokenizer));
   const { source, source_length } = validationBatch();
   return [...source.subarray(0, source_length[0]!)];
 }

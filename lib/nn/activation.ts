@@ -2,6 +2,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import { type Kernel, numbers } from "./fast.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
 /** x Phi(x), exactly: Phi(x) = (1 + erf(x / sqrt 2)) / 2. What PyTorch's nn.GELU() and nanoGPT compute. Any shape. */
@@ -86,6 +87,14 @@ const tanhGradient: FusedKernel = {
     return g.emit("Mul", [g.emit("Mul", [dy, g.float(0.5)]), sum]);
   },
 };
+
+const samples = (): [tf.Tensor][] => [[numbers([100], 1, 5)]];
+
+/** For model.ts' formulas. */
+export const geluKernels = {
+  gelu: { name: "gelu", run: gelu, inputs: 1, samples },
+  gelu_tanh: { name: "gelu_tanh", run: geluTanh, inputs: 1, samples },
+} satisfies Record<string, Kernel<typeof gelu>>;
 
 /** What `ffn` may be. */
 export const activations: Record<string, (x: tf.Tensor) => tf.Tensor> = {

@@ -2,9 +2,10 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { MaskSource } from "./dropout.ts";
+import type { DropoutRng } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
 import { after, RowSums } from "./in_order.ts";
+import { HIDDEN } from "./mask.ts";
 import { BLOCK, fewWidths, KEEP_WEIGHTS } from "./query_blocks.ts";
 import {
   choiceAfter,
@@ -19,7 +20,7 @@ import {
 /**
  * softmax(query key^T / sqrt(D), position i seeing the positions up to i) value, exactly.
  * @param query [N, T, D], as key and value; N counts batch and heads
- * @param rate dropout on the attention weights, if there is a mask source
+ * @param rate dropout on the attention weights, if there is an rng
  * @returns [N, T, D]
  */
 export function causalAttention(
@@ -27,7 +28,7 @@ export function causalAttention(
   key: tf.Tensor,
   value: tf.Tensor,
   rate = 0,
-  mask: MaskSource | undefined = undefined,
+  rng: DropoutRng | undefined = undefined,
   block = BLOCK,
   keepWeights = query.shape[1]! <= KEEP_WEIGHTS,
 ): tf.Tensor {
@@ -35,7 +36,7 @@ export function causalAttention(
   const count = Math.ceil(T / block);
   const ends = Array.from({ length: count }, (_, i) => Math.min(T, (i + 1) * block));
   const widths = keepWeights ? ends : fewWidths(ends, block);
-  const choice = chooseWeights(rate, mask, query, key);
+  const choice = chooseWeights(rate, rng, query, key);
 
   return withGradient([query, key, value], (query, key, value) => {
     const scaled = tf.mul(query!, 1 / Math.sqrt(D));
@@ -58,19 +59,6 @@ export function causalAttention(
       },
     };
   });
-}
-
-/** qkv [B, T, 3C], the query, key and value of all heads side by side -> each as [B * H, T, C / H]. */
-export function splitHeads(qkv: tf.Tensor, H: number): [tf.Tensor, tf.Tensor, tf.Tensor] {
-  const [B, T, C] = [qkv.shape[0]!, qkv.shape[1]!, qkv.shape[2]! / 3];
-  const turned = tf.transpose(tf.reshape(qkv, [B, T, 3, H, C / H]), [2, 0, 3, 1, 4]);
-  return tf.split(tf.reshape(turned, [3 * B * H, T, C / H]), 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
-}
-
-/** What `splitHeads` took apart: [B * H, T, D] -> [B, T, H * D], the heads' results side by side. */
-export function joinHeads(x: tf.Tensor, H: number): tf.Tensor {
-  const [B, T, D] = [x.shape[0]! / H, x.shape[1]!, x.shape[2]!];
-  return tf.reshape(tf.transpose(tf.reshape(x, [B, H, T, D]), [0, 2, 1, 3]), [B, T, H * D]);
 }
 
 /** How much each query looks at each key: softmax(q k^T + mask), [N, block, width], for the block that starts at `from`. */
@@ -152,7 +140,6 @@ function causalMask(from: number, rows: number, width: number): tf.Tensor {
     : behind;
 }
 
-const HIDDEN = -1e30;
 const squares = new Map<number, Float32Array>(); // by size: every block and layer takes the same one
 
 /** The same for queries and keys at the same positions: [rows, rows]. */

@@ -1,39 +1,23 @@
-// Attention while text is drawn: new positions look at those in a cache, and join it. One plain way, which knows every
-// choice, and one operator of the runtime, which writes into the cache where it stands.
+// Attention with a KV cache: new positions look at those in the cache, and join it. One plain way, which knows every choice, and
+// one operator of the runtime, which writes into the cache in place.
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { MemoryKeys } from "./cross_attention.ts";
+import type { CacheRoom, LayerCache } from "./forward_args.ts";
 import { type FusedKernel, fused } from "./fused.ts";
 import { type AttentionChoices, attend, GPT2_ATTENTION, scoreBias } from "./general_attention.ts";
+import { mergeHeads, type Qkv, repeatHeads, splitHeads } from "./heads.ts";
 import type { Position } from "./position.ts";
-
-/** A layer's keys and values of earlier positions, each [B, K, S, D], while text is drawn. */
-export interface LayerCache {
-  key: tf.Tensor;
-  value: tf.Tensor;
-  positions: tf.Tensor; // of the new tokens, int32 [T], ascending
-  /** Where the cache has room for S positions, each in its place: which of them are new is told here. Without it the cache
-   * is as long as it is full, and the new ones are joined to it. */
-  room?: CacheRoom;
-  memory?: MemoryKeys; // of a source, in a model that has one
-  updated?: { key: tf.Tensor; value: tf.Tensor }; // set by the layer: the cache with the new positions in it
-}
-
-export interface CacheRoom {
-  places: tf.Tensor; // 0 to S - 1, int32 [S]
-  last: tf.Tensor; // the last new position, for each sequence, int32 [B]
-  total: tf.Tensor; // how many positions there are with the new ones, int32 [1]
-}
+import type { AttentionFormula } from "./textbook.ts";
 
 export interface CachedOptions {
   H: number; // heads of queries
   K?: number; // heads of keys and values; H if not given
   choices?: AttentionChoices; // GPT-2's if not given
+  formula?: AttentionFormula | undefined; // in place of `choices`
+  fused?: boolean; // does the operator compute the same? It does if not given
   position?: Position; // which may turn queries and keys
 }
-
-type Three = readonly [query: tf.Tensor, key: tf.Tensor, value: tf.Tensor];
 
 /**
  * Attention of T new positions to those in the cache and to themselves. Without a gradient of its own.
@@ -42,26 +26,31 @@ type Three = readonly [query: tf.Tensor, key: tf.Tensor, value: tf.Tensor];
  * @returns [B, T, H D]
  */
 export function cachedAttention(
-  rows: readonly [tf.Tensor] | Three,
+  rows: readonly [tf.Tensor] | Qkv,
   cache: LayerCache,
   options: CachedOptions,
 ): tf.Tensor {
-  const { H, K = H, choices = GPT2_ATTENTION, position = {} } = options;
+  const { H, K = H, choices = GPT2_ATTENTION, formula, fused: mayFuse = true, position = {} } = options;
   const { room, positions } = cache;
-  const turn = ([query, key, value]: Three): Three =>
+  const attention: AttentionFormula = (query, key, value, at, from) =>
+    formula
+      ? formula(query, repeatHeads(key, H), repeatHeads(value, H), at, from)
+      : attend(query, key, value, at, from, choices);
+  const turn = ([query, key, value]: Qkv): Qkv =>
     position.turn ? [position.turn(query, positions), position.turn(key, positions), value] : [query, key, value];
   if (room) {
+    const common = { H, K, choices, attention, mayFuse };
     const table = position.turnTable && fitsTable(cache, position.turnTable()) ? position.turnTable() : undefined;
-    if (!position.turn || table) return attendInPlace(rows, cache, room, { H, K, choices, turn, table });
-    const turned = turn(headsOf(rows, H, K)).map(flat) as unknown as Three; // by the operator's rules it can't do it
-    return attendInPlace(turned, cache, room, { H, K, choices, turn: (three) => three, table });
+    if (!position.turn || table) return attendInPlace(rows, cache, room, { ...common, turn, table });
+    const turned = turn(headsOf(rows, H, K)).map(mergeHeads) as unknown as Qkv; // by the operator's rules it can't do it
+    return attendInPlace(turned, cache, room, { ...common, turn: (three) => three, table });
   }
   const [query, key, value] = turn(headsOf(rows, H, K));
   const [keys, values] = [tf.concat([cache.key, key], 2), tf.concat([cache.value, value], 2)];
   cache.updated = { key: keys, value: values };
   // counted, so that no constant depends on how many there are: an exported model serves any number
   const places = tf.cumsum(tf.ones([keys.shape[2]!]), 0, true);
-  return flat(attend(query, keys, values, tf.cast(positions, "float32"), places, choices));
+  return mergeHeads(attention(query, keys, values, tf.cast(positions, "float32"), places));
 }
 
 type Table = readonly [cos: tf.Tensor, sin: tf.Tensor];
@@ -70,7 +59,9 @@ interface InPlace {
   H: number;
   K: number;
   choices: AttentionChoices;
-  turn: (three: Three) => Three;
+  attention: AttentionFormula;
+  mayFuse: boolean;
+  turn: (three: Qkv) => Qkv;
   table: Table | undefined; // what `turn` turns by
 }
 
@@ -81,7 +72,7 @@ function attendInPlace(rows: readonly tf.Tensor[], cache: LayerCache, room: Cach
   const given = [...rows, cache.key, cache.value, cache.positions, places, last, total, ...(table ?? []), bias];
   const kernel = inPlace(rows.length, options);
   const inputs = given.filter((tensor) => tensor !== undefined);
-  const fits = cache.key.shape[3]! % 8 === 0; // else the operator refuses
+  const fits = options.mayFuse && cache.key.shape[3]! % 8 === 0; // else the operator refuses
   const [y, key, value] = (fits ? fused(kernel, inputs) : kernel.plain(inputs, {})) as [
     tf.Tensor,
     tf.Tensor,
@@ -97,30 +88,18 @@ const beyondOperator = ({ bias, pattern }: AttentionChoices) => !!bias || patter
 /** The operator turns multiples of 16 channels, in heads of such. */
 const fitsTable = ({ key }: LayerCache, [cos]: Table) => key.shape[3]! % 16 === 0 && cos.shape[1]! % 8 === 0;
 
-/** [B, T, n D] of n heads -> [B, n, T, D] */
-function heads(x: tf.Tensor, n: number): tf.Tensor {
-  const [B, T, C] = x.shape as [number, number, number];
-  return tf.transpose(tf.reshape(x, [B, T, n, C / n]), [0, 2, 1, 3]);
-}
-
 /** Rows as in `cachedAttention` -> [B, H, T, D] and twice [B, K, T, D] */
-function headsOf(rows: readonly tf.Tensor[], H: number, K: number): Three {
+function headsOf(rows: readonly tf.Tensor[], H: number, K: number): Qkv {
   const D = rows[0]!.shape[2]! / (H + 2 * K);
   const [query, key, value] = rows.length === 1 ? tf.split(rows[0]!, [H * D, K * D, K * D], 2) : rows;
-  return [heads(query!, H), heads(key!, K), heads(value!, K)];
-}
-
-/** [B, n, T, D] -> [B, T, n D] */
-function flat(x: tf.Tensor): tf.Tensor {
-  const [B, n, T, D] = x.shape as [number, number, number, number];
-  return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [B, T, n * D]);
+  return [splitHeads(query!, H), splitHeads(key!, K), splitHeads(value!, K)];
 }
 
 /** New rows [B, K, T, D] at `positions` [T] into the cache [B, K, S, D], whose places are [S]; and attention to it. */
 function putAndAttend(
-  [query, key, value]: Three,
+  [query, key, value]: Qkv,
   [oldKey, oldValue, positions, places]: readonly tf.Tensor[],
-  choices: AttentionChoices,
+  attention: AttentionFormula,
 ): [tf.Tensor, tf.Tensor, tf.Tensor] {
   const [T, S] = [positions!.size, places!.size];
   const [B, K] = oldKey!.shape as [number, number];
@@ -130,7 +109,7 @@ function putAndAttend(
   const put = (cache: tf.Tensor, rows: tf.Tensor) => tf.add(tf.mul(cache, old), tf.matMul(spread, rows, true));
   const [newKey, newValue] = [put(oldKey!, key), put(oldValue!, value)];
   const [at, of] = [tf.cast(positions!, "float32"), tf.cast(places!, "float32")];
-  return [attend(query, newKey, newValue, at, of, choices), newKey, newValue];
+  return [attention(query, newKey, newValue, at, of), newKey, newValue];
 }
 
 /**
@@ -138,12 +117,12 @@ function putAndAttend(
  * of the scores -> y [B, T, H D] and the updated cache: bound to the very arrays of the old one, the new rows are written there
  * and nothing is copied.
  */
-const inPlace = (count: number, { H, K, choices, turn, table }: InPlace): FusedKernel => ({
+const inPlace = (count: number, { H, K, choices, attention, turn, table }: InPlace): FusedKernel => ({
   name: "InPlaceAttention",
   plain(inputs) {
     const three = turn(headsOf(inputs.slice(0, count), H, K));
-    const [y, key, value] = putAndAttend(three, inputs.slice(count), choices);
-    return [flat(y), key, value];
+    const [y, key, value] = putAndAttend(three, inputs.slice(count), attention);
+    return [mergeHeads(y), key, value];
   },
   lower(g, inputs, _, { inputs: shapes }) {
     const rows = count === 1 ? [inputs[0]!, "", ""] : inputs.slice(0, 3);

@@ -3,33 +3,21 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { Context } from "./context.ts";
+import type { ModelConfig } from "./choices.ts";
 import { dropout } from "./dropout.ts";
+import type { ForwardArgs, SourceKeys } from "./forward_args.ts";
 import { ALL, denseAttention, generalAttention } from "./general_attention.ts";
+import { mergeHeads, splitHeads } from "./heads.ts";
 import { Linear, type Scope } from "./module.ts";
-import { type BlockChoices, blocksBy } from "./query_blocks.ts";
-
-export interface CrossAttentionConfig extends BlockChoices {
-  n_embd: number;
-  n_head: number;
-  n_kv_head: number; // heads of keys and values; 0 for n_head
-  bias: boolean;
-  dropout: number;
-}
-
-/** A source's keys and values for one layer, each [B, K, S, D]. In a cache all of it is text. */
-export interface MemoryKeys {
-  key: tf.Tensor;
-  value: tf.Tensor;
-}
+import { blocksBy } from "./query_blocks.ts";
 
 export class CrossAttention {
   readonly cQ: Linear; // [C, H D]
   readonly cKv: Linear; // [C, 2 K D]: keys of all heads, then values
   readonly cProj: Linear;
-  readonly #config: CrossAttentionConfig;
+  readonly #config: ModelConfig;
 
-  constructor(scope: Scope, config: CrossAttentionConfig, deviation: number) {
+  constructor(scope: Scope, config: ModelConfig, deviation: number) {
     const { n_embd: C, n_head: H, n_kv_head, bias } = config;
     this.#config = config;
     this.cQ = new Linear(scope.at("c_q"), C, C, bias);
@@ -38,36 +26,23 @@ export class CrossAttention {
     this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation });
   }
 
-  /** x [B, T, C] -> what the context's memory (or the keys of it in its cache) has for each position [B, T, C] */
-  forward(x: tf.Tensor, { mask, memory, cache }: Context): tf.Tensor {
+  /** x [B, T, C] -> what the encoded source (or the keys of it in the cache) has for each position [B, T, C] */
+  forward(x: tf.Tensor, { rng, encoded, cache }: ForwardArgs): tf.Tensor {
     const { n_head: H, dropout: rate, attention } = this.#config;
-    const { key, value } = cache?.memory ?? this.keys(memory!.x);
-    const three = [heads(this.cQ.forward(x), H), key, value] as const;
+    const { key, value } = cache?.source ?? this.keys(encoded!.x);
+    const three = [splitHeads(this.cQ.forward(x), H), key, value] as const;
     const [block, keepWeights] = blocksBy(this.#config);
     const result =
       cache || attention === "dense" // with a cache, of any length
-        ? denseAttention(...three, ALL, rate, mask, memory?.hides)
-        : generalAttention(...three, ALL, rate, mask, block, keepWeights, memory?.hides);
-    const [B, T, C] = x.shape as [number, number, number];
-    return dropout(this.cProj.forward(tf.reshape(tf.transpose(result, [0, 2, 1, 3]), [B, T, C])), rate, mask);
+        ? denseAttention(...three, ALL, rate, rng, encoded?.keyPaddingMask)
+        : generalAttention(...three, ALL, rate, rng, block, keepWeights, encoded?.keyPaddingMask);
+    return dropout(this.cProj.forward(mergeHeads(result)), rate, rng);
   }
 
   /** The keys and values of what an encoder made of a source, [B, S, C]: the same for all that is written after it. */
-  keys(x: tf.Tensor): MemoryKeys {
+  keys(x: tf.Tensor): SourceKeys {
     const [key, value] = tf.split(this.cKv.forward(x), 2, 2) as [tf.Tensor, tf.Tensor];
     const K = this.#config.n_kv_head || this.#config.n_head;
-    return { key: heads(key, K), value: heads(value, K) };
+    return { key: splitHeads(key, K), value: splitHeads(value, K) };
   }
-}
-
-/** [B, T, H D] -> [B, H, T, D] */
-function heads(x: tf.Tensor, H: number): tf.Tensor {
-  const [B, T, C] = x.shape as [number, number, number];
-  return tf.transpose(tf.reshape(x, [B, T, H, C / H]), [0, 2, 1, 3]);
-}
-
-/** How many of S positions are text, int32 [B] -> 1 behind them, 0 before: float32 [B, S] */
-export function sourceEnds(length: tf.Tensor, S: number): tf.Tensor {
-  const places = tf.range(0, S, 1, "int32");
-  return tf.cast(tf.greaterEqual(tf.reshape(places, [1, S]), tf.reshape(length, [-1, 1])), "float32");
 }

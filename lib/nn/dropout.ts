@@ -1,17 +1,17 @@
-// Dropout (Srivastava et al. 2014), with the random choice made by whoever runs the model.
+// Dropout (Srivastava et al. 2014), with the random numbers of whoever runs the model.
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { MaskSource } from "../engine/runtime/program.ts";
+import type { MaskSource as DropoutRng } from "../engine/runtime/program.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
-export type { MaskSource };
+export type { DropoutRng };
 
-/** Elements are zeroed with probability `rate` and the rest scaled to keep the mean. Does nothing without a mask
- * source (evaluation) or at rate 0. Any shape. */
-export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined): tf.Tensor {
-  if (!mask || rate === 0) return x;
-  const keep = mask.keep(x.shape, rate);
+/** Elements are zeroed with probability `rate` and the rest scaled to keep the mean. Does nothing without an rng
+ * (evaluation) or at rate 0. Any shape. */
+export function dropout(x: tf.Tensor, rate: number, rng: DropoutRng | undefined): tf.Tensor {
+  if (!rng || rate === 0) return x;
+  const keep = rng.keep(x.shape, rate);
   const scale = 1 / (1 - rate);
   return withGradient([x], (x) => ({
     value: dropMasked(x!, keep, scale),
@@ -22,11 +22,11 @@ export function dropout(x: tf.Tensor, rate: number, mask: MaskSource | undefined
 
 /**
  * Stochastic depth (Huang et al. 2016): what a layer adds, x [B, ...], is left out of whole sequences with probability `rate`, and
- * scaled to keep the mean. Does nothing without a mask source or at rate 0.
+ * scaled to keep the mean. Does nothing without an rng or at rate 0.
  */
-export function dropLayer(x: tf.Tensor, rate: number, mask: MaskSource | undefined): tf.Tensor {
-  if (!mask || rate === 0) return x;
-  const keep = tf.cast(mask.keep([x.shape[0]!, ...x.shape.slice(1).fill(1)], rate), "float32"); // [B, 1, 1]
+export function dropLayer(x: tf.Tensor, rate: number, rng: DropoutRng | undefined): tf.Tensor {
+  if (!rng || rate === 0) return x;
+  const keep = tf.cast(rng.keep([x.shape[0]!, ...x.shape.slice(1).fill(1)], rate), "float32"); // [B, 1, 1]
   return tf.mul(x, tf.mul(keep, 1 / (1 - rate)));
 }
 

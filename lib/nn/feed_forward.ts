@@ -3,48 +3,42 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { activations } from "./activation.ts";
-import type { Context } from "./context.ts";
+import type { ModelConfig } from "./choices.ts";
+import { dropout } from "./dropout.ts";
+import type { ForwardArgs } from "./forward_args.ts";
 import { asRows } from "./fused.ts";
 import { Linear, type Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 import { capacityOf, experts, expertsWithin, route } from "./routing.ts";
 import { tap } from "./tap.ts";
+import type { FeedForward } from "./textbook.ts";
 
-export interface FeedForwardConfig {
-  n_embd: number;
-  n_hidden: number; // hidden units; 0 for the usual number
-  bias: boolean;
-  ffn: string;
-}
+export type FeedForwardConfig = Pick<ModelConfig, "n_embd" | "n_hidden" | "bias" | "ffn" | "dropout">;
 
-export interface MixtureConfig extends FeedForwardConfig {
-  n_expert: number;
-  n_expert_active: number; // for a token
-  n_shared_hidden: number; // hidden units of the expert that every token has besides; 0 for none
-  expert_capacity: number; // in training: rows that an expert takes, over its even share; 0 for all that come
-}
+export type MixtureConfig = FeedForwardConfig &
+  Pick<
+    ModelConfig,
+    "n_expert" | "n_expert_active" | "n_shared_hidden" | "expert_capacity" | "router_aux_coef" | "router_z_coef"
+  >;
 
-export interface FeedForward {
-  /** [B, T, C] -> [B, T, C]. A mixture has its capacity in training, which is where there is a mask. */
-  forward(x: tf.Tensor, context?: Context): tf.Tensor;
-  readonly idle?: number; // weights that a token does not pass
-}
-
-/** GPT-2's: activation(x W1) W2, with 4 C hidden units. */
+/** activation(x W1) W2, of any width. GPT-2's is model.ts'. */
 export class MLP implements FeedForward {
   readonly cFc: Linear;
   readonly cProj: Linear;
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
+  readonly #dropout: number;
 
-  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn }: FeedForwardConfig, deviation: number) {
+  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn, dropout }: FeedForwardConfig, deviation: number) {
     const F = n_hidden || 4 * C;
     this.#activation = activations[ffn]!;
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
     this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
+    this.#dropout = dropout;
   }
 
-  forward(x: tf.Tensor): tf.Tensor {
-    return this.cProj.forward(tap("mlp", this.#activation(this.cFc.forward(x))));
+  forward(x: tf.Tensor, { rng }: ForwardArgs = {}): tf.Tensor {
+    const y = this.cProj.forward(tap("mlp", this.#activation(this.cFc.forward(x))));
+    return dropout(y, this.#dropout, rng);
   }
 }
 
@@ -57,18 +51,20 @@ export class GatedMLP implements FeedForward {
   readonly cFc: Linear; // W
   readonly cProj: Linear; // W2
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
+  readonly #dropout: number;
 
-  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn }: FeedForwardConfig, deviation: number) {
+  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn, dropout }: FeedForwardConfig, deviation: number) {
     const F = n_hidden || gatedHidden(C);
     this.#activation = activations[GATES[ffn]!]!;
     this.cGate = new Linear(scope.at("c_gate"), C, F, bias);
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
     this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
+    this.#dropout = dropout;
   }
 
-  forward(x: tf.Tensor): tf.Tensor {
+  forward(x: tf.Tensor, { rng }: ForwardArgs = {}): tf.Tensor {
     const hidden = tf.mul(this.#activation(this.cGate.forward(x)), this.cFc.forward(x));
-    return this.cProj.forward(tap("mlp", hidden));
+    return dropout(this.cProj.forward(tap("mlp", hidden)), this.#dropout, rng);
   }
 }
 
@@ -85,9 +81,11 @@ export class Mixture implements FeedForward {
   readonly fc: Parameter; // [E, C, F]
   readonly proj: Parameter; // [E, F, C]
   readonly shared: GatedMLP | undefined;
-  readonly idle: number;
+  readonly inactive: number;
   readonly #active: number;
   readonly #capacity: number;
+  readonly #dropout: number;
+  readonly #balanced: boolean; // does its router have losses?
 
   constructor(scope: Scope, config: MixtureConfig, deviation: number) {
     const { n_embd: C, n_expert: E, n_expert_active, n_shared_hidden } = config;
@@ -95,29 +93,31 @@ export class Mixture implements FeedForward {
     const all = scope.at("experts");
     this.#active = n_expert_active;
     this.#capacity = config.expert_capacity;
-    this.idle = (E - n_expert_active) * 3 * C * F;
+    this.#dropout = config.dropout;
+    this.#balanced = config.router_aux_coef + config.router_z_coef > 0;
+    this.inactive = (E - n_expert_active) * 3 * C * F;
     this.router = new Linear(scope.at("router"), C, E, false, { role: "router" });
     this.gate = all.parameter("c_gate", [E, C, F], { normal: 0.02 }, "hidden");
     this.fc = all.parameter("c_fc", [E, C, F], { normal: 0.02 }, "hidden");
     this.proj = all.parameter("c_proj", [E, F, C], { normal: deviation }, "hidden");
     if (n_shared_hidden === 0) return;
-    const shared = { n_embd: C, n_hidden: n_shared_hidden, bias: false, ffn: "swiglu" };
+    const shared = { n_embd: C, n_hidden: n_shared_hidden, bias: false, ffn: "swiglu" as const, dropout: 0 };
     this.shared = new GatedMLP(scope.at("shared"), shared, deviation);
   }
 
-  forward(x: tf.Tensor, { routers, mask }: Context = {}): tf.Tensor {
+  forward(x: tf.Tensor, { routers, rng, training = false }: ForwardArgs = {}): tf.Tensor {
     const logits = this.router.forward(x);
-    routers?.push(logits);
+    if (training && this.#balanced) routers?.push(logits);
     const weights = { gate: this.gate.value, fc: this.fc.value, proj: this.proj.value };
     const rows = asRows(x);
     const routes = route(asRows(logits), this.#active);
     tap("chosen", routes.chosen);
     const mixed =
-      mask && this.#capacity > 0
+      training && this.#capacity > 0
         ? expertsWithin(rows, routes, weights, capacityOf(this.#capacity, routes.chosen))
         : experts(rows, routes, weights);
     const all = tf.reshape(mixed, x.shape);
-    return this.shared ? tf.add(all, this.shared.forward(x)) : all;
+    return dropout(this.shared ? tf.add(all, this.shared.forward(x)) : all, this.#dropout, rng);
   }
 }
 

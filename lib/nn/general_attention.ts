@@ -4,7 +4,8 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { MaskSource } from "./dropout.ts";
+import type { DropoutRng } from "./dropout.ts";
+import { HIDDEN } from "./mask.ts";
 import type { Parameter } from "./parameter.ts";
 import type { Positions } from "./position.ts";
 import {
@@ -17,6 +18,8 @@ import {
   KEEP_WEIGHTS,
   type QueryBlock,
 } from "./query_blocks.ts";
+import { softCap } from "./softcap.ts";
+import { tap } from "./tap.ts";
 import { choiceOf, chooseWeights, dropWeights, type WeightDropout } from "./weight_dropout.ts";
 
 /** Which keys a query at position i sees. */
@@ -24,13 +27,13 @@ export interface Pattern {
   causal: boolean; // only those up to i
   window: number; // of these the last so many, i itself included (and as many after it); 0 for all
   global: number; // and the first so many positions of the text (Longformer, Beltagy et al. 2020, section 3.1), which see all
-  stride: number; // and every so manieth; 0 for none (Sparse Transformers, Child et al. 2019, section 4.3): with
+  stride: number; // and every k-th; 0 for none (Sparse Transformers, Child et al. 2019, section 4.3): with
   strideFrom: string; // "start" positions j with j % stride = stride - 1 (their fixed pattern), with "query" those with (i - j) % stride = 0
 }
 
 export interface AttentionChoices {
   pattern: Pattern;
-  softcap: number; // scores become softcap tanh(score / softcap) (Gemma 2, section 2); 0 for as they are
+  softcap: number; // of the scores (softcap.ts); 0 for none
   bias?: ((distance: tf.Tensor) => tf.Tensor) | undefined; // as in position.ts
   biasWeights?: readonly Parameter[]; // all that it reads
 }
@@ -44,15 +47,13 @@ export const GPT2_ATTENTION: AttentionChoices = {
 /** Everything sees everything. */
 export const ALL: AttentionChoices = { pattern: { ...GPT2_ATTENTION.pattern, causal: false }, softcap: 0 };
 
-const HIDDEN = -1e30; // added to a score: its exponential is 0
-
 /**
  * @param query [B, H, T, D]
  * @param key [B, K, S, D], as value; K divides H: each head of keys serves H / K heads of queries (Ainslie et al. 2023)
- * @param rate dropout on the attention weights, if there is a mask source
+ * @param rate dropout on the attention weights, if there is an rng
  * @param keepWeights whether the backward pass takes the attention weights of the forward pass, or makes them again, so that
  *   all that is kept is linear in T
- * @param hides float32 [B, S]: 1 where nobody sees a key, else 0
+ * @param keyPaddingMask float32 [B, S]: 1 where a key is padding, which no query sees, else 0
  * @returns [B, H, T, D]
  */
 export function generalAttention(
@@ -61,31 +62,40 @@ export function generalAttention(
   value: tf.Tensor,
   choices: AttentionChoices,
   rate = 0,
-  mask: MaskSource | undefined = undefined,
+  rng: DropoutRng | undefined = undefined,
   block = BLOCK,
   keepWeights = query.shape[2]! <= KEEP_WEIGHTS,
-  hides?: tf.Tensor,
+  keyPaddingMask?: tf.Tensor,
 ): tf.Tensor {
   const blocks = blocksOf(choices.pattern, query.shape[2]!, key.shape[2]!, block, keepWeights);
-  const drops = chooseWeights(rate, mask, query, key);
-  const attendBlock: AttendBlock = (block, [queries, keys, values, positions], drops, hides) => {
+  const drops = chooseWeights(rate, rng, query, key);
+  const attendBlock: AttendBlock = (block, [queries, keys, values, positions], drops, keyPaddingMask) => {
     const places = block.ranges.map(([a, b]) => tf.range(a, b, 1, "float32"));
     const own = ofBlock(choices, block, positions);
-    return attend(queries, keys, values, positions, joined(places, 0), own, drops, hides && hidden(hides, block));
+    return attend(
+      queries,
+      keys,
+      values,
+      positions,
+      joined(places, 0),
+      own,
+      drops,
+      keyPaddingMask && paddingOf(keyPaddingMask, block),
+    );
   };
   const { biasWeights = [] } = choices;
-  if (!keepWeights) return attendAgain([query, key, value], hides, blocks, biasWeights, drops, attendBlock);
+  if (!keepWeights) return attendAgain([query, key, value], keyPaddingMask, blocks, biasWeights, drops, attendBlock);
   return joined(
     blocks.map((block) =>
-      attendBlock(block, inputsOf(block, query, key, value), drops && choiceOf(drops, block), hides),
+      attendBlock(block, inputsOf(block, query, key, value), drops && choiceOf(drops, block), keyPaddingMask),
     ),
   );
 }
 
-/** What is hidden of the keys that a block looks at. */
-function hidden(hides: tf.Tensor, { ranges }: QueryBlock): tf.Tensor {
+/** The padding mask of the keys that a block looks at. */
+function paddingOf(keyPaddingMask: tf.Tensor, { ranges }: QueryBlock): tf.Tensor {
   const part = ([a, b]: readonly [number, number]) =>
-    b - a === hides.shape[1] ? hides : tf.slice(hides, [0, a], [-1, b - a]);
+    b - a === keyPaddingMask.shape[1] ? keyPaddingMask : tf.slice(keyPaddingMask, [0, a], [-1, b - a]);
   return joined(ranges.map(part), 1);
 }
 
@@ -117,7 +127,7 @@ function blocksOf(pattern: Pattern, T: number, S: number, block: number, keepWei
   const { causal, window, stride } = pattern;
   const froms = Array.from({ length: Math.ceil(T / block) }, (_, i) => i * block);
   const ends = froms.map((from) => Math.min(T, from + block));
-  // rounded up, there are more keys than a block may see, and the pattern hides them
+  // rounded up, there are more keys than a block may see, and the pattern keyPaddingMask them
   const some = keepWeights || (window > 0 && stride === 0) ? ends : fewWidths(ends, block);
   return froms.map((from, i) => {
     return { from, end: ends[i]!, ranges: visible(pattern, from, ends[i]!, causal ? some[i]! : S) };
@@ -132,14 +142,14 @@ export function denseAttention(
   value: tf.Tensor,
   choices: AttentionChoices,
   rate = 0,
-  mask?: MaskSource,
-  hides?: tf.Tensor,
+  rng?: DropoutRng,
+  keyPaddingMask?: tf.Tensor,
   positions?: Positions,
 ): tf.Tensor {
   const given = typeof positions === "object" ? tf.cast(positions, "float32") : undefined;
   const places = (x: tf.Tensor) => given ?? tf.range(0, x.shape[2]!, 1, "float32");
-  const drops = chooseWeights(rate, mask, query, key);
-  return attend(query, key, value, places(query), places(key), choices, drops, hides);
+  const drops = chooseWeights(rate, rng, query, key);
+  return attend(query, key, value, places(query), places(key), choices, drops, keyPaddingMask);
 }
 
 /** The ranges of keys, up to `last`, of which a query from `from` to `end` - 1 may see some. A strided pattern may need any, and
@@ -167,11 +177,12 @@ export function attend(
   places: tf.Tensor,
   choices: AttentionChoices,
   drops?: WeightDropout,
-  hides?: tf.Tensor,
+  keyPaddingMask?: tf.Tensor,
 ): tf.Tensor {
   const [B, H, T, D] = query.shape as [number, number, number, number];
   const [K, S] = [key.shape[1]!, key.shape[2]!];
-  const weights = dropWeights(attentionWeights(query, key, positions, places, choices, hides), drops);
+  const all = tap("attention", attentionWeights(query, key, positions, places, choices, keyPaddingMask));
+  const weights = dropWeights(all, drops);
   return tf.reshape(tf.matMul(tf.reshape(weights, [B, K, (H / K) * T, S]), value), [B, H, T, D]);
 }
 
@@ -182,16 +193,15 @@ export function attentionWeights(
   positions: tf.Tensor,
   places: tf.Tensor,
   { pattern, softcap, bias }: AttentionChoices,
-  hides?: tf.Tensor,
+  keyPaddingMask?: tf.Tensor,
 ): tf.Tensor {
   const [B, H, T, D] = query.shape as [number, number, number, number];
   const [K, S] = [key.shape[1]!, key.shape[2]!];
   const grouped = tf.reshape(tf.mul(query, 1 / Math.sqrt(D)), [B, K, (H / K) * T, D]);
-  let scores = tf.reshape(tf.matMul(grouped, key, false, true), [B, H, T, S]);
-  if (softcap > 0) scores = tf.mul(tf.tanh(tf.div(scores, softcap)), softcap);
+  let scores = softCap(tf.reshape(tf.matMul(grouped, key, false, true), [B, H, T, S]), softcap);
   const distance = distances(positions, places);
   if (bias) scores = tf.add(scores, bias(distance));
-  if (hides) scores = tf.add(scores, tf.reshape(tf.mul(hides, HIDDEN), [B, 1, 1, S]));
+  if (keyPaddingMask) scores = tf.add(scores, tf.reshape(tf.mul(keyPaddingMask, HIDDEN), [B, 1, 1, S]));
   const unseen = unseenBy(pattern, distance, positions, places);
   return tf.softmax(unseen ? tf.add(scores, tf.mul(unseen, HIDDEN)) : scores);
 }

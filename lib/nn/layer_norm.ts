@@ -2,6 +2,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import { type Kernel, numbers } from "./fast.ts";
 import { asRows, type FusedKernel, fused, withGradient } from "./fused.ts";
 
 /**
@@ -23,6 +24,21 @@ export function layerNorm(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor, eps
   });
   return tf.reshape(y, x.shape);
 }
+
+/** For model.ts' formula. Rows of very different sizes: in small ones epsilon tells. */
+export const layerNormKernel: Kernel<typeof layerNorm> = {
+  name: "layer norm",
+  run: layerNorm,
+  inputs: 3,
+  samples: () => {
+    const x = tf.concat([3, 0.3, 0.003].map((size, seed) => numbers([1, 2, 6], seed, size)));
+    const [weight, bias] = [numbers([6], 3, 2), numbers([6], 4)];
+    return [
+      [tf.add(x, 0.01), weight, bias, 1e-5],
+      [x, weight, undefined, 1e-3],
+    ];
+  },
+};
 
 /** x [N, C], weight [C], bias [C] or none -> y [N, C], each row's mean [N, 1] and 1 / deviation [N, 1]. */
 const kernel: FusedKernel = {

@@ -19,7 +19,7 @@ export class Scope {
     return new Scope(this.#all, `${this.#prefix}${name}.`);
   }
 
-  parameter(name: string, shape: number[], init: Init, role: Role, splits?: readonly number[]): Parameter {
+  parameter(name: string, shape: readonly number[], init: Init, role: Role, splits?: readonly number[]): Parameter {
     const parameter = new Parameter(this.#prefix + name, shape, init, role, splits);
     this.#all.push(parameter);
     return parameter;

@@ -1,28 +1,12 @@
-// What `norm` may be.
+// What `norm` may be: model.ts' LayerNorm, or the one that is here.
 
 import type * as tf from "@tensorflow/tfjs";
 
-import { layerNorm } from "./layer_norm.ts";
+import type { ModelConfig, NormName } from "./choices.ts";
 import type { Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 import { rmsNorm } from "./rms_norm.ts";
-
-export class LayerNorm {
-  readonly weight: Parameter; // [C]
-  readonly bias: Parameter | undefined; // [C]
-  readonly epsilon: number;
-
-  constructor(scope: Scope, C: number, bias: boolean, epsilon: number) {
-    this.weight = scope.parameter("weight", [C], { constant: 1 }, "norm");
-    this.bias = bias ? scope.parameter("bias", [C], { constant: 0 }, "bias") : undefined;
-    this.epsilon = epsilon;
-  }
-
-  /** [..., C] -> [..., C] */
-  forward(x: tf.Tensor): tf.Tensor {
-    return layerNorm(x, this.weight.value, this.bias?.value, this.epsilon);
-  }
-}
+import type { NewNorm, Norm, Textbook } from "./textbook.ts";
 
 /** Never has a bias. */
 export class RMSNorm {
@@ -40,20 +24,12 @@ export class RMSNorm {
   }
 }
 
-export type Norm = LayerNorm | RMSNorm;
-
-export const norms: Record<string, new (scope: Scope, C: number, bias: boolean, epsilon: number) => Norm> = {
-  layernorm: LayerNorm,
-  rmsnorm: RMSNorm,
+/** A class for each value of `norm`. */
+export const norms: Record<NormName, (textbook: Textbook) => NewNorm> = {
+  layernorm: ({ LayerNorm }) => LayerNorm,
+  rmsnorm: () => RMSNorm,
 };
 
-export interface NormConfig {
-  norm: string; // one of `norms`
-  n_embd: number;
-  bias: boolean;
-  norm_eps: number;
-}
-
 /** Of all channels. */
-export const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: NormConfig) =>
-  new norms[norm]!(scope, n_embd, bias, norm_eps);
+export const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: ModelConfig, textbook: Textbook): Norm =>
+  new (norms[norm](textbook))(scope, n_embd, bias, norm_eps);

@@ -7,7 +7,8 @@ export type Init = { normal: number } | { constant: number };
 
 /** What a weight does in the model. Optimizers that treat some weights differently decide by it, never by the name. */
 export type Role =
-  | "embedding" // a table that is looked up by token, position or distance
+  | "embedding" // a table that is looked up by token or distance
+  | "position" // one with a row for each position of the context
   | "hidden" // the matrix of a linear layer inside a block, or a stack of such (experts)
   | "head" // the output layer, where it isn't the token embeddings
   | "router" // a mixture's: chooses experts
@@ -18,14 +19,14 @@ export class Parameter {
   /** Told of every weight whose tensor is asked for, while somebody wants to know. */
   static onRead: ((weight: Parameter) => void) | undefined;
   readonly name: string;
-  readonly shape: readonly number[];
+  shape: readonly number[];
   readonly init: Init;
   readonly role: Role;
   /** Widths of the column blocks that are matrices with a meaning each, as query, key and value in c_attn; they sum to the
    * last dimension. */
   readonly splits: readonly number[];
   /** How many numbers it has. */
-  readonly size: number;
+  size: number;
   grad?: Float32Array;
   #data: Float32Array | undefined;
   #bound: tf.Tensor | undefined;
@@ -52,6 +53,14 @@ export class Parameter {
       if ("constant" in this.init) this.#data.fill(this.init.constant);
     }
     return this.#data;
+  }
+
+  /** Keep the first `rows` of a table, and drop the others. */
+  crop(rows: number): void {
+    this.#data = this.data.slice(0, (this.size / this.shape[0]!) * rows);
+    this.shape = [rows, ...this.shape.slice(1)];
+    this.size = this.#data.length;
+    this.#bound = undefined;
   }
 
   /** The tensor that stands for this weight: what an engine bound for the time of a run, else the numbers themselves. */

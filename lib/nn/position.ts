@@ -3,6 +3,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import type { ModelConfig, PositionName } from "./choices.ts";
 import { embedding } from "./embedding.ts";
 import { withGradient } from "./fused.ts";
 import type { Scope } from "./module.ts";
@@ -24,29 +25,28 @@ export interface Position {
   bias?(distance: tf.Tensor): tf.Tensor;
 }
 
-export interface PositionConfig {
-  n_embd: number;
-  n_head: number;
-  block_size: number;
-  rope_theta: number;
-  rope_fraction: number; // of a head's channels that are turned
-  relative_buckets: number;
-  relative_max_distance: number;
-}
+export type PositionConfig = Pick<
+  ModelConfig,
+  "n_embd" | "n_head" | "block_size" | "rope_theta" | "rope_fraction" | "relative_buckets" | "relative_max_distance"
+>;
 
 /** A vector for each position, learned (Gehring et al. 2017; GPT-2). */
 export class Learned implements Position {
-  table: Parameter; // [block_size, C]
+  readonly table: Parameter; // [block_size, C]
 
   constructor(scope: Scope, { n_embd, block_size }: PositionConfig) {
-    this.table = scope.at("wpe").parameter("weight", [block_size, n_embd], { normal: 0.02 }, "embedding");
+    this.table = scope.at("wpe").parameter("weight", [block_size, n_embd], { normal: 0.02 }, "position");
   }
 
   embed(positions: Positions): tf.Tensor {
-    const { value, shape } = this.table;
-    if (typeof positions !== "number") return tf.gather(value, positions as tf.Tensor1D);
-    return positions === shape[0] ? value : tf.slice(value, [0, 0], [positions, -1]);
+    return positionEmbedding(this.table, positions);
   }
+}
+
+/** Rows of a table [block_size, C] at `positions` -> [T, C] */
+export function positionEmbedding({ value, shape }: Parameter, positions: Positions): tf.Tensor {
+  if (typeof positions !== "number") return tf.gather(value, positions as tf.Tensor1D);
+  return positions === shape[0] ? value : tf.slice(value, [0, 0], [positions, -1]);
 }
 
 /** Vaswani et al. 2017, section 3.5: sin(p / 10000^(2i / C)) at 2i, the cosine of the same at 2i + 1; and section 3.4: the
@@ -187,11 +187,12 @@ function bucketBothWays(distance: tf.Tensor, buckets: number, most: number): tf.
 class None implements Position {}
 
 /** A class for each value of `pos`; `causal` says whether keys come only from before. */
-export const positions: Record<string, new (scope: Scope, config: PositionConfig, causal?: boolean) => Position> = {
-  learned: Learned,
-  sinusoidal: Sinusoidal,
-  rotary: Rotary,
-  alibi: Alibi,
-  relative: Relative,
-  none: None,
-};
+export const positions: Record<PositionName, new (scope: Scope, config: PositionConfig, causal?: boolean) => Position> =
+  {
+    learned: Learned,
+    sinusoidal: Sinusoidal,
+    rotary: Rotary,
+    alibi: Alibi,
+    relative: Relative,
+    none: None,
+  };

@@ -47,12 +47,12 @@ export interface QueryBlock {
 }
 
 /** A block's result from queries [B, H, t, D], keys and values [B, K, s, D] and the queries' positions [t]; `drops` says which of the
- * block's weights are dropped, and `hides` of all keys which are hidden. */
+ * block's weights are dropped, and `keyPaddingMask` of all keys which are padding. */
 export type AttendBlock = (
   block: QueryBlock,
   inputs: readonly [queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, positions: tf.Tensor],
   drops: WeightDropout | undefined,
-  hides: tf.Tensor | undefined,
+  keyPaddingMask: tf.Tensor | undefined,
 ) => tf.Tensor;
 
 const WIDTHS = 8;
@@ -84,14 +84,14 @@ export const inputsOf = (block: QueryBlock, query: tf.Tensor, key: tf.Tensor, va
 /**
  * All blocks' results, joined, with nothing kept for the backward pass but the inputs: it attends again, block by block.
  * @param inputs queries [B, H, T, D], keys and values [B, K, S, D]
- * @param hides handed to `attend`
+ * @param keyPaddingMask handed to `attend`
  * @param weights all that `attend` reads
  * @param drops dropout's choice, if there is one; made outside of this, since whoever computes the layer around it again needs it too
  * @returns [B, H, T, D]
  */
 export function attendAgain(
   inputs: readonly [tf.Tensor, tf.Tensor, tf.Tensor],
-  hides: tf.Tensor | undefined,
+  keyPaddingMask: tf.Tensor | undefined,
   blocks: readonly QueryBlock[],
   weights: readonly Parameter[],
   drops: WeightDropout | undefined,
@@ -100,15 +100,15 @@ export function attendAgain(
   const given = [...inputs, ...weights.map(({ value }) => value)];
   return withGradient(given, (query, key, value) => {
     const results = blocks.map((block) => {
-      return attend(block, inputsOf(block, query!, key!, value!), drops && choiceOf(drops, block), hides);
+      return attend(block, inputsOf(block, query!, key!, value!), drops && choiceOf(drops, block), keyPaddingMask);
     });
     return {
       value: joined(results),
-      saved: [...given, ...(hides ? [hides] : []), ...tensorsOf(drops)],
+      saved: [...given, ...(keyPaddingMask ? [keyPaddingMask] : []), ...tensorsOf(drops)],
       gradient(dy, saved) {
-        const hidden = hides && saved[given.length];
+        const padding = keyPaddingMask && saved[given.length];
         const dropped = choiceFrom(drops, saved.slice(-2));
-        return attendAgainGrad(dy, saved.slice(0, given.length), dropped, hidden, blocks, weights, attend);
+        return attendAgainGrad(dy, saved.slice(0, given.length), dropped, padding, blocks, weights, attend);
       },
     };
   });
@@ -119,7 +119,7 @@ function attendAgainGrad(
   dy: tf.Tensor,
   saved: tf.Tensor[],
   drops: WeightDropout | undefined,
-  hides: tf.Tensor | undefined,
+  keyPaddingMask: tf.Tensor | undefined,
   blocks: readonly QueryBlock[],
   weights: readonly Parameter[],
   attend: AttendBlock,
@@ -139,7 +139,7 @@ function attendAgainGrad(
     const dropped = drops && choiceAfter(choiceOf(drops, block), done);
     const again = ([queries, keys, values, ...given]: tf.Tensor[]) =>
       bound(weights, given, () => {
-        return attend(block, [queries!, keys!, values!, positions], dropped, hides);
+        return attend(block, [queries!, keys!, values!, positions], dropped, keyPaddingMask);
       });
     const [dQuery, dKeys, dValues, ...dGiven] = gradients(again, [queries, keys, values, ...given], dBlock);
     dQueries.unshift(dQuery!);

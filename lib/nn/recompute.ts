@@ -6,7 +6,8 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { MaskSource } from "./dropout.ts";
+import type { DropoutRng } from "./dropout.ts";
+import type { ForwardArgs } from "./forward_args.ts";
 import { withGradient } from "./fused.ts";
 import { Parameter } from "./parameter.ts";
 
@@ -23,8 +24,8 @@ export function withRecompute<T>(wish: boolean, body: () => T): T {
 }
 
 /**
- * `forward(inputs, mask)`, to be computed again in the backward pass: the same bits, since the second pass has the same
- * inputs, weights and masks. All that the gradient has to reach must be in `inputs` or a weight of `layer`; other tensors
+ * `forward(inputs, rng)`, to be computed again in the backward pass: the same bits, since the second pass has the same
+ * inputs, weights and random numbers. All that the gradient has to reach must be in `inputs` or a weight of `layer`; other tensors
  * of the caller are gone by then. Only for gradients: outside of `withRecompute` it is `forward` and nothing else.
  * @param layer whose weights `forward` reads: every Parameter in its public fields and in the layers that it holds
  * @param inputs any shapes; [B, T, C] first, as a rule
@@ -32,10 +33,10 @@ export function withRecompute<T>(wish: boolean, body: () => T): T {
 export function recompute(
   layer: object,
   inputs: tf.Tensor[],
-  mask: MaskSource | undefined,
-  forward: (inputs: tf.Tensor[], mask?: MaskSource) => tf.Tensor,
+  rng: DropoutRng | undefined,
+  forward: (inputs: tf.Tensor[], rng?: DropoutRng) => tf.Tensor,
 ): tf.Tensor {
-  if (!wanted) return forward(inputs, mask);
+  if (!wanted) return forward(inputs, rng);
   const weights = parametersOf(layer);
   const N = inputs.length;
   const given = [...inputs, ...weights.map(({ value }) => value)];
@@ -45,11 +46,11 @@ export function recompute(
       masks.push(choice);
       return choice;
     };
-    const record: MaskSource = {
-      keep: (shape, rate) => recorded(mask!.keep(shape, rate)),
-      integers: (shape, bits) => recorded(mask!.integers(shape, bits)),
+    const record: DropoutRng = {
+      keep: (shape, rate) => recorded(rng!.keep(shape, rate)),
+      integers: (shape, bits) => recorded(rng!.integers(shape, bits)),
     };
-    const value = onlyOf(weights, () => forward(given.slice(0, N), mask && record));
+    const value = onlyOf(weights, () => forward(given.slice(0, N), rng && record));
     const count = given.length;
     return {
       value,
@@ -57,30 +58,38 @@ export function recompute(
       gradient(dy, saved) {
         const masks = saved.slice(count).values();
         const next = () => masks.next().value!;
-        const replay: MaskSource = { keep: next, integers: next };
+        const replay: DropoutRng = { keep: next, integers: next };
         const again = (given: tf.Tensor[]) =>
-          bound(weights, given.slice(N), () => forward(given.slice(0, N), mask && replay));
+          bound(weights, given.slice(N), () => forward(given.slice(0, N), rng && replay));
         return gradients(again, saved.slice(0, count), dy);
       },
     };
   });
 }
 
-/** `recompute` of several results, which differ in their last axis only. */
-export function recomputeAll(
-  layer: object,
-  inputs: tf.Tensor[],
-  mask: MaskSource | undefined,
-  forward: (inputs: tf.Tensor[], mask?: MaskSource) => tf.Tensor[],
-): tf.Tensor[] {
-  if (!wanted) return forward(inputs, mask);
+/** A layer of a model, as `recomputeLayer` takes it. */
+export interface Layer {
+  forward(x: tf.Tensor, args: ForwardArgs): tf.Tensor;
+}
+
+/** `layer.forward(x, args)`, of which only x is kept for the backward pass where `withRecompute` asks for it: [B, T, C] -> [B, T, C].
+ * The logits of its routers are added to `args.routers` as ever. */
+export function recomputeLayer(layer: Layer, x: tf.Tensor, args: ForwardArgs): tf.Tensor {
+  if (!wanted) return layer.forward(x, args);
+  const { encoded, keyPaddingMask, routers, rng } = args;
+  const others = encoded ? [encoded.x, encoded.keyPaddingMask] : keyPaddingMask ? [keyPaddingMask] : [];
   let widths: number[] = [];
-  const joined = recompute(layer, inputs, mask, (inputs, mask) => {
-    const results = forward(inputs, mask);
-    widths = results.map(({ shape }) => shape.at(-1)!);
+  const joined = recompute(layer, [x, ...others], rng, ([x, ...others], rng) => {
+    const seen = encoded ? { encoded: { x: others[0]!, keyPaddingMask: others[1]! } } : { keyPaddingMask: others[0] };
+    const own: tf.Tensor[] = []; // its router's logits
+    const results = [layer.forward(x!, { ...args, ...seen, rng, routers: routers && own }), ...own];
+    widths = results.map(({ shape }) => shape.at(-1)!); // they differ in their last axis only
     return results.length === 1 ? results[0]! : tf.concat(results, -1);
   });
-  return widths.length === 1 ? [joined] : tf.split(joined, widths, -1);
+  if (widths.length === 1) return joined;
+  const [y, ...logits] = tf.split(joined, widths, -1);
+  routers!.push(...logits);
+  return y!;
 }
 
 /** dy times the derivatives of f by each of xs, computed while tfjs is computing others. */

@@ -3,10 +3,10 @@
 import { type Architecture, type ModelConfig, NAMES } from "./choices.ts";
 
 /** What a stack's blocks do: see those before them, see all, or see those before them and a source. */
-export type Role = "decoder" | "encoder" | "crossing";
+export type BlockRole = "decoder" | "encoder" | "crossing";
 
 /** What the last stack of a model does, by `architecture`. */
-export const roles: Readonly<Record<Architecture, Role>> = {
+export const roles: Readonly<Record<Architecture, BlockRole>> = {
   decoder: "decoder",
   encoder: "encoder",
   encoder_decoder: "crossing", // behind an encoder

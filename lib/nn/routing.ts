@@ -235,3 +235,14 @@ export function routerLosses(logits: readonly tf.Tensor[], k: number): { balance
   const balance = tf.mul(tf.sum(tf.mul(taken, tf.mean(probabilities, 0))), E);
   return { balance: balance as tf.Scalar, z: tf.mean(tf.square(tf.logSumExp(all, 1))) };
 }
+
+/** The loss with `routerLosses` times their coefficients; as it is where there are no routers. */
+export function addRouterLosses(
+  loss: tf.Scalar,
+  routers: readonly tf.Tensor[],
+  config: { n_expert_active: number; router_aux_coef: number; router_z_coef: number },
+): tf.Scalar {
+  if (routers.length === 0) return loss;
+  const { balance, z } = routerLosses(routers, config.n_expert_active);
+  return tf.addN([loss, tf.mul(balance, config.router_aux_coef), tf.mul(z, config.router_z_coef)]) as tf.Scalar;
+}

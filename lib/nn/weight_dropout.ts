@@ -4,7 +4,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import { dropMasked, type MaskSource } from "./dropout.ts";
+import { type DropoutRng, dropMasked } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
 import { after } from "./in_order.ts";
 
@@ -22,19 +22,19 @@ export interface WeightDropout {
 
 const ROW_BITS = 20;
 
-/** A new choice among the weights of queries [..., T, D] for keys [..., S, D]; undefined without a mask source (evaluation) or at
+/** A new choice among the weights of queries [..., T, D] for keys [..., S, D]; undefined without an rng (evaluation) or at
  * rate 0. */
 export function chooseWeights(
   rate: number,
-  mask: MaskSource | undefined,
-  query: tf.Tensor,
-  key: tf.Tensor,
+  rng: DropoutRng | undefined,
+  query: { readonly shape: readonly number[] },
+  key: { readonly shape: readonly number[] },
 ): WeightDropout | undefined {
-  if (!mask || rate === 0) return undefined;
+  if (!rng || rate === 0) return undefined;
   const lead = query.shape.slice(0, -2);
-  const halves = mask.integers([...lead, query.shape.at(-2)!, 1], ROW_BITS);
+  const halves = rng.integers([...lead, query.shape.at(-2)!, 1], ROW_BITS);
   const rows = tf.add(tf.mul(halves, tf.scalar(2, "int32")), tf.scalar(1, "int32"));
-  return { rate, rows, columns: mask.integers([...lead, key.shape.at(-2)!, 1], 32) };
+  return { rate, rows, columns: rng.integers([...lead, key.shape.at(-2)!, 1], 32) };
 }
 
 /** The choice among the weights of the queries from `from` to `end` - 1 for the keys in `ranges`. */
@@ -64,6 +64,13 @@ export function choiceAfter(choice: WeightDropout, others: readonly tf.Tensor[])
 export const tensorsOf = (choice: WeightDropout | undefined) => (choice ? [choice.rows, choice.columns] : []);
 export const choiceFrom = (choice: WeightDropout | undefined, [rows, columns]: tf.Tensor[]) =>
   choice && { ...choice, rows: rows!, columns: columns! };
+
+/** Dropout of attention weights [..., T, S]. Does nothing without an rng or at rate 0. The numbers it takes are those of
+ * `chooseWeights`. */
+export function attentionDropout(weights: tf.Tensor, rate: number, rng: DropoutRng | undefined): tf.Tensor {
+  const keys = { shape: [...weights.shape.slice(0, -2), weights.shape.at(-1)!, 1] };
+  return dropWeights(weights, chooseWeights(rate, rng, weights, keys));
+}
 
 /** Attention weights [..., T, S], each zeroed or scaled to keep the mean. With its own gradient. */
 export function dropWeights(weights: tf.Tensor, choice: WeightDropout | undefined): tf.Tensor {

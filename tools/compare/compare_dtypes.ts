@@ -8,7 +8,7 @@
 import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
 import { isMain } from "../../lib/common/main_module.ts";
-import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
+import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { adamw } from "../../lib/training/optimizers/adamw.ts";
@@ -35,8 +35,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const inputs = { x: draw("x"), y: draw("y") };
 
   const trainer = async (half: boolean) => {
-    const model = new GPT({ ...config, dropout: 0, bias: false, ffn: "gelu" });
-    model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "init", name), deviation));
+    const model = new GPT({ ...config, dropout: 0, bias: false, ffn: "gelu" }).initWeights(1);
     const tokens = { shape: [B, T], dtype: "int32" } as const;
     const step = await createStep({
       ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens }, half },

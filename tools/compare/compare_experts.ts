@@ -12,7 +12,7 @@ import { configure } from "../../configurator.ts";
 import { Clock } from "../../lib/common/clock.ts";
 import { main } from "../../lib/common/errors.ts";
 import { isMain } from "../../lib/common/main_module.ts";
-import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
+import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { adamw } from "../../lib/training/optimizers/adamw.ts";
@@ -44,8 +44,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const inputs = { x: batch("x"), y: batch("y") };
 
   const steps = async (name: string, config: GPTConfig) => {
-    const model = new GPT(config);
-    model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "compare", name), deviation));
+    const model = new GPT(config).initWeights(1);
     const tokens = { shape: [B, T], dtype: "int32" } as const;
     const training = await createStep({
       ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },

@@ -14,7 +14,6 @@ import * as z from "zod/mini";
 import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
 import { isMain } from "../../lib/common/main_module.ts";
-import { fillNormal, keyOf } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
 import { GPT } from "../../model.ts";
@@ -51,9 +50,9 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "nanogpt-compare-"));
   process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
   const shape = { n_layer, n_head, n_embd, block_size, vocab_size };
-  const model = new GPT({ ...shape, dropout: 0, bias: true, ffn: "gelu_tanh" });
+  const model = new GPT({ ...shape, dropout: 0, bias: true, ffn: "gelu_tanh" }).initWeights(1);
   // larger than a new model's, so that one token is clearly the likeliest
-  model.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, "compare", name), 4 * deviation));
+  for (const { init, data } of model.parameters) if ("normal" in init) data.set(data.map((x) => 4 * x));
   await writeHuggingFace(model, undefined, folder);
 
   const prompt = PROMPT.map((token) => token % vocab_size).join();

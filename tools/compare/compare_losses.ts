@@ -19,7 +19,7 @@ import { configure, sourceOf } from "../../configurator.ts";
 import { main, UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
 import { isMain } from "../../lib/common/main_module.ts";
-import { fillNormal, keyOf, uniform } from "../../lib/common/rng.ts";
+import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { writeSafetensors } from "../../lib/common/safetensors.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { datasetFile, datasetFolder, shownPath } from "../../lib/text/dataset.ts";
@@ -99,8 +99,7 @@ async function compare(config: Config, folder: string): Promise<void> {
   // 1) what both get
   const { vocab_size, batches } = drawBatches(config);
   const shape = { n_layer, n_head, n_embd, block_size, vocab_size, bias };
-  const model = new GPT({ ...shape, dropout: 0, ffn: "gelu" });
-  model.initWeights((out, name, deviation) => fillNormal(out, keyOf(seed, "init", name), deviation));
+  const model = new GPT({ ...shape, dropout: 0, ffn: "gelu" }).initWeights(seed);
   const learningRates = Array.from({ length: steps }, (_, iter) => learningRateAt(iter, { ...config, decay_lr: true }));
   const { beta1, beta2, weight_decay, grad_clip } = config;
   writeSafetensors(join(folder, "weights.safetensors"), model.parameters);

@@ -4,7 +4,6 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync,
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { readBytes, readText } from "../../lib/common/read_file.ts";
-import { fillNormal, keyOf } from "../../lib/common/rng.ts";
 import { writeSafetensors } from "../../lib/common/safetensors.ts";
 import { ROOT } from "../../lib/common/scripts.ts";
 import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
@@ -26,9 +25,7 @@ const DATE = "2026-11-28T12:00:00.000Z";
 const SMALL = { block_size: 8, n_layer: 1, n_head: 2, n_embd: 8, dropout: 0, bias: true, ffn: "gelu" as const };
 
 function model(vocab_size: number, changes: Partial<GPTConfig> = {}): GPT {
-  const made = new GPT({ ...SMALL, vocab_size, ...changes });
-  made.initWeights((out, name, deviation) => fillNormal(out, keyOf(1, name), deviation));
-  return made;
+  return new GPT({ ...SMALL, vocab_size, ...changes }).initWeights(1);
 }
 
 function dataset(folder: string): Meta {

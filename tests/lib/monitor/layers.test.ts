@@ -36,7 +36,7 @@ test("update ratios and gradient norms are those of the step that is looked at, 
       continue;
     }
     assert.equal(Object.keys(event.metrics).length, 2 * run.parameters.length);
-    const { data } = run.model.wpe!;
+    const { data } = run.model.transformer.wpe!;
     const before = data.map((value) => value - 0.01 * (iter + 1));
     const change = 0.01 * (iter + 1) * Math.sqrt(data.length);
     close(event.metrics["update_ratio/wpe.weight"], change / Math.hypot(...before), `step ${iter}`);
@@ -54,7 +54,7 @@ test("histograms get the weights themselves and the mean gradients", async () =>
   callback.onStep!(even);
   assert.equal(odd.histograms.size, 0);
   assert.equal(even.histograms.size, 2 * run.parameters.length);
-  assert.equal(even.histograms.get("weights/wte.weight"), run.model.wte.data);
+  assert.equal(even.histograms.get("weights/wte.weight"), run.model.transformer.wte.data);
   assert.ok(even.histograms.get("gradients/h.0.attn.c_attn.weight")!.every((value) => value === 1.5));
 });
 
@@ -77,7 +77,7 @@ test("statistics: mean, deviation, largest, and units that are silent on every t
 test("activations of every layer at an evaluation, compiled and equal to the model run by hand", async () => {
   const { run } = await fakeRun();
   const { model } = run;
-  (model.blocks[1]!.mlp as MLP).cFc.weight.data.fill(0); // relu(0): every unit of that layer is dead
+  (model.transformer.blocks[1]!.mlp as MLP).cFc.weight.data.fill(0); // relu(0): every unit of that layer is dead
   const callback = layers({ statsInterval: 1, histogramInterval: 0 });
   callback.onTrainStart!(run);
   for (let time = 0; time < 2; time++) {
@@ -104,7 +104,7 @@ test("activations of every layer at an evaluation, compiled and equal to the mod
     for (const [key, value] of Object.entries(expected)) close(event.metrics[key], value, key);
     assert.equal(event.metrics["activation/h.1.mlp/dead"], 1);
     assert.ok(event.metrics["activation/h.0.mlp/dead"]! < 1);
-    model.wte.data[0]! += 1; // the weights of now, not those of the first look
+    model.transformer.wte.data[0]! += 1; // the weights of now, not those of the first look
   }
 });
 

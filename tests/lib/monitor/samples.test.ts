@@ -33,9 +33,9 @@ test("every second evaluation has a text, of the weights of that moment; compile
       await callback.onEvaluate!(event);
       assert.equal(event.texts.has("sample"), i % 2 === 0);
       if (i % 2 === 0) drawn.push(event.texts.get("sample")!);
-      run.model.wte.data.set(run.model.wte.data.toReversed()); // another model
+      run.model.transformer.wte.data.set(run.model.transformer.wte.data.toReversed()); // another model
     }
-    run.model.wte.data.reverse();
+    run.model.transformer.wte.data.reverse();
     assert.equal(drawn[0]!.length, 200);
     assert.ok([...drawn[0]!].every((character) => CHARACTERS.includes(character)));
     texts.set(compile, drawn);

@@ -7,7 +7,9 @@ import test from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import { trace } from "../../../lib/engine/trace.ts";
-import { cachedAttention, type LayerCache } from "../../../lib/nn/cached_attention.ts";
+import { cachedAttention } from "../../../lib/nn/cached_attention.ts";
+import type { PositionName } from "../../../lib/nn/choices.ts";
+import type { LayerCache } from "../../../lib/nn/forward_args.ts";
 import {
   type AttentionChoices,
   denseAttention,
@@ -26,7 +28,7 @@ interface Case {
   D: number;
   H?: number;
   K?: number;
-  pos?: string;
+  pos?: PositionName;
   rope_fraction?: number;
   softcap?: number;
   pattern?: Partial<Pattern>;

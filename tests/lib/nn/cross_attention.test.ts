@@ -9,8 +9,9 @@ import { Scope } from "../../../lib/nn/module.ts";
 import { Parameter } from "../../../lib/nn/parameter.ts";
 import { positions } from "../../../lib/nn/position.ts";
 import { withRecompute } from "../../../lib/nn/recompute.ts";
+import { VariantBlock } from "../../../lib/nn/variant_block.ts";
 import { createObjective } from "../../../lib/training/objective.ts";
-import { Block, type FullConfig, GPT2_CHOICES } from "../../../model.ts";
+import { attention, CausalSelfAttention, type FullConfig, GPT2_CHOICES, LayerNorm, MLP } from "../../../model.ts";
 import { layerFixture, layerIndex, takeWeights } from "../../fixtures/layers/read.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "../../support.ts";
 
@@ -21,7 +22,9 @@ for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
     const sizes = { n_layer: 1, block_size: 13, vocab_size: 2, dropout: 0, pos: "none" };
     const config = { ...GPT2_CHOICES, ...sizes, ...given } as unknown as FullConfig;
     const weights: Parameter[] = [];
-    const block = new Block(new Scope(weights), config, new positions.none!(new Scope([]), config), 1, "crossing");
+    const textbook = { LayerNorm, CausalSelfAttention, MLP, attention };
+    const none = new positions.none!(new Scope([]), config);
+    const block = new VariantBlock(new Scope(weights), config, none, 1, "crossing", textbook);
     takeWeights(weights, fixture);
     const [x, memory] = ["x", "memory"].map((name) => {
       const { shape, data } = tensors.get(name)!;
@@ -30,7 +33,7 @@ for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
       return variable;
     }) as [Parameter, Parameter];
     const [B, S] = memory.shape as [number, number];
-    const out = () => block.forward(x.value, x.shape[1]!, { memory: { x: memory.value, hides: tf.zeros([B, S]) } });
+    const out = () => block.forward(x.value, { encoded: { x: memory.value, keyPaddingMask: tf.zeros([B, S]) } });
     const variables = [...weights, x, memory];
     for (const engine of [compiled, eager]) {
       const forward = await engine.program(out, { variables, inputs: {} });

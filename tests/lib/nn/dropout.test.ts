@@ -5,7 +5,7 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import { dropLayer, dropout, type MaskSource } from "../../../lib/nn/dropout.ts";
+import { type DropoutRng, dropLayer, dropout } from "../../../lib/nn/dropout.ts";
 import { assertClose, assertLayer, compiled, eager, evaluate, floats } from "../../support.ts";
 
 for (const [kind, engine] of Object.entries({ compiled, eager })) {
@@ -73,7 +73,7 @@ test("stochastic depth: whole sequences are left out, the others scaled; nothing
   const x = floats("x", [4, 3, 2]);
   const keep = Uint8Array.of(1, 0, 0, 1);
   const make = (shape: readonly number[]) => tf.tensor(keep, [...shape], "bool");
-  const mask: MaskSource = { keep: make, integers: make };
+  const mask: DropoutRng = { keep: make, integers: make };
   const scaled = ([x]: tf.Tensor[]) => tf.mul(x!, tf.tensor3d([[[1.6]], [[0]], [[0]], [[1.6]]])); // 1 / (1 - 0.375)
   const run = ([x]: tf.Tensor[]) => dropLayer(x!, 0.375, mask);
   const tolerance = { atol: 1e-6, label: "stochastic depth" }; // one product

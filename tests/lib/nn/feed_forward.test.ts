@@ -7,6 +7,7 @@ import test from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import { activations } from "../../../lib/nn/activation.ts";
+import { ACTIVATIONS, GATED, LAYER_CHOICES } from "../../../lib/nn/choices.ts";
 import { type FeedForwardConfig, feedForwards, GatedMLP, MLP } from "../../../lib/nn/feed_forward.ts";
 import { type Linear, Scope } from "../../../lib/nn/module.ts";
 import type { Parameter } from "../../../lib/nn/parameter.ts";
@@ -20,10 +21,10 @@ function passOn({ weight }: Linear, from = 0): void {
   for (let i = 0; i < Math.min(C - from, D); i++) weight.data[(from + i) * D + i] = 1;
 }
 
-for (const name of ["swiglu", "geglu", "geglu_tanh"]) {
+for (const name of GATED) {
   test(`${name}: value and gradients of ${layerIndex[name]!.reference}`, async () => {
     const F = 33; // hidden units; of 2 F channels the gate takes the first half, the other layer the second
-    const mlp = new GatedMLP(new Scope([]), { n_embd: 2 * F, n_hidden: F, bias: false, ffn: name }, 1);
+    const mlp = new GatedMLP(new Scope([]), { n_embd: 2 * F, n_hidden: F, bias: false, ffn: name, dropout: 0 }, 1);
     passOn(mlp.cGate);
     passOn(mlp.cFc, F);
     passOn(mlp.cProj);
@@ -32,14 +33,17 @@ for (const name of ["swiglu", "geglu", "geglu_tanh"]) {
   });
 }
 
-for (const [name, Layer] of Object.entries({ silu: MLP, swiglu: GatedMLP })) {
+for (const [name, Layer] of [
+  ["silu", MLP],
+  ["swiglu", GatedMLP],
+] as const) {
   test(`${name} with biases: value and gradients of the formula`, async () => {
     const [C, F] = [4, 6];
     const linear = (x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) =>
       tf.add(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D), b);
     const layer = ([x, ...weights]: tf.Tensor[]) => {
       const all: Parameter[] = [];
-      const mlp = new Layer(new Scope(all), { n_embd: C, n_hidden: F, bias: true, ffn: name }, 1);
+      const mlp = new Layer(new Scope(all), { n_embd: C, n_hidden: F, bias: true, ffn: name, dropout: 0 }, 1);
       for (const [i, parameter] of all.entries()) parameter.value = weights[i]!;
       return mlp.forward(x!);
     };
@@ -61,7 +65,7 @@ for (const [name, Layer] of Object.entries({ silu: MLP, swiglu: GatedMLP })) {
 test("hidden units: n_hidden, else 4 C, or with a gate the next multiple of 32 from 8/3 C on", () => {
   const shapesOf = (config: Pick<FeedForwardConfig, "ffn" | "n_embd" | "n_hidden">) => {
     const all: Parameter[] = [];
-    const rest = { bias: false, n_expert: 2, n_expert_active: 1, n_shared_hidden: 0, expert_capacity: 0 };
+    const rest = { ...LAYER_CHOICES, bias: false, dropout: 0, n_expert: 2, n_expert_active: 1 };
     new feedForwards[config.ffn]!(new Scope(all), { ...rest, ...config }, 1);
     return Object.fromEntries(all.map(({ name, shape }) => [name, shape]));
   };
@@ -72,11 +76,11 @@ test("hidden units: n_hidden, else 4 C, or with a gate the next multiple of 32 f
     [97, 0, 388, 288],
   ] as const) {
     const [up, down] = [(F: number) => [n_embd, F], (F: number) => [F, n_embd]];
-    for (const ffn of Object.keys(activations)) {
+    for (const ffn of ACTIVATIONS) {
       const shapes = { "c_fc.weight": up(F), "c_proj.weight": down(F) };
       assert.deepEqual(shapesOf({ ffn, n_embd, n_hidden }), shapes, ffn);
     }
-    for (const ffn of ["swiglu", "geglu", "geglu_tanh"]) {
+    for (const ffn of GATED) {
       const shapes = { "c_gate.weight": up(gated), "c_fc.weight": up(gated), "c_proj.weight": down(gated) };
       assert.deepEqual(shapesOf({ ffn, n_embd, n_hidden }), shapes, ffn);
     }

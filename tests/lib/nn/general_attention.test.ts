@@ -6,6 +6,7 @@ import { test } from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import { keyOf, uniform } from "../../../lib/common/rng.ts";
+import type { PositionName } from "../../../lib/nn/choices.ts";
 import { type AttentionChoices, denseAttention, generalAttention } from "../../../lib/nn/general_attention.ts";
 import { Scope } from "../../../lib/nn/module.ts";
 import { Parameter } from "../../../lib/nn/parameter.ts";
@@ -57,7 +58,7 @@ for (const name of FIXTURES.map((name) => `attention_${name}`)) {
     const sizes = { n_head, n_embd: n_head * D, block_size: T, rope_theta: 1e4, rope_fraction: 1 };
     const given = { relative_buckets: 8, relative_max_distance: 12, ...config };
     const causal = ![...integers.get("allowed")!.data].some((seen, i) => seen && i % S > i / S);
-    const Position = positions[String(config.pos ?? "none")]!;
+    const Position = positions[(config.pos ?? "none") as PositionName];
     const position: Position = new Position(new Scope(weights), { ...sizes, ...given }, causal);
     const number = (key: string) => Number(config[key] ?? 0);
     const choices: AttentionChoices = {

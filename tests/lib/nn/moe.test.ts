@@ -228,9 +228,9 @@ for (const name of ["mixtral", "moe_shared"]) {
     for (const engine of [compiled, eager]) {
       const logits = await engine.program(({ x }) => model.logits(x), options);
       assertClose(await logits.run(batch), expected("logits"), { atol: 1e-4, label: "logits" });
-      const losses = await engine.program(({ x }, mask) => {
+      const losses = await engine.program(({ x }, rng) => {
         const routers: tf.Tensor[] = [];
-        model.forward(x, undefined, mask, routers);
+        model.forward(x, { rng, training: true, routers });
         const { balance, z } = routerLosses(routers, model.config.n_expert_active);
         return tf.stack([balance, z]);
       }, options);

@@ -6,6 +6,7 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
+import type { PositionName } from "../../../lib/nn/choices.ts";
 import { Scope } from "../../../lib/nn/module.ts";
 import type { Parameter } from "../../../lib/nn/parameter.ts";
 import { alibiSlopes, bucketOf, type Position, type PositionConfig, positions } from "../../../lib/nn/position.ts";
@@ -17,7 +18,7 @@ const CONFIG: PositionConfig = {
   ...{ relative_buckets: 8, relative_max_distance: 12 },
 };
 
-function make(pos: string, changes: Partial<PositionConfig> = {}): { position: Position; weights: Parameter[] } {
+function make(pos: PositionName, changes: Partial<PositionConfig> = {}): { position: Position; weights: Parameter[] } {
   const weights: Parameter[] = [];
   return { position: new positions[pos]!(new Scope(weights), { ...CONFIG, ...changes }), weights };
 }

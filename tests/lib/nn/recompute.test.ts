@@ -99,7 +99,7 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
 
 test("a layer's weights are all found, each once, and no other layer's", () => {
   const model = shaken({ n_layer: 2 });
-  for (const [i, block] of model.blocks.entries()) {
+  for (const [i, block] of model.transformer.blocks.entries()) {
     const expected = model.parameters.filter(({ name }) => name.startsWith(`transformer.h.${i}.`));
     assert.equal(expected.length, 12);
     assert.deepEqual(new Set(parametersOf(block)), new Set(expected));

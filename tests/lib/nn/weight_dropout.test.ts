@@ -6,7 +6,7 @@ import test from "node:test";
 import * as tf from "@tensorflow/tfjs";
 
 import { fillIntegers, keyOf } from "../../../lib/common/rng.ts";
-import type { MaskSource } from "../../../lib/nn/dropout.ts";
+import type { DropoutRng } from "../../../lib/nn/dropout.ts";
 import { choiceOf, chooseWeights, dropWeights } from "../../../lib/nn/weight_dropout.ts";
 import { assertClose, compiled, eager, evaluate, floats } from "../../support.ts";
 
@@ -34,7 +34,7 @@ for (const [kind, engine] of Object.entries({ compiled, eager })) {
   test(`${kind}: what is kept is scaled, and the gradient with it, as one by one`, async () => {
     for (const rate of [0.001, 0.1, 0.5, 0.999]) {
       const weights = floats("weights", SHAPE);
-      const run = ([x]: tf.Tensor[], mask: MaskSource) => dropWeights(x!, chooseWeights(rate, mask, QUERY, KEY));
+      const run = ([x]: tf.Tensor[], mask: DropoutRng) => dropWeights(x!, chooseWeights(rate, mask, QUERY, KEY));
       const dy = floats("dy", SHAPE).data as Float32Array;
       const { values, grads } = await evaluate(engine, run, [weights], { dropout: [4, 2], dy });
       const factors = plain(rate, ...numbersOf([4, 2], SHAPE), SHAPE).map((keep) => keep / (1 - rate));
@@ -49,7 +49,7 @@ for (const [kind, engine] of Object.entries({ compiled, eager })) {
   test(`${kind}: any part has the choice of the whole`, async () => {
     const ones = { shape: SHAPE, data: new Float32Array(3 * 7 * 11).fill(1) };
     const options = { dropout: [8], gradients: false };
-    const choose = (mask: MaskSource) => chooseWeights(0.5, mask, QUERY, KEY)!;
+    const choose = (mask: DropoutRng) => chooseWeights(0.5, mask, QUERY, KEY)!;
     const whole = await evaluate(engine, ([x], mask) => dropWeights(x, choose(mask)), [ones], options);
     const part = { from: 2, end: 6, ranges: [[0, 3] as const, [5, 10] as const] };
     const some = await evaluate(

@@ -4,8 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
-import type { LayerNorm } from "../../../lib/nn/norm.ts";
-import type { GPT } from "../../../model.ts";
+import type { Block, GPT } from "../../../model.ts";
 import { attentionMaps } from "../../../tools/plot/attention_maps.ts";
 import { assertClose, shaken } from "../../support.ts";
 
@@ -15,14 +14,16 @@ const IDS = [3, 7, 0, 7, 10];
 function firstLayer(model: GPT, ids: readonly number[]): Float32Array {
   const { n_embd: C, n_head: H } = model.config;
   const [T, D] = [ids.length, C / H];
-  const { ln1, attn } = model.blocks[0]!;
-  const norm = ln1.norm as LayerNorm;
+  const { ln1, attn } = model.transformer.blocks[0] as Block;
   const qkv = ids.map((id, t) => {
-    const x = Array.from({ length: C }, (_, c) => model.wte.data[id * C + c]! + model.wpe!.data[t * C + c]!);
+    const x = Array.from(
+      { length: C },
+      (_, c) => model.transformer.wte.data[id * C + c]! + model.transformer.wpe!.data[t * C + c]!,
+    );
     const mean = x.reduce((sum, value) => sum + value, 0) / C;
     const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / C;
     const normal = x.map(
-      (value, c) => ((value - mean) / Math.sqrt(variance + 1e-5)) * norm.weight.data[c]! + norm.bias!.data[c]!,
+      (value, c) => ((value - mean) / Math.sqrt(variance + 1e-5)) * ln1.weight.data[c]! + ln1.bias!.data[c]!,
     );
     return Array.from({ length: 3 * C }, (_, j) =>
       normal.reduce((sum, value, c) => sum + value * attn.cAttn.weight.data[c * 3 * C + j]!, attn.cAttn.bias!.data[j]!),
@@ -74,7 +75,7 @@ test("in every layer rows are shares of 1, nothing lies ahead, and heads differ"
 test("they are the weights by which the model mixes values", () => {
   // one head, an identity for the values and for what follows: attention's result is map x normalised input
   const model = shaken({ n_layer: 1, n_head: 1 });
-  const { ln1, attn } = model.blocks[0]!;
+  const { ln1, attn } = model.transformer.blocks[0] as Block;
   const C = 8;
   for (let c = 0; c < C; c++) {
     for (let j = 0; j < C; j++) {
@@ -85,10 +86,13 @@ test("they are the weights by which the model mixes values", () => {
     attn.cProj.bias!.data[c] = 0;
   }
   const map = attentionMaps(model, IDS)[0]!;
-  const x = tf.add(tf.gather(model.wte.value, IDS), tf.slice(model.wpe!.value, [0, 0], [IDS.length, -1]));
-  const input = ln1.norm.forward(tf.expandDims(x)); // [1, T, C]
+  const x = tf.add(
+    tf.gather(model.transformer.wte.value, IDS),
+    tf.slice(model.transformer.wpe!.value, [0, 0], [IDS.length, -1]),
+  );
+  const input = ln1.forward(tf.expandDims(x)); // [1, T, C]
   const mixed = tf.matMul(tf.tensor2d(map, [IDS.length, IDS.length]), tf.squeeze(input, [0]));
-  assertClose(attn.forward(input, IDS.length).dataSync(), mixed.dataSync(), { atol: 1e-5, label: "values" }); // sums of 8
+  assertClose(attn.forward(input).dataSync(), mixed.dataSync(), { atol: 1e-5, label: "values" }); // sums of 8
 });
 
 test("no tensors are left", () => {
