@@ -16,16 +16,16 @@ import { unescapeText } from "./lib/common/escapes.ts";
 import { samplePath } from "./lib/common/file_names.ts";
 import { isMain } from "./lib/common/main_module.ts";
 import { visible } from "./lib/common/printable.ts";
-import { startProgress } from "./lib/common/progress.ts";
 import { keyOf, uniform } from "./lib/common/rng.ts";
 import { checkPromptFits, createContinuer } from "./lib/decoding/continue.ts";
-import { describe, evaluate, modelLosses } from "./lib/decoding/evaluate.ts";
+import { describe } from "./lib/decoding/evaluate.ts";
 import { encodeMasked } from "./lib/decoding/fill_masks.ts";
 import { batchSize, type Sample } from "./lib/decoding/generate.ts";
 import { promptLoop } from "./lib/decoding/interactive.ts";
 import { jsonOutput, textOutput } from "./lib/decoding/output.ts";
 import { defaultStart, readStart, startNotice } from "./lib/decoding/start.ts";
 import { createEngine } from "./lib/engine/runtime/program.ts";
+import { evaluateModel } from "./lib/formats/evaluate_model.ts";
 import { modelWithContext } from "./lib/formats/model_settings.ts";
 import { checkArchitecture, openModel, textTokenizer } from "./lib/formats/pretrained.ts";
 import { readInput, readText } from "./lib/text/text.ts";
@@ -61,27 +61,27 @@ export const defaults = {
   threads: 0, // 0 for one a physical core
 };
 
+type Config = Readonly<typeof defaults>;
+
 /**
  * Write samples, or the score of a text, to stdout.
  * @throws UserError for a model or a prompt that can't be used
  */
-export async function run(config: Readonly<typeof defaults>): Promise<void> {
+export async function run(config: Config): Promise<void> {
+  const { interactive } = config;
   const stop = config.stop.map((text) => unescapeText(text, "stop"));
-  if (config.interactive && sourceOf(config, "start")) {
+  if (interactive && sourceOf(config, "start")) {
     throw new UserError("--interactive reads its prompts line by line from standard input; leave --start out");
   }
-  const { interactive, evaluate: evaluated } = config;
-  const reading = { keep_crlf: config.keep_crlf, log: console.error };
-  let given = evaluated ? readText(readInput(evaluated), evaluated, reading) : "";
-  if (!evaluated && !interactive) given = await readStart(config.start, reading);
+  process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
+  if (config.evaluate) return await evaluateText(config);
+  let given = interactive ? "" : await readStart(config.start, { keep_crlf: config.keep_crlf, log: console.error });
 
-  // 1) the model, and the text in the tokens that it was trained on
+  // 1) the model, and the prompt in the tokens that it was trained on
   const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
-  if (evaluated) checkArchitecture(opened, "--evaluate", "decoder");
   const model = modelWithContext(opened, config.context);
-  const needsText = evaluated ? "--evaluate" : stop.length > 0 ? "--stop" : undefined;
-  const tokenizer = await (needsText ? textTokenizer(opened, needsText) : opened.tokenizer());
-  if (!evaluated && !interactive && !sourceOf(config, "start")) {
+  const tokenizer = await (stop.length > 0 ? textTokenizer(opened, "--stop") : opened.tokenizer());
+  if (!interactive && !sourceOf(config, "start")) {
     given = defaultStart(tokenizer);
     if (given !== config.start) console.error(startNotice(given));
   }
@@ -94,7 +94,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
     if (ids.length === 0) throw new UserError("--start is empty; give at least one character to go on from");
     return ids;
   };
-  const ids = evaluated ? tokenizer.encode(given) : interactive ? [] : encodePrompt(given); // before the weights are read
+  if (!interactive) encodePrompt(given); // what can't be encoded is refused before the weights are read
   const engine = await createEngine(config);
   const weights = config.compile ? opened.frozen(config.dtype) : undefined;
   if (!weights) await opened.read(model);
@@ -103,25 +103,8 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
     if (config.save) written.push(text);
     process.stdout.write(process.stdout.isTTY ? visible(text) : text); // a pipe gets it as it is
   };
-  process.stdout.on("error", (error) => process.exit("code" in error && error.code === "EPIPE" ? 0 : 1));
 
-  // 2) how well it predicts a text
-  if (evaluated) {
-    const { block_size } = model.config;
-    const bar = startProgress(ids.length - 1, 0, console.error);
-    const progress = (done: number) => bar.update(done, "tokens");
-    try {
-      const losses = await modelLosses(engine, model, weights);
-      opened.close();
-      const result = await evaluate(given, ids, losses, { block_size, stride: config.stride, progress });
-      write(config.json ? `${JSON.stringify(result)}\n` : describe(result));
-    } finally {
-      bar.stop();
-    }
-    return;
-  }
-
-  // 3) samples, side by side as many as memory allows
+  // 2) samples, side by side as many as memory allows
   const continueTexts = await createContinuer(engine, model, tokenizer, { frozen: weights, pairs });
   opened.close();
   const drawn = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
@@ -157,6 +140,19 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
     console.error(`${drawn.tokens} tokens ${times}: ${speed} tokens/s (${engine.description})`);
   }
   if (config.save) console.error(`saved ${saveSamples(config.out_dir, written.join(""))}`);
+}
+
+/** Print how well the model predicts the text that config.evaluate names. */
+async function evaluateText(config: Config): Promise<void> {
+  const text = readText(readInput(config.evaluate), config.evaluate, {
+    keep_crlf: config.keep_crlf,
+    log: console.error,
+  });
+  const opened = await openModel(config.init_from, config.out_dir, { log: console.error });
+  checkArchitecture(opened, "--evaluate", "decoder");
+  const tokenizer = await textTokenizer(opened, "--evaluate");
+  const result = await evaluateModel(await createEngine(config), opened, config, text, tokenizer.encode(text));
+  process.stdout.write(config.json ? `${JSON.stringify(result)}\n` : describe(result));
 }
 
 /** Write samples into a run's folder; gives the file's path. */

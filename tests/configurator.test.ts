@@ -5,15 +5,15 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { join, relative } from "node:path";
 import { after, test } from "node:test";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 import { configure, type Options, pick, sourceKind, sourceOf } from "../configurator.ts";
 import { UserError } from "../lib/common/errors.ts";
+import { ROOT } from "../lib/common/scripts.ts";
 import { joinList } from "../lib/settings/lists.ts";
 import { rules, type Settings } from "../lib/settings/rules.ts";
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FOLDER = mkdtempSync(join(tmpdir(), "configurator-"));
 after(() => rmSync(FOLDER, { recursive: true }));
 

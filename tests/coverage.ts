@@ -11,15 +11,15 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve, sep } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 
 import { transformSync } from "esbuild";
 
 import { main, UserError } from "../lib/common/errors.ts";
 import { isMain } from "../lib/common/main_module.ts";
+import { ROOT } from "../lib/common/scripts.ts";
 import { select } from "./select.ts";
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const CORE = ["model.ts", "train.ts", "sample.ts", "configurator.ts"];
 const ROOMS = ["engine", "training", "nn", "decoding", "formats", "text", "monitor", "common"];
 const CORE_FOLDERS = ["data", ...ROOMS.map((room) => `lib/${room}`)];

@@ -3,11 +3,10 @@
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
-import { fileURLToPath } from "node:url";
 
 import { UserError } from "../lib/common/errors.ts";
+import { ROOT } from "../lib/common/scripts.ts";
 
-const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const TESTS = join(ROOT, "tests");
 const TOP = ["quick_test.ts", "test_integration.ts"]; // the first and the last one
 

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 
 import * as tf from "@tensorflow/tfjs";
 import { keyOf, uniform } from "../lib/common/rng.ts";
+import { sizeOf } from "../lib/common/shape.ts";
 import type { Inputs, Shape } from "../lib/engine/graph.ts";
 import {
   createEngine,
@@ -21,7 +22,7 @@ import { GPT, type GPTConfig } from "../model.ts";
 export const compiled = await createEngine({ compile: true, threads: 2 });
 export const eager = await createEngine({ compile: false });
 
-export const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
+export { sizeOf };
 
 // ---- numbers that are the same in every run ----------------------------------------------------------------------
 

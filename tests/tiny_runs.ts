@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-
+import { sizeOf } from "../lib/common/shape.ts";
 import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { assertSucceeded, flags, oneProcess, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
@@ -57,7 +57,7 @@ export function tinyRuns<T extends Changes>(changes: T) {
   async function tensorOf(name: string, tensor: string): Promise<Float32Array> {
     const { tensors } = await loadCheckpoint(outDir(name));
     const { shape } = tensors.entries.get(tensor)!;
-    const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+    const data = new Float32Array(sizeOf(shape));
     tensors.read(tensor, shape, data);
     tensors.close();
     return data;

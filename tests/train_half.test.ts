@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
+import { sizeOf } from "../lib/common/shape.ts";
 import { at, readHistory } from "../lib/monitor/metrics_file.ts";
 import { loadCheckpoint, saveCheckpoint } from "../lib/training/checkpoint.ts";
 import type { LossScale } from "../lib/training/loss_scale.ts";
@@ -40,7 +41,7 @@ async function alter(
 ) {
   const { metadata, tensors } = await loadCheckpoint(outDir(from));
   const all = [...tensors.entries].map(([name, { shape }]) => {
-    const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+    const data = new Float32Array(sizeOf(shape));
     tensors.read(name, shape, data);
     change?.(name, data);
     return { name, shape, data };

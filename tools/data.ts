@@ -6,13 +6,17 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { main, UserError } from "../lib/common/errors.ts";
+import { isMain } from "../lib/common/main_module.ts";
 import { didYouMean } from "../lib/common/nearest.ts";
 import { helpAsked } from "../lib/settings/help.ts";
 import { datasetFolder, knownDatasets } from "../lib/text/dataset.ts";
 
-const [name, ...rest] = process.argv.slice(2);
-
-await main(async () => {
+/**
+ * Prepare a dataset.
+ * @param argv its name, then the flags of its script
+ * @throws UserError for a dataset that isn't there
+ */
+export async function run([name, ...rest]: readonly string[]): Promise<void> {
   if (name === undefined || helpAsked([name])) {
     console.log("usage: npm run data -- DATASET [--key=value ...], or -- DATASET --help");
     return console.log(`datasets: ${knownDatasets().join(", ")}`);
@@ -24,4 +28,6 @@ await main(async () => {
   const script = join(datasetFolder(name), "prepare.ts");
   process.argv = [process.argv[0]!, script, ...rest]; // as if it had been started itself
   await import(pathToFileURL(script).href);
-});
+}
+
+if (isMain(import.meta.url)) await main(() => run(process.argv.slice(2)));

@@ -13,10 +13,9 @@ import { writeFileAtomic } from "../lib/common/atomic.ts";
 import { explain, main, UserError } from "../lib/common/errors.ts";
 import { evaluationPath, fileNamePart, runName } from "../lib/common/file_names.ts";
 import { isMain } from "../lib/common/main_module.ts";
-import { startProgress } from "../lib/common/progress.ts";
-import { describe, evaluate, modelLosses } from "../lib/decoding/evaluate.ts";
+import { describe } from "../lib/decoding/evaluate.ts";
 import { createEngine } from "../lib/engine/runtime/program.ts";
-import { modelWithContext } from "../lib/formats/model_settings.ts";
+import { evaluateModel } from "../lib/formats/evaluate_model.ts";
 import { checkArchitecture, type OpenedModel, openModel, textTokenizer } from "../lib/formats/pretrained.ts";
 import { datasetFile, datasetFolder, shownPath } from "../lib/text/dataset.ts";
 import { GPT2_META, readMeta } from "../lib/text/meta.ts";
@@ -71,28 +70,14 @@ export async function run(config: Settings): Promise<void> {
   const { source, metadata } = opened;
   checkArchitecture(opened, "tools/evaluate.ts", "decoder");
   const tokenizer = await (config.evaluate ? textTokenizer(opened, "--evaluate") : opened.tokenizer());
-  const model = modelWithContext(opened, config.context);
   const { dataset, what, ids, text } = config.evaluate
     ? textTask(config, tokenizer)
     : await datasetTask(config, opened, tokenizer);
 
   // 2) its loss
   const engine = await createEngine(config);
-  const weights = config.compile ? opened.frozen(config.dtype) : undefined;
-  if (!weights) await opened.read(model);
-  const bar = startProgress(ids.length - 1, 0, console.error);
-  const progress = (done: number) => bar.update(done, "tokens");
   const start = performance.now();
-  const { block_size } = model.config;
-  const result = await (async () => {
-    try {
-      const losses = await modelLosses(engine, model, weights);
-      return await evaluate(text, ids, losses, { block_size, stride: config.stride, progress });
-    } finally {
-      bar.stop();
-      opened.close();
-    }
-  })();
+  const result = await evaluateModel(engine, opened, config, text, ids);
   const seconds = (performance.now() - start) / 1000;
 
   // 3) for a person, and as a file

@@ -6,14 +6,14 @@ import { join } from "node:path";
 
 import { breathe } from "../common/breathe.ts";
 import { whole } from "../common/format.ts";
+import { withTemporaryFolder } from "../common/temporary_folder.ts";
 import { loadCheckpoint, saveCheckpoint } from "../training/checkpoint.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
 import { optimizerState } from "../training/update.ts";
 import { type Benchmark, describeModel, exact, MB, randomModel, rate } from "./benchmark.ts";
-import { withTemporaryFolder } from "./temporary_folder.ts";
 
 export const checkpoint: Benchmark = (settings, progress) =>
-  withTemporaryFolder(async (folder) => {
+  withTemporaryFolder("bench", async (folder) => {
     const model = randomModel(settings);
     const optimizer = createOptimizer(settings.optimizer, settings);
     const state = model.parameters.flatMap((weight) => optimizerState(optimizer, weight));

@@ -5,17 +5,17 @@ import { join } from "node:path";
 import { breathe } from "../common/breathe.ts";
 import { whole } from "../common/format.ts";
 import { keyOf, uniform } from "../common/rng.ts";
+import { withTemporaryFolder } from "../common/temporary_folder.ts";
 import { prepareCharacters } from "../text/characters.ts";
 import { sampleBatch, TokenFile, writeTokens } from "../text/token_file.ts";
 import { type Benchmark, MB, metric, rate } from "./benchmark.ts";
-import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const ENOUGH = 20; // ms that a sample takes at least
 const CHARACTERS = 2 ** 20; // of the text that is encoded
 const LETTERS = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:!?'-&3$\n";
 
 export const dataLoading: Benchmark = (settings, progress) =>
-  withTemporaryFolder(async (folder) => {
+  withTemporaryFolder("bench", async (folder) => {
     const { batch_size: B, block_size: T, seed, data_mb } = settings;
     const samples = 4 * settings.rounds;
 

@@ -5,6 +5,7 @@ import { breathe } from "../common/breathe.ts";
 import { Clock } from "../common/clock.ts";
 import { startProgress } from "../common/progress.ts";
 import { keyOf } from "../common/rng.ts";
+import { withTemporaryFolder } from "../common/temporary_folder.ts";
 import { createEngine } from "../engine/runtime/program.ts";
 import type { Run, StepEvent } from "../monitor/callback.ts";
 import { earlyStop } from "../monitor/early_stop.ts";
@@ -19,13 +20,12 @@ import { createOptimizer } from "../training/optimizers/create.ts";
 import { createStep } from "../training/step.ts";
 import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
 import type { BenchSettings } from "./settings.ts";
-import { withTemporaryFolder } from "./temporary_folder.ts";
 
 const BLOCK = 50; // steps of a turn
 const STATS_INTERVAL = 50; // each block has one look into the layers, at any number of rounds
 
 export const watching: Benchmark = (settings, progress) =>
-  withTemporaryFolder((folder) => measure(settings, progress, folder));
+  withTemporaryFolder("bench", (folder) => measure(settings, progress, folder));
 
 async function measure(settings: BenchSettings, progress: (line: string) => void, folder: string): Promise<Result> {
   // 1) a step, as train.ts makes it

@@ -25,6 +25,7 @@ import * as z from "zod/mini";
 
 import { explain, hasCode, UserError } from "./errors.ts";
 import { jsonIf, readText } from "./read_file.ts";
+import { isRunning } from "./running.ts";
 
 export const LOCK_FILE = "lock.json";
 const BEAT = 15_000; // ms between two signs of life
@@ -178,16 +179,6 @@ function isAlive(holder: Holder, path: string): boolean {
   if (!isNear(holder)) return silenceOf(path) < STALE;
   const { pid, began } = holder;
   return isRunning(pid) && beginningOf(pid) === began; // else the number has been given to a new process
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0); // asks, does nothing
-  } catch (error) {
-    if (hasCode(error, "ESRCH")) return false;
-    if (!hasCode(error, "EPERM")) throw error; // another user's
-  }
-  return true;
 }
 
 /** A sign of life. The byte is every lock's first: should this be another's by now, it stays whole. */

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { explain, UserError } from "./errors.ts";
 import { type FolderLock, LOCK_FILE, lock } from "./lock.ts";
 
-const KINDS = ["model", "serve", "bench"] as const;
+const KINDS = ["model", "serve", "bench", "compare", "fuzz", "text"] as const;
+type Kind = (typeof KINDS)[number];
 const OURS = new RegExp(`^nanogpt-(${KINDS.join("|")})-\\w{6}$`);
 
 export class TemporaryFolder {
@@ -16,7 +17,7 @@ export class TemporaryFolder {
   readonly #release: FolderLock;
 
   /** @throws UserError where it can't be made */
-  constructor(kind: (typeof KINDS)[number]) {
+  constructor(kind: Kind) {
     try {
       sweep();
       this.path = mkdtempSync(join(tmpdir(), `nanogpt-${kind}-`));
@@ -38,6 +39,18 @@ export class TemporaryFolder {
     this.#release();
     rmSync(this.path, { recursive: true, force: true });
   };
+}
+
+/** Run `body` with a new folder, which is gone afterwards. */
+export async function withTemporaryFolder<T>(kind: Kind, body: (folder: string) => Promise<T>): Promise<T> {
+  const folder = new TemporaryFolder(kind);
+  try {
+    return await body(folder.path);
+  } catch (error) {
+    throw explain(error, `can't work in ${folder.path}`); // a full disk, for example
+  } finally {
+    folder.remove();
+  }
 }
 
 /** Remove the folders of processes that were killed. */

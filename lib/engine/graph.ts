@@ -5,6 +5,9 @@ export type DType = "float32" | "int32" | "bool";
 export type TypedArray = Float32Array | Int32Array | Uint8Array;
 export type Shape = readonly number[];
 
+/** The arrays that hold a tensor's numbers on the host. */
+export const ARRAYS = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const;
+
 /** A tensor of the graph: an input, a constant or what a kernel gives. */
 export interface Value {
   readonly id: number;

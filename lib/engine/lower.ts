@@ -4,8 +4,19 @@
 // The rules are those of ONNX Runtime's CPU provider. Every kernel here gives the same bits for any number of threads:
 // ScatterND with duplicate indices, for one, does not, and is not used.
 
+import { sizeOf } from "../common/shape.ts";
 import { AutocastBuilder } from "./autocast.ts";
-import type { DType, Graph, Inputs, KernelAttrs, KernelName, Node, TypedArray, Value } from "./graph.ts";
+import {
+  ARRAYS,
+  type DType,
+  type Graph,
+  type Inputs,
+  type KernelAttrs,
+  type KernelName,
+  type Node,
+  type TypedArray,
+  type Value,
+} from "./graph.ts";
 import { type Int8Matrix, int8Matrix, lowerInt8, type StoredWeight } from "./int8.ts";
 import { OnnxBuilder } from "./onnx.ts";
 import type { Expressions } from "./sizes.ts";
@@ -123,7 +134,6 @@ const reduce =
   };
 
 const ELEMENT = { float32: 1, int32: 6, bool: 9 } as const;
-const arrays = { float32: Float32Array, int32: Int32Array, bool: Uint8Array };
 
 const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
   Abs: same("Abs"),
@@ -220,15 +230,15 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
   GatherV2: (g, [x, indices], { axis }) => g.emit("Gather", [x, indices], { axis }),
   OneHot: (g, [indices], { depth, on, off }, node) => {
     // by comparison: ONNX's own OneHot takes index -1 for the last class, where tfjs has none
-    const number = (n: number, dtype: DType) => g.constant(new arrays[dtype]([n]), [], dtype);
+    const number = (n: number, dtype: DType) => g.constant(new ARRAYS[dtype]([n]), [], dtype);
     const column = g.emit("Reshape", [indices, g.ints([...node.inputs[0]!.shape, 1])]);
     const classes = g.emit("Range", [number(0, "int32"), number(depth, "int32"), number(1, "int32")]);
     const { dtype } = node.outputs[0]!;
     return g.emit("Where", [g.emit("Equal", [column, classes]), number(on, dtype), number(off, dtype)]);
   },
   UnsortedSegmentSum: (g, [x, ids], { segments }, node) => {
-    const count = node.inputs[1]!.shape.reduce((n, size) => n * size, 1);
-    const width = node.inputs[0]!.shape.slice(node.inputs[1]!.shape.length).reduce((n, size) => n * size, 1);
+    const count = sizeOf(node.inputs[1]!.shape);
+    const width = sizeOf(node.inputs[0]!.shape.slice(node.inputs[1]!.shape.length));
     // rows whose id is outside go to a segment behind the last, which is cut off
     const last = g.constant(Int32Array.of(segments), [], "int32");
     const negative = g.emit("Less", [ids, g.constant(Int32Array.of(0), [], "int32")]);

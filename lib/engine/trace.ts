@@ -6,7 +6,9 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import { sizeOf } from "../common/shape.ts";
 import {
+  ARRAYS,
   type DType,
   Graph,
   type Inputs,
@@ -139,7 +141,7 @@ function known(dtype: tf.DataType): DType {
 }
 
 function typed(values: tf.BackendValues, dtype: tf.DataType): TypedArray {
-  const array = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[known(dtype)];
+  const array = ARRAYS[known(dtype)];
   return values instanceof array ? values : array.from(values as ArrayLike<number>);
 }
 
@@ -191,7 +193,6 @@ function elementwise(inputs: readonly Value[], make: (inputs: Value[]) => Value)
 
 const sameShape = (a: Shape, b: Shape) => a.length === b.length && a.every((size, i) => size === b[i]);
 const broadcast = (a: Value, b: Value): Shape => tf.backend_util.assertAndGetBroadcastShape([...a.shape], [...b.shape]);
-const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
 const axesOf = (axis: number | number[] | undefined, x: Value) =>
   tf.util.parseAxisParam(axis ?? x.shape.map((_, i) => i), [...x.shape]);
 const axisOf = (axis: number, x: Value) => axesOf(axis, x)[0]!;
@@ -380,8 +381,7 @@ rule<{ inputShape: number[]; shape: number[] }>("BroadcastTo", "x", ([x], { shap
 
 // constants: a uniform array costs nothing, however large (lower.ts)
 function uniform(shape: Shape, number: number, dtype: DType): Value {
-  const data = { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[dtype];
-  return backend.current().constant(new data(sizeOf(shape)).fill(number), shape, dtype);
+  return backend.current().constant(new ARRAYS[dtype](sizeOf(shape)).fill(number), shape, dtype);
 }
 rule<{ shape: number[]; value: number; dtype?: tf.DataType }>("Fill", "*", (_, { shape, value, dtype }) =>
   uniform(shape, value, known(dtype ?? "float32")),

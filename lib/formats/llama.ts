@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { type FullConfig, type GPT, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import type { NamedTensor, Tensors } from "../common/safetensors.ts";
+import { sizeOf } from "../common/shape.ts";
 import type { FeedForwardName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import {
@@ -197,7 +198,7 @@ export function llamaWeights(
     read(name, shape, into) {
       let at = 0; // the part's first column
       for (const [theirs, theirShape] of parts.get(name)!) {
-        const size = theirShape.reduce((product, size) => product * size, 1);
+        const size = sizeOf(theirShape);
         if (isLinear(name)) {
           const piece = new Float32Array(size); // [out, in]
           tensors.read(theirs, theirShape, piece);
@@ -243,7 +244,7 @@ export function llamaFiles(
     const { data, shape: ours } = byName.get(name)!;
     let at = 0;
     for (const [theirs, shape] of parts) {
-      const size = shape.reduce((product, size) => product * size, 1);
+      const size = sizeOf(shape);
       let part = data.subarray(at, at + size);
       if (isLinear(name)) {
         const [out, input] = shape as [number, number];

@@ -10,6 +10,7 @@ import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import type { Place, Tensors } from "../common/safetensors.ts";
+import { sizeOf } from "../common/shape.ts";
 import { activations } from "../nn/activation.ts";
 import { WAYS } from "../nn/choices.ts";
 import { checkMeta, GPT2_META, type Meta } from "../text/meta.ts";
@@ -128,7 +129,7 @@ export function checkTensors(
 /** Are two tensors of this file the same numbers? */
 export function sameNumbers(tensors: Tensors, a: string, b: string, shape: readonly number[]): boolean {
   const [first, second] = [a, b].map((name) => {
-    const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+    const data = new Float32Array(sizeOf(shape));
     tensors.read(name, shape, data);
     return Buffer.from(data.buffer);
   });

@@ -3,6 +3,7 @@
 import * as z from "zod/mini";
 
 import { UserError } from "../common/errors.ts";
+import { median } from "../common/statistics.ts";
 import type { Callback, Run } from "./callback.ts";
 
 const WINDOW = 50; // steps that a loss is compared with
@@ -40,9 +41,9 @@ export function stability({ lr_patience, lr_factor, spike_threshold, rollback }:
 
   function isSpike(loss: number): boolean {
     if (spike_threshold > 0 && losses.length === WINDOW) {
-      const median = middle(losses);
-      const deviation = 1.4826 * middle(losses.map((other) => Math.abs(other - median))); // as of a normal distribution
-      if (loss > median + spike_threshold * deviation) return ++high >= IN_A_ROW;
+      const center = median(losses);
+      const deviation = 1.4826 * median(losses.map((other) => Math.abs(other - center))); // as of a normal distribution
+      if (loss > center + spike_threshold * deviation) return ++high >= IN_A_ROW;
     }
     high = 0;
     losses.push(loss);
@@ -87,8 +88,4 @@ export function stability({ lr_patience, lr_factor, spike_threshold, rollback }:
       ({ scale, waited, last, rolled_back: rolledBack, losses } = State.parse(state));
     },
   };
-}
-
-function middle(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
 }

@@ -2,7 +2,7 @@
 // blocks give.
 
 import * as tf from "@tensorflow/tfjs";
-
+import { sizeOf } from "../common/shape.ts";
 import { type FusedKernel, fused } from "./fused.ts";
 
 /**
@@ -22,7 +22,7 @@ const kernel: FusedKernel = {
     const flat = (name: string) => g.emit("Reshape", [name, g.ints([-1])]);
     const first = (name: string) => g.emit("Slice", [flat(name), g.ints([0]), g.ints([1])]);
     const joined = g.emit("Concat", [flat(x), ...others.map(first)], { axis: 0 });
-    const size = shape!.reduce((product, n) => product * n, 1);
+    const size = sizeOf(shape!);
     return g.emit("Reshape", [g.emit("Slice", [joined, g.ints([0]), g.ints([size])]), g.ints(shape!)]);
   },
 };

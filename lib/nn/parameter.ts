@@ -1,6 +1,7 @@
 // A weight of a model: its name in a checkpoint, its shape, how it starts, its numbers.
 
 import * as tf from "@tensorflow/tfjs";
+import { sizeOf } from "../common/shape.ts";
 
 /** How a weight starts: normally distributed around 0 with a deviation, or the same number everywhere. */
 export type Init = { normal: number } | { constant: number };
@@ -43,7 +44,7 @@ export class Parameter {
     this.init = init;
     this.role = role;
     this.splits = splits;
-    this.size = shape.reduce((product, size) => product * size, 1);
+    this.size = sizeOf(shape);
   }
 
   /** The numbers. Made when they are first asked for: a model whose shapes alone are wanted takes no memory. */

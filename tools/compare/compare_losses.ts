@@ -8,8 +8,7 @@
 // thread: how far it is then from itself says how much is rounding that training amplified. Left out: dropout (the
 // masks differ), evaluation, GPUs.
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -21,6 +20,7 @@ import { alignTable } from "../../lib/common/format.ts";
 import { isMain } from "../../lib/common/main_module.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { writeSafetensors } from "../../lib/common/safetensors.ts";
+import { withTemporaryFolder } from "../../lib/common/temporary_folder.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { datasetFile, datasetFolder, shownPath } from "../../lib/text/dataset.ts";
 import { readMeta } from "../../lib/text/meta.ts";
@@ -84,13 +84,9 @@ interface Batches {
 /** Print both runs' losses; exit code 1 where they differ. @throws UserError where the opponent is missing */
 export async function run(config: Config): Promise<void> {
   checkOpponent(config);
-  const folder = config.keep === "" ? mkdtempSync(join(tmpdir(), "compare_losses-")) : resolve(config.keep);
-  mkdirSync(folder, { recursive: true });
-  try {
-    await compare(config, folder);
-  } finally {
-    if (config.keep === "") rmSync(folder, { recursive: true, force: true });
-  }
+  if (config.keep === "") return await withTemporaryFolder("compare", (folder) => compare(config, folder));
+  mkdirSync(config.keep, { recursive: true });
+  await compare(config, resolve(config.keep));
 }
 
 async function compare(config: Config, folder: string): Promise<void> {

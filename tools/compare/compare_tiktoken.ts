@@ -9,8 +9,8 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -22,6 +22,7 @@ import { configure } from "../../configurator.ts";
 import { main, UserError } from "../../lib/common/errors.ts";
 import { isMain } from "../../lib/common/main_module.ts";
 import { median } from "../../lib/common/statistics.ts";
+import { withTemporaryFolder } from "../../lib/common/temporary_folder.ts";
 import { piecesOf, READING } from "../../lib/text/documents.ts";
 import { listFiles } from "../../lib/text/input_files.ts";
 import { GPT2_META } from "../../lib/text/meta.ts";
@@ -58,8 +59,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   if (text === "") throw new UserError(`${config.text} is empty`);
   const characters = config.data_mb * 1e6;
   const threads = config.workers || availableParallelism();
-  const folder = mkdtempSync(join(tmpdir(), "nanogpt-"));
-  try {
+  await withTemporaryFolder("compare", async (folder) => {
     // 1) the same documents for both
     const repeated = text.repeat(Math.ceil(characters / text.length)).slice(0, characters);
     const documents: string[] = [];
@@ -111,9 +111,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
         `${name}: ours ${million(rates[a])}, tiktoken ${million(rates[b])}: ours / tiktoken = ${ratio.toFixed(2)}`,
       );
     }
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 async function measure({ encode }: Tokenizer, documents: readonly string[]) {

@@ -5,12 +5,10 @@ import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-
+import { ROOT } from "../../lib/common/scripts.ts";
 import { datasetFile, datasetFolder, knownDatasets } from "../../lib/text/dataset.ts";
 import { BYTES_PER_TOKEN } from "../../lib/text/token_file.ts";
 
-const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
 const PYTHON_MODULES = ["wandb", "tensorboard", "mlflow"];
 

@@ -3,11 +3,9 @@
 
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-
 import { ROOT, TSX } from "../../lib/common/scripts.ts";
+import { TemporaryFolder } from "../../lib/common/temporary_folder.ts";
 import { type Case, makeCase, type Outcome } from "./case.ts";
 
 const RENEW = 400; // cases for a process: readers leave sessions and modules behind
@@ -22,7 +20,8 @@ export interface Watcher {
 
 /** @param hang seconds after which a case counts as hanging */
 export function watcher(hang: number, child = join(ROOT, "tools", "fuzz", "child.ts")): Watcher {
-  const folder = mkdtempSync(join(tmpdir(), "nanogpt-fuzz-"));
+  const temporary = new TemporaryFolder("fuzz");
+  const folder = temporary.path;
   const wholes = join(folder, "whole");
   let running: ChildProcess | undefined;
   let printed = "";
@@ -81,7 +80,7 @@ export function watcher(hang: number, child = join(ROOT, "tools", "fuzz", "child
     },
     stop() {
       running?.kill("SIGKILL");
-      rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+      temporary.remove();
     },
   };
 }

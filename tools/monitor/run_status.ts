@@ -1,8 +1,9 @@
 // A run that is followed through its metrics.jsonl, and how it stands. For the views of tools/monitor.ts, so it draws
 // nothing.
 
-import { hasCode, UserError } from "../../lib/common/errors.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { duration, percent, short, significant, whole } from "../../lib/common/format.ts";
+import { isRunning } from "../../lib/common/running.ts";
 import type { EndReason } from "../../lib/monitor/callback.ts";
 import { History, MetricsReader } from "../../lib/monitor/metrics_file.ts";
 
@@ -50,7 +51,7 @@ export class FollowedRun {
 }
 
 /** @param alive whether the process with this id lives on this machine */
-export function statusOf(history: History, now: number, alive = isAlive): Status {
+export function statusOf(history: History, now: number, alive = isRunning): Status {
   const { start, end, time } = history;
   if (!start) return { state: "waiting", time, step: 0 };
   const max = start.config.max_iters;
@@ -75,15 +76,6 @@ function bestOf(history: History): Status["best"] {
   let best: Status["best"];
   for (const [i, loss] of values.entries()) if (loss < (best?.loss ?? Infinity)) best = { loss, step: iters[i]! };
   return best;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0); // sends nothing
-    return true;
-  } catch (error) {
-    return hasCode(error, "EPERM"); // somebody else's
-  }
 }
 
 /** Whether there may be more of it. */

@@ -9,7 +9,8 @@ import * as tf from "@tensorflow/tfjs";
 
 import { breathe } from "../../common/breathe.ts";
 import { fillIntegers, fillKeepMask, type Key, keyOf } from "../../common/rng.ts";
-import type { DType, Graph, Shape } from "../graph.ts";
+import { sizeOf } from "../../common/shape.ts";
+import { ARRAYS, type DType, type Graph, type Shape } from "../graph.ts";
 import { withHalfProducts } from "../half.ts";
 import { lower } from "../lower.ts";
 import { type DeclareInput, trace } from "../trace.ts";
@@ -132,9 +133,7 @@ function evaluate(
   return { value, grads: sums ? grads.map((grad, i) => tf.add(sums[i]!, grad)) : grads };
 }
 
-const sizeOf = (shape: Shape) => shape.reduce((product, size) => product * size, 1);
-const arrayOf = (shape: Shape, dtype: DType) =>
-  new ({ float32: Float32Array, int32: Int32Array, bool: Uint8Array })[dtype](sizeOf(shape));
+const arrayOf = (shape: Shape, dtype: DType) => new ARRAYS[dtype](sizeOf(shape));
 
 function checkLength(name: string, shape: Shape, given: number): void {
   if (given === sizeOf(shape)) return;

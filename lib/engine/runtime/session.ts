@@ -1,5 +1,6 @@
 // Runs an ONNX model with ONNX Runtime, off the event loop: timers, signals and pages go on meanwhile.
 
+import { sizeOf } from "../../common/shape.ts";
 import type { DType, Shape, TypedArray } from "../graph.ts";
 import { cStrings, type OrtApi, ort, type Pointer, type Pointers, pointers } from "./c_api.ts";
 
@@ -153,7 +154,7 @@ export function bind(buffers: Record<string, Buffer>): Bound {
 }
 
 function hostValue(api: OrtApi, { data, shape, dtype }: Buffer): Pointer {
-  const size = shape.reduce((product, length) => product * length, 1);
+  const size = sizeOf(shape);
   if (size !== data.length) throw new Error(`internal: [${shape}] of an array of ${data.length}`);
   const dims = new BigInt64Array(new ArrayBuffer(8 * Math.max(1, shape.length)));
   dims.set(shape.map(BigInt));

@@ -13,6 +13,7 @@ import {
   SafetensorsFile,
   writeSafetensors,
 } from "../../../lib/common/safetensors.ts";
+import { sizeOf } from "../../../lib/common/shape.ts";
 import { temporaryFolder } from "../../scripts.ts";
 import { randomNumbers, userError } from "../text/support.ts";
 
@@ -474,7 +475,7 @@ test("3,000 damaged headers: each is one line or a file that can be read, and no
       const file = new SafetensorsFile(path);
       try {
         for (const [name, { shape, dtype }] of file.entries) {
-          const count = shape.reduce((product, size) => product * size, 1);
+          const count = sizeOf(shape);
           assert.ok(count <= whole.length, `${count} numbers`);
           file.read(name, shape, dtype === "I32" ? new Int32Array(count) : new Float32Array(count));
         }

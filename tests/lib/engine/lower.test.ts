@@ -5,7 +5,7 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { Graph, TypedArray } from "../../../lib/engine/graph.ts";
+import { ARRAYS, type Graph, type TypedArray } from "../../../lib/engine/graph.ts";
 import { lower } from "../../../lib/engine/lower.ts";
 import { type Buffer, bind, Session } from "../../../lib/engine/runtime/session.ts";
 import { type DeclareInput, trace } from "../../../lib/engine/trace.ts";
@@ -19,7 +19,7 @@ async function outputsOf(graph: Graph): Promise<Record<string, number[]>> {
   }
   const outputs: Record<string, Buffer> = {};
   for (const [name, { shape, dtype }] of graph.outputs) {
-    const data: TypedArray = new { float32: Float32Array, int32: Int32Array, bool: Uint8Array }[dtype](sizeOf(shape));
+    const data: TypedArray = new ARRAYS[dtype](sizeOf(shape));
     outputs[name] = { data, shape, dtype };
   }
   const session = await Session.create(lower(graph), { threads: 1 });
