@@ -3,7 +3,7 @@
 //
 // What is changed here is changed in all of them. The three formulas, layerNorm, gelu and attention, have faster twins in
 // lib/nn/, which run in their place while they compute the same: lib/nn/fast.ts compares them whenever a model is made. What the
-// settings offer beyond GPT-2 (docs/layers.md) is in lib/nn/variant.ts, and takes the place of Transformer.
+// settings offer beyond GPT-2 (docs/concepts/layers.md) is in lib/nn/variant.ts, and takes the place of Transformer.
 //
 // Letters of shapes: B batch, T time (positions), S keys, C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
 
@@ -99,7 +99,8 @@ export class LayerNorm {
   }
 }
 
-/** Projections that add to the residual stream start smaller, so that its variance doesn't grow with depth (GPT-2). */
+const NORMAL = { normal: 0.02 }; // how matrices and embeddings start
+/** Projections that add to the residual stream start smaller, so that its variance doesn't grow with depth. */
 const residualDeviation = ({ n_layer }: FullConfig) => 0.02 / Math.sqrt(2 * n_layer);
 
 export class CausalSelfAttention {
@@ -177,8 +178,8 @@ export class Transformer {
   constructor(scope: Scope, config: FullConfig) {
     const { vocab_size: V, block_size, n_embd: C, n_layer, bias } = config;
     this.config = config;
-    this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 }, "embedding");
-    this.wpe = scope.at("wpe").parameter("weight", [block_size, C], { normal: 0.02 }, "position");
+    this.wte = scope.at("wte").parameter("weight", [V, C], NORMAL, "embedding");
+    this.wpe = scope.at("wpe").parameter("weight", [block_size, C], NORMAL, "position");
     this.blocks = Array.from({ length: n_layer }, (_, i) => new Block(scope.at(`h.${i}`), config));
     this.lnF = new LayerNorm(scope.at("ln_f"), C, bias);
   }
@@ -213,9 +214,7 @@ export class GPT {
     const scope = root.at("transformer");
     this.transformer = variantTransformer(scope, config, textbook) ?? new Transformer(scope, config);
     const { wte } = this.transformer;
-    this.lmHead = config.tie_weights
-      ? wte
-      : root.at("lm_head").parameter("weight", wte.shape, { normal: 0.02 }, "head");
+    this.lmHead = config.tie_weights ? wte : root.at("lm_head").parameter("weight", wte.shape, NORMAL, "head");
   }
 
   /** Draw the random weights, each a function of the seed and its name. */

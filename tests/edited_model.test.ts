@@ -159,6 +159,17 @@ for (const [name, { edit, line, changes = {}, twin: other, weigh }] of Object.en
   });
 }
 
+test("settings whose attention model.ts doesn't have: a line says that the edit doesn't reach it", async (t) => {
+  const { error } = console;
+  t.after(() => {
+    console.error = error;
+  });
+  const { GPT: Edited, lines } = await editedModel(SCALE, "1");
+  for (let i = 0; i < 2; i++) new Edited({ ...shaken(SHAPE).config, window: 3 });
+  assert.equal(lines.length, 2);
+  assert.match(lines[1]!, /^but the attention of these settings .* is lib\/nn's, not model\.ts'$/);
+});
+
 /** The last logits of a few tokens, from an ONNX file. */
 async function exported(model: GPT): Promise<Float32Array> {
   const { n_layer, n_head, n_kv_head, n_embd, vocab_size } = model.config;

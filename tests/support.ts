@@ -9,8 +9,8 @@ import { sizeOf } from "../lib/common/shape.ts";
 import type { Inputs, Shape } from "../lib/engine/graph.ts";
 import {
   createEngine,
+  type DropoutRng,
   type Engine,
-  type MaskSource,
   type RunOptions,
   type Variable,
 } from "../lib/engine/runtime/program.ts";
@@ -94,7 +94,7 @@ export interface Argument {
   shape: Shape;
   data: Float32Array | Int32Array;
 }
-export type Operation = (args: Inputs<tf.Tensor>, mask: MaskSource) => tf.Tensor | tf.Tensor[];
+export type Operation = (args: Inputs<tf.Tensor>, rng: DropoutRng) => tf.Tensor | tf.Tensor[];
 
 export interface Evaluation {
   values: Float32Array; // of all results, one after the other, as float32
@@ -125,15 +125,15 @@ export async function evaluate(
     }
   });
   let types: string[] = [];
-  const apply = (tensors: Record<string, tf.Tensor>, mask: MaskSource) => {
+  const apply = (tensors: Record<string, tf.Tensor>, rng: DropoutRng) => {
     let weight = 0;
     const all = args.map((_, i) => tensors[`arg${i}`] ?? variables[weight++]!.value);
-    const results = [operation(all as Inputs<tf.Tensor>, mask)].flat();
+    const results = [operation(all as Inputs<tf.Tensor>, rng)].flat();
     types = results.map(({ dtype }) => dtype);
     return tf.concat(results.map((result) => tf.cast(tf.reshape(result, [result.size]), "float32")));
   };
-  const weightedSum = (tensors: Record<string, tf.Tensor>, mask: MaskSource): tf.Tensor => {
-    const results = apply(tensors, mask);
+  const weightedSum = (tensors: Record<string, tf.Tensor>, rng: DropoutRng): tf.Tensor => {
+    const results = apply(tensors, rng);
     return tf.sum(tf.mul(results, tf.tensor1d(dy ?? randomFloats("dy", results.shape, -1, 1))));
   };
   const options: RunOptions = dropout ? { dropout } : {};
@@ -240,5 +240,5 @@ export function lossProgram(engine: Engine, model: GPT, B: number) {
   const { architecture, block_size: T, vocab_size } = model.config;
   const { inputs } = createObjective(architecture, { B, T, vocab_size, mask_fraction: GUESSED, pairs: undefined });
   const spec = { variables: model.parameters, inputs, gradients: true };
-  return engine.program(({ x, y, ...source }, mask) => model.loss(x, y, mask, source), spec);
+  return engine.program(({ x, y, ...source }, rng) => model.loss(x, y, rng, source), spec);
 }

@@ -92,8 +92,8 @@ const samples = (): [tf.Tensor][] => [[numbers([100], 1, 5)]];
 
 /** For model.ts' formulas. */
 export const geluKernels = {
-  gelu: { name: "gelu", run: gelu, inputs: 1, samples },
-  gelu_tanh: { name: "gelu_tanh", run: geluTanh, inputs: 1, samples },
+  gelu: { name: "gelu", run: gelu, samples },
+  gelu_tanh: { name: "gelu_tanh", run: geluTanh, samples },
 } satisfies Record<string, Kernel<typeof gelu>>;
 
 /** What `ffn` may be. */

@@ -2,7 +2,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { MaskSource as DropoutRng } from "../engine/runtime/program.ts";
+import type { DropoutRng } from "../engine/runtime/program.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
 export type { DropoutRng };

@@ -29,7 +29,6 @@ export function layerNorm(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor, eps
 export const layerNormKernel: Kernel<typeof layerNorm> = {
   name: "layer norm",
   run: layerNorm,
-  inputs: 3,
   samples: () => {
     const x = tf.concat([3, 0.3, 0.003].map((size, seed) => numbers([1, 2, 6], seed, size)));
     const [weight, bias] = [numbers([6], 3, 2), numbers([6], 4)];

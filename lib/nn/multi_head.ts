@@ -63,7 +63,6 @@ type CausalOptions =
 const inBlocks: Kernel<AttentionFormula> = {
   name: "attention",
   run: (query, key, value, _at, _from, rate, rng) => inHeads(query, key, value, rate, rng, 2, true),
-  inputs: 3,
   samples: () =>
     [5, 3].map((D) => {
       const [query, key, value] = threeOf([1, 2, 3, D], [1, 2, 3, D]);
@@ -76,7 +75,6 @@ const inBlocks: Kernel<AttentionFormula> = {
 const farApart = (block_size: number): Kernel<AttentionFormula> => ({
   name: `attention, ${block_size} positions`,
   run: (query, key, value, at, from) => attend(query, key, value, at, from, GPT2_ATTENTION),
-  inputs: 0, // `inBlocks` looks at gradients
   samples: () => {
     const at = tf.tensor1d([block_size >> 1, block_size - 1]);
     const from = tf.tensor1d(Array.from({ length: 16 }, (_, i) => Math.round(((block_size - 1) * i) / 15)));

@@ -15,7 +15,7 @@ import { RMSNorm } from "./norm.ts";
 import type { Position } from "./position.ts";
 import { blocksBy } from "./query_blocks.ts";
 import { parametersOf } from "./recompute.ts";
-import type { Textbook } from "./textbook.ts";
+import type { AttentionFormula, Textbook } from "./textbook.ts";
 
 /** Would GPT-2's do? */
 export function isTextbookAttention(config: ModelConfig, position: Position, causal: boolean): boolean {
@@ -26,6 +26,8 @@ export function isTextbookAttention(config: ModelConfig, position: Position, cau
 /** Does each query take every key up to its position, by their product alone? */
 const isCausalOnly = ({ attn_softcap, window }: ModelConfig, position: Position, causal: boolean) =>
   causal && attn_softcap === 0 && window === 0 && !position.bias;
+
+const told = new WeakSet<AttentionFormula>(); // edited ones of which it was said that they don't run
 
 export class VariantAttention {
   readonly cAttn: Linear; // queries of all heads, then keys, then values
@@ -63,7 +65,14 @@ export class VariantAttention {
       bias: position.bias && ((distance) => position.bias!(distance)),
       biasWeights: parametersOf(position),
     };
-    if (isCausalOnly(config, position, causal)) this.#plain = new MultiHead(attention, config);
+    const plain = new MultiHead(attention, config);
+    if (isCausalOnly(config, position, causal)) this.#plain = plain;
+    else if (!plain.isFast && !told.has(attention)) {
+      told.add(attention);
+      console.error(
+        "but the attention of these settings (positions, window, cap or encoder) is lib/nn's, not model.ts'",
+      );
+    }
   }
 
   get isEdited(): boolean {

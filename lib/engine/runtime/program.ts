@@ -2,7 +2,7 @@
 // eager (the same function on a tfjs backend, the slow twin that the compiled one must equal). Knows no model.
 //
 //   const engine = await createEngine({ compile: true, threads: 2 });
-//   const backward = await engine.program(({ x, y }, mask) => loss(x, y, mask), { variables, inputs, gradients: true });
+//   const backward = await engine.program(({ x, y }, rng) => loss(x, y, rng), { variables, inputs, gradients: true });
 //   const [loss] = await backward.run({ x, y }, { dropout: [seed, iteration] });   // gradients: in variable.grad
 
 import * as tf from "@tensorflow/tfjs";
@@ -34,8 +34,8 @@ export interface Variable {
   value: tf.Tensor;
 }
 
-/** Dropout's random choices; each call is a new one. */
-export interface MaskSource {
+/** Dropout's random numbers; each call draws new ones. */
+export interface DropoutRng {
   /** A bool tensor of the shape, true where an element is kept. */
   keep(shape: Shape, rate: number): tf.Tensor;
   /** An int32 tensor of the shape: signed integers of so many bits, each as likely as any other. */
@@ -43,7 +43,7 @@ export interface MaskSource {
 }
 
 /** What a program computes: one tensor (a scalar, if gradients are asked for) from tensors, in tfjs operations. */
-export type Body<Name extends string> = (inputs: Record<Name, tf.Tensor>, mask: MaskSource) => tf.Tensor;
+export type Body<Name extends string> = (inputs: Record<Name, tf.Tensor>, rng: DropoutRng) => tf.Tensor;
 
 export interface ProgramOptions<Name extends string> {
   variables: readonly Variable[];
@@ -148,7 +148,7 @@ type Data = ReturnType<typeof arrayOf>;
 /** Makes a random choice: the same one for a key. */
 type Fill = (data: Data, key: Key) => void;
 
-function maskSource(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tensor): MaskSource {
+function dropoutRng(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tensor): DropoutRng {
   return {
     keep: (shape, rate) => choose(shape, "bool", (data, key) => fillKeepMask(data as Uint8Array, key, rate)),
     integers: (shape, bits) => choose(shape, "int32", (data, key) => fillIntegers(data as Int32Array, key, bits)),
@@ -248,10 +248,10 @@ function traceBody<Name extends string>(
   const weights = declare("");
   const tensors = {} as Record<Name, tf.Tensor>;
   for (const name in inputs) tensors[name] = input(name, inputs[name].shape, inputs[name].dtype);
-  const mask = maskSource((shape, dtype, fill) => input(`dropout.${fills.push(fill) - 1}`, shape, dtype));
+  const rng = dropoutRng((shape, dtype, fill) => input(`dropout.${fills.push(fill) - 1}`, shape, dtype));
   const scale = gradients && half ? input(LOSS_SCALE, [], "float32") : undefined;
   const sums = gradients && accumulate ? declare(SUM) : undefined; // an addition reads a number and writes it: it is done in place
-  const { value, grads } = evaluate(variables, () => body(tensors, mask), { tensors: weights, gradients, sums, scale });
+  const { value, grads } = evaluate(variables, () => body(tensors, rng), { tensors: weights, gradients, sums, scale });
   return { value, ...Object.fromEntries(grads.map((grad, i) => [GRAD + variables[i]!.name, grad])) };
 }
 
@@ -269,7 +269,7 @@ class EagerProgram<Name extends string> implements Program<Name> {
     const { variables, inputs: specs, gradients = false, accumulate = false, half = false } = this.#options;
     if (options.signal?.aborted) throw new Cancelled(); // an operation that goes on can't be ended
     let count = 0;
-    const mask = maskSource((shape, dtype, fill) => {
+    const rng = dropoutRng((shape, dtype, fill) => {
       const data = arrayOf(shape, dtype);
       fill(data, keyOf("dropout", ...(options.dropout ?? []), count++));
       return tf.tensor(data, [...shape], dtype);
@@ -286,7 +286,7 @@ class EagerProgram<Name extends string> implements Program<Name> {
       }
       const scale = half ? tf.scalar(options.lossScale ?? 1) : undefined;
       const given = { tensors: weights, gradients, sums, scale };
-      const { value, grads } = evaluate(variables, () => this.#body(tensors, mask), given);
+      const { value, grads } = evaluate(variables, () => this.#body(tensors, rng), given);
       return [value, ...grads];
     };
     const results = tf.tidy(() => (half ? withHalfProducts(compute) : compute()));

@@ -68,7 +68,6 @@ const edited =
     cap?: number;
     window?: number;
     keep?: (weights: tf.Tensor, rate: number, rng?: DropoutRng) => tf.Tensor;
-    value?: (value: tf.Tensor) => tf.Tensor;
   }): AttentionFormula =>
   (query, key, value, at, from, rate = 0, rng) => {
     const {
@@ -82,7 +81,7 @@ const edited =
     const distance = tf.sub(tf.expandDims(at, 1), from);
     const hidden = tf.logicalOr(tf.less(distance, 0), tf.greaterEqual(distance, window));
     const weights = tf.softmax(tf.add(scores, tf.mul(tf.cast(hidden, "float32"), HIDDEN)));
-    return tf.matMul(keep(weights, rate, rng), (changes.value ?? ((x) => x))(value));
+    return tf.matMul(keep(weights, rate, rng), value);
   };
 
 const isFast = (formula: AttentionFormula, block_size = 64) =>
@@ -98,12 +97,6 @@ test("an attention that was edited is found out, one that is only written in ano
     "a window": edited({ window: 32 }),
     "no dropout": edited({ keep: (weights) => weights }),
     "dropout of all queries alike": edited({ keep: (w, rate, rng) => (rng ? tf.mul(w, 1 / (1 - rate)) : w) }),
-    "no gradient for values": edited({
-      value: (value) =>
-        tf.customGrad((x) => ({ value: (x as tf.Tensor).clone(), gradFunc: (dy) => tf.zerosLike(dy as tf.Tensor) }))(
-          value,
-        ),
-    }),
   };
   for (const [name, formula] of Object.entries(EDITS)) assert.ok(!isFast(formula), name);
 });

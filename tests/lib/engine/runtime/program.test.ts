@@ -5,7 +5,7 @@ import test from "node:test";
 
 import * as tf from "@tensorflow/tfjs";
 
-import { createEngine, EngineError, type MaskSource } from "../../../../lib/engine/runtime/program.ts";
+import { createEngine, type DropoutRng, EngineError } from "../../../../lib/engine/runtime/program.ts";
 import { assertClose, compiled, eager, evaluate, floats, randomFloats, randomVariable } from "../../../support.ts";
 
 const ENGINES = { compiled, eager };
@@ -91,8 +91,8 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
 
   test(`${kind}: dropout masks depend on the key, the place and nothing else`, async () => {
     const program = await engine.program(
-      (_: Record<string, tf.Tensor>, mask: MaskSource) =>
-        tf.cast(tf.concat([mask.keep([64], 0.5), tf.reshape(mask.keep([8, 8], 0.5), [64])]), "float32"),
+      (_: Record<string, tf.Tensor>, rng: DropoutRng) =>
+        tf.cast(tf.concat([rng.keep([64], 0.5), tf.reshape(rng.keep([8, 8], 0.5), [64])]), "float32"),
       { variables: [], inputs: {} },
     );
     const draw = async (...dropout: number[]) => [...(await program.run({}, { dropout }))];
@@ -109,9 +109,9 @@ for (const [kind, engine] of Object.entries(ENGINES)) {
 }
 
 test("eager and compiled draw the same masks, of every shape and rate", async () => {
-  const operation = (_: tf.Tensor[], mask: MaskSource) => [
-    ...[mask.keep([5], 0.3), mask.keep([2, 3, 7], 0.8), mask.keep([1], 0.5)],
-    ...[mask.integers([4, 2], 20), mask.integers([3], 1)],
+  const operation = (_: tf.Tensor[], rng: DropoutRng) => [
+    ...[rng.keep([5], 0.3), rng.keep([2, 3, 7], 0.8), rng.keep([1], 0.5)],
+    ...[rng.integers([4, 2], 20), rng.integers([3], 1)],
   ];
   for (const dropout of [[], [1, 2, 3], [-5]]) {
     const options = { gradients: false, dropout };
