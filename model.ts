@@ -10,7 +10,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { geluKernels } from "./lib/nn/activation.ts";
-import { type Choices, LAYER_CHOICES as GPT2_CHOICES, type ModelConfig } from "./lib/nn/choices.ts";
+import { type Choices, checkChoices, LAYER_CHOICES, type ModelConfig } from "./lib/nn/choices.ts";
 import { crossEntropy } from "./lib/nn/cross_entropy.ts";
 import { type DropoutRng, dropout } from "./lib/nn/dropout.ts";
 import { embedding, takeEach } from "./lib/nn/embedding.ts";
@@ -26,7 +26,6 @@ import { MultiHead } from "./lib/nn/multi_head.ts";
 import type { Parameter } from "./lib/nn/parameter.ts";
 import { positionEmbedding } from "./lib/nn/position.ts";
 import { recomputeLayer } from "./lib/nn/recompute.ts";
-import { checkChoices } from "./lib/nn/registry.ts";
 import { addRouterLosses } from "./lib/nn/routing.ts";
 import { softCap } from "./lib/nn/softcap.ts";
 import { tap } from "./lib/nn/tap.ts";
@@ -35,7 +34,7 @@ import { attentionDropout } from "./lib/nn/weight_dropout.ts";
 
 export type FullConfig = ModelConfig;
 export type GPTConfig = Omit<ModelConfig, keyof Choices> & Partial<Choices>;
-export { GPT2_CHOICES };
+export { LAYER_CHOICES };
 
 // ---- the formulas --------------------------------------------------------------------------------------------------
 
@@ -207,7 +206,7 @@ export class GPT {
   /** All weights at their start but the random ones, which are 0 until `initWeights` or until a checkpoint is loaded.
    * @throws Error where a choice has no such name, or numbers don't fit each other */
   constructor(given: GPTConfig) {
-    const config: FullConfig = { ...GPT2_CHOICES, ...given };
+    const config: FullConfig = { ...LAYER_CHOICES, ...given };
     checkChoices(config);
     this.config = config;
     const root = new Scope(this.parameters);

@@ -26,7 +26,7 @@ import { createOptimizer } from "../lib/training/optimizers/create.ts";
 import { learningRateAt } from "../lib/training/schedule.ts";
 import { createStep } from "../lib/training/step.ts";
 import type { TrainingState } from "../lib/training/training_state.ts";
-import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { GPT, type GPTConfig, LAYER_CHOICES } from "../model.ts";
 import { modelOf, openHF } from "./lib/formats/support.ts";
 import { temporaryFolder } from "./scripts.ts";
 import {
@@ -101,7 +101,7 @@ function combination(index: number | string, given: Layers): { layers: Layers; t
       dtype: one("dtype", ["float32", "float32", "float16"]),
       grad_checkpoint: one("grad_checkpoint", [true, false]),
     };
-    if (!findConflict({ ...GPT2_CHOICES, ...layers, ...training, ...RATES, gradient_accumulation_steps: 1 }))
+    if (!findConflict({ ...LAYER_CHOICES, ...layers, ...training, ...RATES, gradient_accumulation_steps: 1 }))
       return { layers, training };
   }
 }
@@ -205,7 +205,7 @@ for (const { layers: given, count, isFolder } of KINDS) {
   for (let i = 0; i < count; i++) {
     const { layers, training } = combination(isFolder ? `${given.ffn} ${i}` : i, given);
     const different = Object.entries({ ...layers, ...training }).filter(([key, value]) => {
-      return GPT2_CHOICES[key as "pos"] !== value;
+      return LAYER_CHOICES[key as "pos"] !== value;
     });
     test(`combination ${i}: ${different.map(([key, value]) => `${key}=${value}`).join(" ")}`, async () => {
       const model = shaken(layers);

@@ -7,7 +7,7 @@ import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
 import { createPlainDecoder } from "../lib/decoding/plain_decoder.ts";
 import { findConflict } from "../lib/settings/rules.ts";
 import type { InputName } from "../lib/training/objective.ts";
-import { GPT, GPT2_CHOICES, type GPTConfig } from "../model.ts";
+import { GPT, type GPTConfig, LAYER_CHOICES } from "../model.ts";
 import { layerFixture, layerIndex, takeWeights } from "./fixtures/layers/read.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "./support.ts";
 
@@ -116,7 +116,7 @@ for (const choice of CHOICES) {
 }
 
 test("attention in one piece has no blocks", () => {
-  const dense = { ...GPT2_CHOICES, attention: "dense" };
+  const dense = { ...LAYER_CHOICES, attention: "dense" };
   assert.equal(findConflict(dense), undefined);
   const { problem, keys } = findConflict({ ...dense, attn_block_size: 64 })!;
   assert.equal(problem, 'attention "dense" has no blocks, so no attn_block_size 64; leave one of them out');

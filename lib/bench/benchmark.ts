@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 
 import { pick } from "../../configurator.ts";
-import { GPT, GPT2_CHOICES } from "../../model.ts";
+import { GPT, LAYER_CHOICES } from "../../model.ts";
 import { whole } from "../common/format.ts";
 import { type Key, keyOf, uniform } from "../common/rng.ts";
 import { median, round } from "../common/statistics.ts";
@@ -54,7 +54,7 @@ export function exact(name: string, unit: string, better: Metric["better"], valu
 export function randomModel(settings: BenchSettings): GPT {
   const { block_size, n_layer, n_head, n_embd, dropout, bias, ffn, seed, dataset } = settings;
   const vocab_size = dataset ? (readMeta(datasetFolder(dataset))?.vocab_size ?? 50_304) : settings.vocab_size;
-  const choices = pick(settings, Object.keys(GPT2_CHOICES) as (keyof typeof GPT2_CHOICES)[]);
+  const choices = pick(settings, Object.keys(LAYER_CHOICES) as (keyof typeof LAYER_CHOICES)[]);
   const config = { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, ...choices };
   checkLoading(config, "this model", "float32");
   return new GPT(config).initWeights(seed);

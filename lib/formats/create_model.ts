@@ -1,6 +1,6 @@
 // A new model, its settings checked and its weights random, for programs that have no checkpoint: examples/, tools/compare/.
 
-import { GPT, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
+import { GPT, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { checkModelArgs } from "./model_args.ts";
 
 /** What has to be given; everything else is GPT-2's where it isn't. */
@@ -13,6 +13,6 @@ export type ModelOptions = Pick<GPTConfig, "n_layer" | "n_head" | "n_embd" | "bl
  * @throws UserError that names a setting out of its range, or two that can't go together
  */
 export function createModel(options: ModelOptions, seed = 1337): GPT {
-  const config = { ...GPT2_CHOICES, dropout: 0, bias: false, ffn: "gelu", ...options };
+  const config = { ...LAYER_CHOICES, dropout: 0, bias: false, ffn: "gelu", ...options };
   return new GPT(checkModelArgs(config, "createModel")).initWeights(seed);
 }

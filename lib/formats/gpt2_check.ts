@@ -5,6 +5,7 @@ import * as tf from "@tensorflow/tfjs";
 import type { FullConfig, GPT } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import { activations } from "../nn/activation.ts";
+import type { ActivationName } from "../nn/choices.ts";
 import { numbers, onCpu } from "../nn/fast.ts";
 import { parameterShapes } from "./weights.ts";
 
@@ -61,7 +62,13 @@ function gpt2Logits(
     const scores = tf.div(tf.matMul(q, k, false, true), Math.sqrt(q.shape[2]!));
     const mixed = tf.matMul(tf.softmax(tf.add(scores, hidden)), v);
     x = tf.add(x, linear(tf.reshape(tf.transpose(mixed, [1, 0, 2]), [T, -1]), `h.${i}.attn.c_proj`));
-    x = tf.add(x, linear(activations[ffn]!(linear(norm(x, `h.${i}.ln_2`), `h.${i}.mlp.c_fc`)), `h.${i}.mlp.c_proj`));
+    x = tf.add(
+      x,
+      linear(
+        activations[ffn as ActivationName](linear(norm(x, `h.${i}.ln_2`), `h.${i}.mlp.c_fc`)),
+        `h.${i}.mlp.c_proj`,
+      ),
+    );
   }
   return tf.matMul(norm(x, "ln_f"), weights.get("lm_head.weight") ?? wte, false, true);
 }

@@ -3,7 +3,7 @@
 // positions (rope_scaling), heads of another size than n_embd / n_head, and windows in some layers only.
 
 import * as z from "zod/mini";
-import { type FullConfig, type GPT, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
+import { type FullConfig, type GPT, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import type { NamedTensor, Tensors } from "../common/safetensors.ts";
 import { sizeOf } from "../common/shape.ts";
@@ -220,7 +220,7 @@ export function llamaWeights(
 /** What of a model Llama and its like have not; undefined where nothing. */
 export function unlikeLlama(given: FullConfig): string | undefined {
   const config = essentials(given);
-  for (const [key, choice] of Object.entries({ ...GPT2_CHOICES, ...LLAMA })) {
+  for (const [key, choice] of Object.entries({ ...LAYER_CHOICES, ...LLAMA })) {
     const value = config[key as keyof FullConfig];
     if (!FREE.includes(key) && value !== choice) return `${key} ${value}`;
   }

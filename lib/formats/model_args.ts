@@ -1,13 +1,13 @@
 // The settings of a model, out of a checkpoint that somebody may have edited.
 
-import { type FullConfig, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
+import { type FullConfig, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import { findConflict, ruleFor } from "../settings/rules.ts";
 import { show } from "../settings/show.ts";
 
 /** A value of each setting's type; a setting that a checkpoint lacks is an error. */
 const TYPES: FullConfig = {
-  ...GPT2_CHOICES,
+  ...LAYER_CHOICES,
   block_size: 1,
   vocab_size: 1,
   n_layer: 1,
@@ -20,7 +20,7 @@ const TYPES: FullConfig = {
 
 /** @throws UserError that names `where` and the first setting that is missing or out of its range */
 export function checkModelArgs(saved: Record<string, unknown>, where: string): GPTConfig {
-  const modelArgs: Record<string, unknown> = { ...GPT2_CHOICES, ...saved }; // checkpoints from before there was a choice
+  const modelArgs: Record<string, unknown> = { ...LAYER_CHOICES, ...saved }; // checkpoints from before there was a choice
   for (const [key, value] of Object.entries(TYPES)) {
     const issue = ruleFor(key, value).safeParse(modelArgs[key]).error?.issues[0];
     if (issue) throw new UserError(`${where}: model_args.${key} must be ${issue.message}, got ${show(modelArgs[key])}`);

@@ -3,7 +3,7 @@
 // nothing is refused that works; the libraries' own memory and much that is only there for a moment are left out.
 
 import { totalmem } from "node:os";
-import { type FullConfig, GPT, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
+import { type FullConfig, GPT, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import type { OptimizerName } from "../training/choices.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
@@ -56,7 +56,7 @@ export function checkTraining(config: GPTConfig, training: Training, limit?: Mem
   const { optimizer, ema, eval_only, batch_size, micro_batch_size } = training;
   const T = Math.min(config.block_size, training.block_size);
   const rows = microBatchSize(batch_size, T, micro_batch_size);
-  const model = { ...GPT2_CHOICES, ...config, block_size: T };
+  const model = { ...LAYER_CHOICES, ...config, block_size: T };
   check(
     "training this model",
     [

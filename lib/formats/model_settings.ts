@@ -3,7 +3,7 @@
 // computed. And how far another program may let it see. Left out: whose tokens it knows (model_vocabulary.ts).
 
 import { pick, sourceOf } from "../../configurator.ts";
-import { type FullConfig, GPT, GPT2_CHOICES } from "../../model.ts";
+import { type FullConfig, GPT, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import { WAYS } from "../nn/choices.ts";
 import type { Meta } from "../text/meta.ts";
@@ -13,7 +13,7 @@ import type { OpenedModel } from "./pretrained.ts";
 /** The settings that make the model another one. */
 export const MODEL_KEYS = [
   ...(["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const),
-  ...(Object.keys(GPT2_CHOICES) as (keyof typeof GPT2_CHOICES)[]),
+  ...(Object.keys(LAYER_CHOICES) as (keyof typeof LAYER_CHOICES)[]),
 ];
 
 type Settings = Pick<FullConfig, (typeof MODEL_KEYS)[number] | "dropout"> & VocabularySettings;

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import * as z from "zod/mini";
-import { type FullConfig, GPT2_CHOICES, type GPTConfig } from "../../model.ts";
+import { type FullConfig, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
 import { parseJson, readText } from "../common/read_file.ts";
@@ -49,13 +49,13 @@ export function essentials(config: FullConfig): FullConfig {
   if (n_hidden === 4 * n_embd && Object.hasOwn(activations, ffn)) idle.push("n_hidden");
   if (attn_stride === 0) idle.push("attn_stride_from");
   if (!parallel_block) idle.push("parallel_norms");
-  return { ...config, ...Object.fromEntries(idle.map((key) => [key, GPT2_CHOICES[key as "pos"]])) };
+  return { ...config, ...Object.fromEntries(idle.map((key) => [key, LAYER_CHOICES[key as "pos"]])) };
 }
 
 /** @throws UserError where the model has a layer that `format` has no word for */
 export function checkIsGPT2(given: FullConfig, format: string): void {
   const config = essentials(given);
-  for (const [key, choice] of Object.entries(GPT2_CHOICES)) {
+  for (const [key, choice] of Object.entries(LAYER_CHOICES)) {
     const value = config[key as keyof FullConfig];
     if (key === "tie_weights" || value === choice) continue;
     throw new UserError(

@@ -2,6 +2,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import type { ActivationName } from "./choices.ts";
 import { type Kernel, numbers } from "./fast.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
@@ -96,8 +97,8 @@ export const geluKernels = {
   gelu_tanh: { name: "gelu_tanh", run: geluTanh, samples },
 } satisfies Record<string, Kernel<typeof gelu>>;
 
-/** What `ffn` may be. */
-export const activations: Record<string, (x: tf.Tensor) => tf.Tensor> = {
+/** By the name in `ffn`. */
+export const activations: Record<ActivationName, (x: tf.Tensor) => tf.Tensor> = {
   gelu,
   gelu_tanh: geluTanh,
   relu: (x) => tf.relu(x),

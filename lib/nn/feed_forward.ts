@@ -3,7 +3,7 @@
 import * as tf from "@tensorflow/tfjs";
 
 import { activations } from "./activation.ts";
-import type { ModelConfig } from "./choices.ts";
+import type { ActivationName, FeedForwardName, GatedName, ModelConfig } from "./choices.ts";
 import { dropout } from "./dropout.ts";
 import type { ForwardArgs } from "./forward_args.ts";
 import { asRows } from "./fused.ts";
@@ -13,7 +13,7 @@ import { capacityOf, experts, expertsWithin, route } from "./routing.ts";
 import { tap } from "./tap.ts";
 import type { FeedForward } from "./textbook.ts";
 
-export type FeedForwardConfig = Pick<ModelConfig, "n_embd" | "n_hidden" | "bias" | "ffn" | "dropout">;
+export type FeedForwardConfig = Pick<ModelConfig, "n_embd" | "n_hidden" | "bias" | "dropout">;
 
 export type MixtureConfig = FeedForwardConfig &
   Pick<
@@ -28,9 +28,10 @@ export class MLP implements FeedForward {
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
   readonly #dropout: number;
 
-  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn, dropout }: FeedForwardConfig, deviation: number) {
+  constructor(scope: Scope, ffn: ActivationName, config: FeedForwardConfig, deviation: number) {
+    const { n_embd: C, n_hidden, bias, dropout } = config;
     const F = n_hidden || 4 * C;
-    this.#activation = activations[ffn]!;
+    this.#activation = activations[ffn];
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
     this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
     this.#dropout = dropout;
@@ -53,9 +54,10 @@ export class GatedMLP implements FeedForward {
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
   readonly #dropout: number;
 
-  constructor(scope: Scope, { n_embd: C, n_hidden, bias, ffn, dropout }: FeedForwardConfig, deviation: number) {
+  constructor(scope: Scope, ffn: GatedName, config: FeedForwardConfig, deviation: number) {
+    const { n_embd: C, n_hidden, bias, dropout } = config;
     const F = n_hidden || gatedHidden(C);
-    this.#activation = activations[GATES[ffn]!]!;
+    this.#activation = activations[GATES[ffn]];
     this.cGate = new Linear(scope.at("c_gate"), C, F, bias);
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
     this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
@@ -101,8 +103,8 @@ export class Mixture implements FeedForward {
     this.fc = all.parameter("c_fc", [E, C, F], { normal: 0.02 }, "hidden");
     this.proj = all.parameter("c_proj", [E, F, C], { normal: deviation }, "hidden");
     if (n_shared_hidden === 0) return;
-    const shared = { n_embd: C, n_hidden: n_shared_hidden, bias: false, ffn: "swiglu" as const, dropout: 0 };
-    this.shared = new GatedMLP(scope.at("shared"), shared, deviation);
+    const shared = { n_embd: C, n_hidden: n_shared_hidden, bias: false, dropout: 0 };
+    this.shared = new GatedMLP(scope.at("shared"), "swiglu", shared, deviation);
   }
 
   forward(x: tf.Tensor, { routers, rng, training = false }: ForwardArgs = {}): tf.Tensor {
@@ -122,12 +124,16 @@ export class Mixture implements FeedForward {
 }
 
 /** The gates' activations. */
-const GATES: Record<string, string> = { swiglu: "silu", geglu: "gelu", geglu_tanh: "gelu_tanh" };
+const GATES: Record<GatedName, ActivationName> = { swiglu: "silu", geglu: "gelu", geglu_tanh: "gelu_tanh" };
+const isGated = (ffn: FeedForwardName): ffn is GatedName => Object.hasOwn(GATES, ffn);
 
-/** A family for each value of `ffn`. */
-export const feedForwards: Record<string, new (scope: Scope, config: MixtureConfig, deviation: number) => FeedForward> =
-  {
-    ...Object.fromEntries(Object.keys(activations).map((name) => [name, MLP])),
-    ...Object.fromEntries(Object.keys(GATES).map((name) => [name, GatedMLP])),
-    moe: Mixture,
-  };
+/** The layer that `ffn` names. @param deviation of the weights of its last projection at the start */
+export function newFeedForward(
+  scope: Scope,
+  config: MixtureConfig & Pick<ModelConfig, "ffn">,
+  deviation: number,
+): FeedForward {
+  const { ffn } = config;
+  if (ffn === "moe") return new Mixture(scope, config, deviation);
+  return isGated(ffn) ? new GatedMLP(scope, ffn, config, deviation) : new MLP(scope, ffn, config, deviation);
+}

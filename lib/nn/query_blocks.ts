@@ -3,6 +3,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
+import type { AttentionName } from "./choices.ts";
 import { withGradient } from "./fused.ts";
 import { after, RowSums } from "./in_order.ts";
 import type { Parameter } from "./parameter.ts";
@@ -19,14 +20,14 @@ export const KEEP_WEIGHTS = 512;
 
 /** What `attention` may be; all give the same. In blocks of queries, which keep their weights for the backward pass where the text is
  * short ("auto") or never ("flash", as Dao et al. 2022 do); or with the whole matrix of weights ("dense"). */
-export const attentions: Readonly<Record<string, { keepWeights?: boolean }>> = {
+const attentions: Readonly<Record<AttentionName, { keepWeights?: boolean }>> = {
   auto: {},
   flash: { keepWeights: false },
   dense: {},
 };
 
 export interface BlockChoices {
-  attention: string; // one of `attentions`
+  attention: AttentionName;
   attn_block_size: number; // queries of a block; 0 for the usual number
 }
 
@@ -35,7 +36,7 @@ export function blocksBy({
   attention,
   attn_block_size,
 }: BlockChoices): [block: number | undefined, keepWeights: boolean | undefined] {
-  return [attn_block_size || undefined, attentions[attention]!.keepWeights];
+  return [attn_block_size || undefined, attentions[attention].keepWeights];
 }
 
 /** Queries from `from` to `end` - 1, and the ranges of keys that they look at: ascending, and none ends behind that of the

@@ -54,7 +54,7 @@ export function experts(x: tf.Tensor, { chosen, weights }: Routes, { gate, fc, p
   const sorted = sort(rank(chosen));
   const rows = byExpert(x, sorted);
   const { counts } = sorted;
-  const hidden = tf.mul(activations.silu!(groupedMatMul(rows, gate, counts)), groupedMatMul(rows, fc, counts));
+  const hidden = tf.mul(activations.silu(groupedMatMul(rows, gate, counts)), groupedMatMul(rows, fc, counts));
   return weigh(byToken(groupedMatMul(tap("mlp", hidden), proj, counts), sorted), weights);
 }
 
@@ -63,7 +63,7 @@ export function expertsDense(x: tf.Tensor, { chosen, weights }: Routes, { gate, 
   const E = gate.shape[0]!;
   const share = tf.sum(tf.mul(chosen, tf.expandDims(weights, -1)), 1); // [N, E]
   const copies = tf.tile(tf.expandDims(x, 0), [E, 1, 1]);
-  const hidden = tf.mul(activations.silu!(tf.matMul(copies, gate)), tf.matMul(copies, fc)); // [E, N, F]
+  const hidden = tf.mul(activations.silu(tf.matMul(copies, gate)), tf.matMul(copies, fc)); // [E, N, F]
   return tf.sum(tf.mul(tf.matMul(hidden, proj), tf.expandDims(tf.transpose(share), -1)), 0);
 }
 
@@ -80,7 +80,7 @@ export function expertsWithin(
   const [E, C] = gate.shape as [number, number];
   const slots = fill(rank(chosen), capacity);
   const taken = tf.reshape(intoSlots(x, slots), [E, capacity, C]);
-  const hidden = tf.mul(activations.silu!(tf.matMul(taken, gate)), tf.matMul(taken, fc)); // [E, capacity, F]
+  const hidden = tf.mul(activations.silu(tf.matMul(taken, gate)), tf.matMul(taken, fc)); // [E, capacity, F]
   const made = tf.reshape(tf.matMul(tap("mlp", hidden), proj), [E * capacity, C]);
   return weigh(outOfSlots(made, slots), weights);
 }

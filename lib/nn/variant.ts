@@ -2,7 +2,7 @@
 
 import * as tf from "@tensorflow/tfjs";
 
-import type { ModelConfig } from "./choices.ts";
+import { type BlockRole, type ModelConfig, roles } from "./choices.ts";
 import { dropout } from "./dropout.ts";
 import { embedding } from "./embedding.ts";
 import type { EncodedSource, ForwardArgs, SourceInputs, SourceKeys } from "./forward_args.ts";
@@ -12,7 +12,6 @@ import { newNorm } from "./norm.ts";
 import type { Parameter } from "./parameter.ts";
 import { Learned, type Position, positions } from "./position.ts";
 import { recomputeLayer } from "./recompute.ts";
-import { type BlockRole, roles } from "./registry.ts";
 import type { Attention, FeedForward, Norm, Textbook } from "./textbook.ts";
 import { isTextbookMLP, VariantBlock } from "./variant_block.ts";
 

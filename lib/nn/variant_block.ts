@@ -1,14 +1,12 @@
 // A transformer's block other than GPT-2's: other layers, norms elsewhere, sublayers side by side, a source to look at.
 
 import type * as tf from "@tensorflow/tfjs";
-
-import type { ModelConfig } from "./choices.ts";
+import type { BlockRole, ModelConfig } from "./choices.ts";
 import { CrossAttention } from "./cross_attention.ts";
-import { feedForwards } from "./feed_forward.ts";
+import { newFeedForward } from "./feed_forward.ts";
 import type { ForwardArgs } from "./forward_args.ts";
 import type { Scope } from "./module.ts";
 import type { Position } from "./position.ts";
-import type { BlockRole } from "./registry.ts";
 import { parallel, Residual, type Sublayer } from "./residual.ts";
 import { tap } from "./tap.ts";
 import type { Attention, FeedForward, Textbook } from "./textbook.ts";
@@ -47,7 +45,7 @@ export class VariantBlock {
     this.ln2 = config.parallel_block && config.parallel_norms === 1 ? undefined : residual("ln_2");
     this.mlp = isTextbookMLP(config)
       ? new textbook.MLP(scope.at("mlp"), config)
-      : new feedForwards[config.ffn]!(scope.at("mlp"), config, deviation);
+      : newFeedForward(scope.at("mlp"), config, deviation);
   }
 
   /** [B, T, C] -> [B, T, C] */

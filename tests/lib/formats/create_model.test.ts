@@ -7,14 +7,14 @@ import { test } from "node:test";
 import { UserError } from "../../../lib/common/errors.ts";
 import { createModel } from "../../../lib/formats/create_model.ts";
 import { randomWeightsInPieces } from "../../../lib/nn/init.ts";
-import { GPT, GPT2_CHOICES } from "../../../model.ts";
+import { GPT, LAYER_CHOICES } from "../../../model.ts";
 import { assertRefused, flags, oneProcess, succeed, temporaryFolder, tinyDataset } from "../../scripts.ts";
 
 const SHAPE = { n_layer: 2, n_head: 2, n_embd: 16, block_size: 8, vocab_size: 11 };
 
 test("a config is whole, and a mistake in it one line", () => {
   const { config } = createModel({ ...SHAPE, pos: "rotary" });
-  assert.deepEqual(config, { ...GPT2_CHOICES, ...SHAPE, dropout: 0, bias: false, ffn: "gelu", pos: "rotary" });
+  assert.deepEqual(config, { ...LAYER_CHOICES, ...SHAPE, dropout: 0, bias: false, ffn: "gelu", pos: "rotary" });
   const refused = (options: object, message: RegExp) =>
     assert.throws(
       () => createModel({ ...SHAPE, ...options }),

@@ -7,13 +7,13 @@ import { chooseModel } from "../../../lib/formats/model_settings.ts";
 import type { OpenedModel } from "../../../lib/formats/pretrained.ts";
 import type { Architecture } from "../../../lib/nn/choices.ts";
 import { GPT2_META, GPT2_PADDED, type Meta } from "../../../lib/text/meta.ts";
-import { GPT2_CHOICES } from "../../../model.ts";
+import { LAYER_CHOICES } from "../../../model.ts";
 import { temporaryFolder } from "../../scripts.ts";
 import { characterMeta, userError } from "../text/support.ts";
 
 const shape = { n_layer: 1, n_head: 2, n_embd: 8, block_size: 4, bias: false, ffn: "gelu" as const, dropout: 0 };
 const settings = {
-  ...{ ...GPT2_CHOICES, ...shape, vocab_size: GPT2_PADDED, vocab: "same" },
+  ...{ ...LAYER_CHOICES, ...shape, vocab_size: GPT2_PADDED, vocab: "same" },
   ...{ dataset: temporaryFolder(), out_dir: "out" },
 };
 const modelOf = (tokenizerMeta: Meta | undefined, vocab_size: number, architecture = "decoder") =>

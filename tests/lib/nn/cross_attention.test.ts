@@ -11,7 +11,7 @@ import { positions } from "../../../lib/nn/position.ts";
 import { withRecompute } from "../../../lib/nn/recompute.ts";
 import { VariantBlock } from "../../../lib/nn/variant_block.ts";
 import { createObjective } from "../../../lib/training/objective.ts";
-import { attention, CausalSelfAttention, type FullConfig, GPT2_CHOICES, LayerNorm, MLP } from "../../../model.ts";
+import { attention, CausalSelfAttention, type FullConfig, LAYER_CHOICES, LayerNorm, MLP } from "../../../model.ts";
 import { layerFixture, layerIndex, takeWeights } from "../../fixtures/layers/read.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "../../support.ts";
 
@@ -20,7 +20,7 @@ for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
     const fixture = layerFixture(name);
     const { tensors, config: given } = fixture;
     const sizes = { n_layer: 1, block_size: 13, vocab_size: 2, dropout: 0, pos: "none" };
-    const config = { ...GPT2_CHOICES, ...sizes, ...given } as unknown as FullConfig;
+    const config = { ...LAYER_CHOICES, ...sizes, ...given } as unknown as FullConfig;
     const weights: Parameter[] = [];
     const textbook = { LayerNorm, CausalSelfAttention, MLP, attention };
     const none = new positions.none!(new Scope([]), config);

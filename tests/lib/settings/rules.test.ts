@@ -9,7 +9,7 @@ import { NAMES } from "../../../lib/nn/choices.ts";
 import { rules } from "../../../lib/settings/rules.ts";
 import { OPTIMIZERS, SCHEDULES } from "../../../lib/training/choices.ts";
 import { learningRateAt } from "../../../lib/training/schedule.ts";
-import { GPT2_CHOICES } from "../../../model.ts";
+import { LAYER_CHOICES } from "../../../model.ts";
 import { defaults as trainDefaults } from "../../../train.ts";
 import { ROOT, succeed } from "../../scripts.ts";
 import { smallGPT } from "../../support.ts";
@@ -43,17 +43,17 @@ test("each schedule is another curve", () => {
 
 const [, table = ""] =
   /^## What there is$(.*?)^## /ms.exec(readFileSync(join(ROOT, "docs/concepts/layers.md"), "utf8")) ?? [];
-for (const [key, value] of Object.entries(GPT2_CHOICES)) {
+for (const [key, value] of Object.entries(LAYER_CHOICES)) {
   test(`${key}: a rule that allows GPT-2's, which is train.ts' default, and a word in docs/concepts/layers.md`, () => {
     assert.ok(Object.hasOwn(rules, key));
     assert.equal(rules[key as "pos"].safeParse(value).success, true);
-    assert.equal(trainDefaults[key as keyof typeof GPT2_CHOICES], value);
+    assert.equal(trainDefaults[key as keyof typeof LAYER_CHOICES], value);
     assert.match(table, new RegExp(`\`${key}[\`=]`));
   });
 }
 
 test("docs/concepts/layers.md has every name that a layer choice may have, but for GPT-2's", () => {
-  const given: Record<string, unknown> = { ...GPT2_CHOICES, ffn: "gelu" };
+  const given: Record<string, unknown> = { ...LAYER_CHOICES, ffn: "gelu" };
   for (const key of ["ffn", "pos", "norm", "norm_position"] as const) {
     for (const name of rules[key].options.filter((name) => name !== given[key])) {
       assert.match(table, new RegExp(`\\| .*\`(${key}=)?${name}\`.* \\|`), `${key}=${name}`);
@@ -64,7 +64,7 @@ test("docs/concepts/layers.md has every name that a layer choice may have, but f
 test("--help=all lists every layer choice, and every name that a key may have", async () => {
   const help = (await succeed("train.ts", ["--help=all"])).replaceAll(/\s+/g, " ");
   const line = (key: string) => new RegExp(` --${key}=.*?(?= --)`).exec(help)?.[0];
-  for (const key of Object.keys(GPT2_CHOICES)) assert.ok(line(key), key);
+  for (const key of Object.keys(LAYER_CHOICES)) assert.ok(line(key), key);
   for (const [key, names] of Object.entries(NAMED)) {
     for (const name of names) assert.ok(line(key)!.includes(`"${name}"`), `${key}=${name}`);
   }
