@@ -2,18 +2,28 @@
 // commands, with smaller models and fewer steps. So a change that breaks an exercise has to change the page.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 
+import { SafetensorsFile } from "../lib/common/safetensors.ts";
 import { copyHouse } from "./house_copy.ts";
-import { launchCommand, once, ROOT } from "./scripts.ts";
+import { assertRefused, launchCommand, once, ROOT } from "./scripts.ts";
 
 const SMALL = ["--n_layer=1", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--threads=1"];
 const SHORT = ["--eval_interval=5", "--eval_iters=1", "--warmup_iters=0"];
 
 /** What a flag of the page becomes here. */
-const SMALLER: Record<string, number> = { "--max_iters": 10, "--lines": 2000, "--max_minutes": 0.0001 };
+const SMALLER: Record<string, (value: number) => number> = {
+  "--max_iters": (steps) => steps / 50,
+  "--lines": () => 2000,
+  "--max_minutes": () => 0.0001,
+};
+
+// a GPU in software, which Debian's Chromium brings: with it WebGPU runs where there is no GPU
+const CHROMIUM = "/usr/lib/chromium";
+const SWIFTSHADER = join(CHROMIUM, "vk_swiftshader_icd.json");
+const SOFTWARE_GPU = { VK_ICD_FILENAMES: SWIFTSHADER, LD_LIBRARY_PATH: CHROMIUM };
 
 interface Edit {
   path: string;
@@ -70,15 +80,17 @@ async function runCommand(command: string): Promise<string> {
   assert.deepEqual(words.slice(0, 2), ["npx", "tsx"], command);
   const [script, ...args] = words.slice(2);
   const fewer = args.map((arg) => {
-    const [key = ""] = arg.split("=");
-    return key in SMALLER ? `${key}=${SMALLER[key]}` : arg;
+    const [key = "", value] = arg.split("=");
+    return key in SMALLER ? `${key}=${SMALLER[key]!(Number(value))}` : arg;
   });
-  const { code, stdout, stderr } = await house.launch(script!, [
-    ...fewer,
-    ...(script === "train.ts" ? [...SMALL, ...SHORT] : []),
-  ]).ended;
-  assert.equal(code, 0, `${command}\n${stdout}${stderr}`);
-  return stdout;
+  const all = [...fewer, ...(script === "train.ts" ? [...SMALL, ...SHORT] : [])];
+  const ended = await house.launch(script!, all, existsSync(SWIFTSHADER) ? { env: SOFTWARE_GPU } : {}).ended;
+  if (args.includes("--device=webgpu") && ended.code !== 0) {
+    assertRefused(ended, /^error: WebGPU finds no GPU; take --device=cpu$/m);
+    return "";
+  }
+  assert.equal(ended.code, 0, `${command}\n${ended.stdout}${ended.stderr}`);
+  return ended.stdout;
 }
 
 /** Do an exercise, after those before it, which it may build on; gives what its commands printed. */
@@ -127,6 +139,27 @@ const CHECKS: Record<string, (printed: string[]) => void> = {
     const [value, slope, plainValue, plainSlope] = compared!.trim().split("\n");
     assert.match(value!, /^-1.52017 -0.69176 0.52535 2.10140$/); // 1.0507 x, and 1.0507 * 1.67326 (exp(x) - 1) below zero
     assert.deepEqual([value, slope], [plainValue, plainSlope]);
+  },
+  "5. An optimizer": () => {
+    const losses = metricsOf("out-rmsprop", "loss"); // of ten steps, and of two after the resume
+    assert.equal(losses.length, 12);
+    for (const loss of losses) assert.ok(Number.isFinite(loss));
+    assert.equal(configOf("out-rmsprop").optimizer, "rmsprop");
+    const { weights } = JSON.parse(readFileSync(join(house.folder, "out-rmsprop", "ckpt.json"), "utf8"));
+    const file = new SafetensorsFile(join(house.folder, "out-rmsprop", weights.file));
+    const states = [...file.entries.keys()].filter((name) => name.startsWith("optimizer."));
+    file.close();
+    assert.ok(states.length > 0 && states.every((name) => name.startsWith("optimizer.exp_avg_sq.")));
+  },
+  "6. A device": ([onGpu]) => {
+    const [gpu, cpu] = ["out-webgpu", "out-cpu"].map((outDir) =>
+      existsSync(join(house.folder, outDir, "metrics.jsonl")) ? metricsOf(outDir, "loss") : [],
+    );
+    assert.equal(cpu!.length, 10);
+    if (onGpu === "") return; // none here: it was refused in a line
+    assert.equal(gpu!.length, 10);
+    for (const [i, loss] of gpu!.entries())
+      assert.ok(Math.abs(loss - cpu![i]!) < 1e-4, `step ${i}: ${loss}, ${cpu![i]}`);
   },
 };
 

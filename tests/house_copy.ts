@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { launchCommand, ROOT, type Running, TSX, temporaryFolder } from "./scripts.ts";
+import { type LaunchOptions, launchCommand, ROOT, type Running, TSX, temporaryFolder } from "./scripts.ts";
 
 const PARTS = [
   "lib",
@@ -20,7 +20,7 @@ const PARTS = [
 export interface HouseCopy {
   folder: string;
   /** Start one of the copy's scripts, in the copy. */
-  launch(script: string, args: readonly string[]): Running;
+  launch(script: string, args: readonly string[], options?: LaunchOptions): Running;
 }
 
 /** @param without packages that are missing in it */
@@ -37,8 +37,8 @@ export function copyHouse(without: readonly string[] = []): HouseCopy {
     mkdirSync(dirname(to), { recursive: true });
     symlinkSync(join(ROOT, "node_modules", name), to, "junction");
   }
-  const launch = (script: string, args: readonly string[]) =>
-    launchCommand(process.execPath, [...TSX, join(folder, script), ...args], { cwd: folder });
+  const launch = (script: string, args: readonly string[], options: LaunchOptions = {}) =>
+    launchCommand(process.execPath, [...TSX, join(folder, script), ...args], { cwd: folder, ...options });
   return { folder, launch };
 }
 

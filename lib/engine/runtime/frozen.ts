@@ -15,7 +15,7 @@ import { type LowerOptions, lower } from "../lower.ts";
 import type { Place } from "../onnx.ts";
 import { type SizeValues, traceSizes } from "../sizes.ts";
 import { type DeclareInput, trace } from "../trace.ts";
-import { type Bound, Session } from "./session.ts";
+import { type Bound, type Machine, Session } from "./session.ts";
 import { WeightFile } from "./weight_file.ts";
 
 /** From sizes and inputs, which it declares, to named results. */
@@ -48,7 +48,7 @@ export class FrozenProgram {
   }
 
   /** @throws UserError where the weights have to be written to a temporary file and can't be */
-  static async create(body: FrozenBody, options: FrozenOptions, threads: number): Promise<FrozenProgram> {
+  static async create(body: FrozenBody, options: FrozenOptions, machine: Machine): Promise<FrozenProgram> {
     const traces = traceFrozen(body, options);
     const { graph } = traces[0]!;
     const stored = new Map<string, StoredWeight>();
@@ -59,7 +59,7 @@ export class FrozenProgram {
       const [folder] = folders as Set<string>;
       const model = lowerFrozen(traces, { weights: stored });
       try {
-        return new FrozenProgram(await Session.create(model, { threads, folder: folder! }));
+        return new FrozenProgram(await Session.create(model, { ...machine, folder: folder! }));
       } catch (error) {
         const gone = places.find((place) => !existsSync(place!.path));
         throw gone ? new UserError(`${gone.path} was replaced or removed meanwhile; start again`) : error;
@@ -77,7 +77,7 @@ export class FrozenProgram {
       }
       file.close();
       const model = lowerFrozen(traces, { weights: stored });
-      return new FrozenProgram(await Session.create(model, { threads, folder: temporary.path }));
+      return new FrozenProgram(await Session.create(model, { ...machine, folder: temporary.path }));
     } finally {
       temporary.remove();
     }

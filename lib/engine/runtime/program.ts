@@ -16,7 +16,7 @@ import { lower } from "../lower.ts";
 import { type DeclareInput, trace } from "../trace.ts";
 import { defaultThreads, useEagerBackend } from "./device.ts";
 import { type FrozenBody, type FrozenOptions, FrozenProgram } from "./frozen.ts";
-import { type Bound, type Buffer, bind, Cancelled, runtimeVersion, Session } from "./session.ts";
+import { type Bound, type Buffer, bind, Cancelled, type Machine, runtimeVersion, Session } from "./session.ts";
 import {
   compileStateful,
   eagerStateful,
@@ -91,13 +91,14 @@ const FOLD_UP_TO = 2 ** 16;
 export async function createEngine(options: { compile: boolean; threads?: number }): Promise<Engine> {
   const threads = options.threads || defaultThreads();
   if (options.compile) {
+    const machine: Machine = { threads };
     const description = `cpu, compiled (onnxruntime ${runtimeVersion()}, ${threads} thread${threads > 1 ? "s" : ""})`;
     return {
       description,
       threads,
-      program: (body, spec) => CompiledProgram.create(body, spec, threads),
-      stateful: (body, spec) => compileStateful(body, spec, threads),
-      frozen: (body, spec) => FrozenProgram.create(body, spec, threads),
+      program: (body, spec) => CompiledProgram.create(body, spec, machine),
+      stateful: (body, spec) => compileStateful(body, spec, machine),
+      frozen: (body, spec) => FrozenProgram.create(body, spec, machine),
     };
   }
   const description = await useEagerBackend();
@@ -196,7 +197,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     });
   }
 
-  static async create<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>, threads: number) {
+  static async create<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>, machine: Machine) {
     const { variables, gradients = false, half = false, profile } = options;
     const fills: Fill[] = [];
     const graph = trace((input) => traceBody(body, options, fills, input));
@@ -211,7 +212,7 @@ class CompiledProgram<Name extends string> implements Program<Name> {
     await breathe();
     const model = lower(graph, { half });
     await breathe();
-    const session = await Session.create(model, { threads, profile, foldUpTo: FOLD_UP_TO });
+    const session = await Session.create(model, { ...machine, profile, foldUpTo: FOLD_UP_TO });
     const choices = fills.map((fill, i) => ({ data: buffers[`dropout.${i}`]!.data as Data, fill }));
     return new CompiledProgram<Name>(graph, session, gradients ? variables : [], buffers, choices, Boolean(profile));
   }

@@ -11,8 +11,12 @@ export interface Buffer {
   dtype: DType;
 }
 
-export interface SessionOptions {
+/** What every session of an engine runs on. */
+export interface Machine {
   threads: number;
+}
+
+export interface SessionOptions extends Machine {
   profile?: string | undefined; // prefix of the profile that ONNX Runtime writes; none without it
   folder?: string; // of the files in which the model's large constants stand
   foldUpTo?: number; // bytes of a result of constants that is computed once and kept; no limit without it

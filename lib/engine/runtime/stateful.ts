@@ -10,7 +10,7 @@ import { breathe } from "../../common/breathe.ts";
 import type { Graph, KernelName, Node, Shape, Value } from "../graph.ts";
 import { lower } from "../lower.ts";
 import { trace } from "../trace.ts";
-import { type Bound, bind, Session } from "./session.ts";
+import { type Bound, bind, type Machine, Session } from "./session.ts";
 
 /** An array of the caller, or a view of a part of one, that a program reads and may write. */
 export interface StateArray {
@@ -44,7 +44,7 @@ const NEXT = "next.";
 export async function compileStateful(
   body: StatefulBody,
   { state, numbers }: StatefulOptions,
-  threads: number,
+  machine: Machine,
 ): Promise<StatefulProgram> {
   const graph = trace((input) => {
     const arrays = Object.fromEntries(state.map(({ name, shape }) => [name, input(name, shape, "float32")]));
@@ -54,7 +54,7 @@ export async function compileStateful(
   });
   checkInPlace(graph);
   await breathe();
-  const session = await Session.create(lower(graph), { threads });
+  const session = await Session.create(lower(graph), machine);
   const given = Object.fromEntries(numbers.map((name) => [name, new Float32Array(1)]));
   const outputs: Record<string, Float32Array> = {};
   const float32 = "float32" as const;

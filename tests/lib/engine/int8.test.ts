@@ -75,7 +75,7 @@ for (const [name, body, transposed] of FORMS) {
         y: run(weight.value, (name) => (name === "x" ? input("x", [C, C], "float32") : input("ids", [3], "int32"))),
       }),
       { weights: [weight], sizes: [], int8: true },
-      2,
+      { threads: 2 },
     );
     // rows as the kernel has them, back in the order of the function
     const rounded = transposed === undefined ? weight.data : restore(weight.data, C, C, transposed);
