@@ -72,7 +72,7 @@ function apply(edit: Edit): void {
   writeFileSync(path, edit.kind === "ts" ? edit.text : changed(readFileSync(path, "utf8"), edit));
 }
 
-/** Run a command of the page; gives what it printed. */
+/** Run a command of the page; gives what it printed, on stderr first. */
 async function runCommand(command: string): Promise<string> {
   const words = [...command.replace(/ +#.*/, "").matchAll(/(?:[^\s"]|"[^"]*")+/g)].map(([word]) =>
     word.replaceAll('"', ""),
@@ -90,7 +90,7 @@ async function runCommand(command: string): Promise<string> {
     return "";
   }
   assert.equal(ended.code, 0, `${command}\n${ended.stdout}${ended.stderr}`);
-  return ended.stdout;
+  return ended.stderr + ended.stdout;
 }
 
 /** Do an exercise, after those before it, which it may build on; gives what its commands printed. */
@@ -141,9 +141,8 @@ const CHECKS: Record<string, (printed: string[]) => void> = {
     assert.deepEqual([value, slope], [plainValue, plainSlope]);
   },
   "5. An optimizer": () => {
-    const losses = metricsOf("out-rmsprop", "loss"); // of ten steps, and of two after the resume
-    assert.equal(losses.length, 12);
-    for (const loss of losses) assert.ok(Number.isFinite(loss));
+    for (const loss of metricsOf("out-rmsprop", "loss")) assert.ok(Number.isFinite(loss));
+    assert.equal(metricsOf("out-rmsprop", "iter").at(-1), 12); // ten steps at first, two more after the resume
     assert.equal(configOf("out-rmsprop").optimizer, "rmsprop");
     const { weights } = JSON.parse(readFileSync(join(house.folder, "out-rmsprop", "ckpt.json"), "utf8"));
     const file = new SafetensorsFile(join(house.folder, "out-rmsprop", weights.file));
@@ -160,6 +159,13 @@ const CHECKS: Record<string, (printed: string[]) => void> = {
     assert.equal(gpu!.length, 10);
     for (const [i, loss] of gpu!.entries())
       assert.ok(Math.abs(loss - cpu![i]!) < 1e-4, `step ${i}: ${loss}, ${cpu![i]}`);
+  },
+  "7. Attention": ([trained, cached, plain]) => {
+    for (const printed of [trained, cached, plain]) assert.match(printed!, /^attention is not GPT-2's any more/m);
+    assert.match(trained!, /step 10: train loss \d/);
+    assert.match(cached!, /12\+34=/);
+    const textOf = (printed: string) => printed.slice(printed.lastIndexOf("12+34="));
+    assert.equal(textOf(cached!), textOf(plain!));
   },
 };
 
