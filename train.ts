@@ -22,16 +22,14 @@ import { exitCodeOf, listenForInterrupt } from "./lib/common/signals.ts";
 import { Peak } from "./lib/engine/runtime/peak.ts";
 import { createEngine } from "./lib/engine/runtime/program.ts";
 import { Cancelled } from "./lib/engine/runtime/session.ts";
-import { readExtended } from "./lib/formats/extend.ts";
-import { checkTraining } from "./lib/formats/model_memory.ts";
-import { chooseModel, MODEL_KEYS } from "./lib/formats/model_settings.ts";
+import { beginModel } from "./lib/formats/begin_model.ts";
+import { MODEL_KEYS } from "./lib/formats/model_settings.ts";
 import { openModel } from "./lib/formats/pretrained.ts";
 import type { EndReason, Metrics, Run } from "./lib/monitor/callback.ts";
 import { longerCommand } from "./lib/monitor/ending.ts";
 import { REACTING, WATCHING } from "./lib/monitor/settings.ts";
 import { chosenCallbacks, watchRun } from "./lib/monitor/watch.ts";
 import { type FeedForwardName, LAYER_CHOICES } from "./lib/nn/choices.ts";
-import { randomWeightsInPieces } from "./lib/nn/init.ts";
 import { datasetFolder } from "./lib/text/dataset.ts";
 import { tokensOf } from "./lib/text/meta.ts";
 import { openDataset } from "./lib/text/open_dataset.ts";
@@ -51,7 +49,6 @@ import {
 } from "./lib/training/run_checkpoint.ts";
 import { learningRateAt } from "./lib/training/schedule.ts";
 import { createStep } from "./lib/training/step.ts";
-import { GPT } from "./model.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
 export const defaults = {
@@ -138,13 +135,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
     );
     return log.line(`train it longer: ${longerCommand(out_dir, reachedBy(resumed))}`);
   }
-  const choice = await chooseModel(config, meta, opened, resumed !== undefined, log.line);
-  checkTraining(choice.modelArgs, config);
-  const model = new GPT(choice.modelArgs);
-  if (opened && choice.rows) await readExtended(opened, model, choice.rows, seed);
-  else if (opened) await opened.read(model);
-  else await randomWeightsInPieces(model.parameters, seed);
-  if (choice.crop) model.cropBlockSize(config.block_size);
+  const { model, tokens } = await beginModel(config, meta, opened, resumed !== undefined, log.line);
   const T = model.config.block_size;
   const rows = microBatchSize(B, T, config.micro_batch_size);
   const { architecture, vocab_size } = model.config;
@@ -152,7 +143,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
   const objective = createObjective(architecture, { ...shape, pairs: meta?.pairs });
   for (const split of Object.values(splits)) {
     checkBlockSize(split, T, objective.spans);
-    split.vocabSize = choice.tokens;
+    split.vocabSize = tokens;
     split.scan();
   }
   log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);

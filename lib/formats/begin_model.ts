@@ -1,0 +1,36 @@
+// The model that a run begins with: new, or with other weights, whose shape then counts.
+
+import { GPT } from "../../model.ts";
+import { randomWeightsInPieces } from "../nn/init.ts";
+import type { Meta } from "../text/meta.ts";
+import { readExtended } from "./extend.ts";
+import { checkTraining } from "./model_memory.ts";
+import { chooseModel } from "./model_settings.ts";
+import type { OpenedModel } from "./pretrained.ts";
+
+type Settings = Parameters<typeof chooseModel>[0] & Parameters<typeof checkTraining>[1] & { seed: number };
+
+/**
+ * Make a model for training, and give it its weights: random ones, which are a function of config.seed, or those of `opened`.
+ * @param meta of the dataset; undefined for GPT-2's tokens
+ * @param opened the weights to begin with, if there are some
+ * @param resumes whether they are the run's own
+ * @returns the model, and from which token on the dataset's files have none
+ * @throws UserError where the tokens mean something else to the weights, or the training doesn't fit into this machine
+ */
+export async function beginModel(
+  config: Settings,
+  meta: Meta | undefined,
+  opened: OpenedModel | undefined,
+  resumes: boolean,
+  log: (line: string) => void,
+): Promise<{ model: GPT; tokens: number }> {
+  const { modelArgs, rows, crop, tokens } = await chooseModel(config, meta, opened, resumes, log);
+  checkTraining(modelArgs, config);
+  const model = new GPT(modelArgs);
+  if (opened && rows) await readExtended(opened, model, rows, config.seed);
+  else if (opened) await opened.read(model);
+  else await randomWeightsInPieces(model.parameters, config.seed);
+  if (crop) model.cropBlockSize(config.block_size);
+  return { model, tokens };
+}
