@@ -60,6 +60,7 @@ const CALLS = {
   GetAllocatorWithDefaultOptions: [78, [OUT]],
   SessionEndProfiling: [110, [POINTER, POINTER, OUT]],
   AddSessionConfigEntry: [130, [POINTER, "str", "str"]],
+  CreateAndRegisterAllocator: [144, [POINTER, POINTER, POINTER]],
 } as const;
 
 /** Functions that can't fail: [place, result, arguments]. */
@@ -155,12 +156,15 @@ function load(): OrtApi {
     await call.later(...args, out);
     return out[0]!;
   };
+  const env = get(calls.CreateEnv, LOG_ERRORS, "nanogpt");
+  const hostMemory = get(calls.CreateCpuMemoryInfo, ARENA, DEFAULT_MEMORY);
+  calls.CreateAndRegisterAllocator(env, hostMemory, null); // an arena that all sessions share
   return {
     ...plain,
     ...calls,
     version,
-    env: get(calls.CreateEnv, LOG_ERRORS, "nanogpt"),
-    hostMemory: get(calls.CreateCpuMemoryInfo, ARENA, DEFAULT_MEMORY),
+    env,
+    hostMemory,
     get,
     getLater,
     address(array) {

@@ -73,6 +73,8 @@ export class Session {
       const entries = {
         // Merging equal expressions keeps what the backward pass recomputes on purpose alive from the forward pass on.
         "optimization.disable_specified_optimizers": "CommonSubexpressionElimination",
+        // Sessions run in turns: what one has done with is there for the next, instead of an arena for each.
+        "session.use_env_allocators": 1,
         "optimization.constant_folding_max_output_size_in_bytes": foldUpTo,
         "session.model_external_initializers_file_folder_path": folder,
       };
