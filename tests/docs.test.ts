@@ -108,6 +108,17 @@ test("links, files, and names that are said to be in a file are there", () => {
   }
 });
 
+test("a document that a source file or a message names is there", () => {
+  let count = 0;
+  for (const file of WRITTEN) {
+    for (const [path] of textOf(file).matchAll(/(?<![\w./-])docs\/[\w/-]+\.(?:md|svg|png)\b/g)) {
+      assert.ok(existsSync(join(ROOT, path)), `${file}: ${path}`);
+      count++;
+    }
+  }
+  assert.ok(count > 30);
+});
+
 test("docs/guides/configuration.md has every preset", () => {
   const text = textOf("docs/guides/configuration.md");
   const presets = ["models", "data", "training", "environments"].flatMap((folder) =>
