@@ -231,7 +231,7 @@ test("a callback's mistakes are one line before anything is written", async () =
 });
 
 test("the callback that docs/guides/monitoring.md shows stops the run and adds its number", async () => {
-  const page = readFileSync(join(ROOT, "docs", "monitoring.md"), "utf8");
+  const page = readFileSync(join(ROOT, "docs", "guides", "monitoring.md"), "utf8");
   const [, code] = /```ts\n\/\/ (?:stop_at_two\.ts)\n(.*?)```/s.exec(page)!;
   const file = callbackFile("stop_at_two.ts", code!.replace("< 2)", "< 10)"));
   const stdout = await train("documented", { callbacks: file, always_save_checkpoint: false });
