@@ -1,9 +1,9 @@
 // GPT-2 as a textbook (Radford et al. 2019; github.com/openai/gpt-2): from the smallest part to the whole, in plain TensorFlow.js, in
 // the shapes and with the weight names of GPT-2. train.ts trains it, lib/decoding/ samples from it, lib/formats/ exports it.
 //
-// What is changed here is changed in all of them. The three formulas, layerNorm, gelu and attention, have faster twins in
-// lib/nn/, which run in their place while they compute the same: lib/nn/fast.ts compares them whenever a model is made. What the
-// settings offer beyond GPT-2 (docs/concepts/layers.md) is in lib/nn/variant.ts, and takes the place of Transformer.
+// What is changed here is changed in all of them. The formulas layerNorm, gelu and attention have faster twins in lib/nn/, which run in
+// their place while they compute the same: lib/nn/fast.ts compares them when a model is made. Settings beyond GPT-2
+// (docs/concepts/layers.md) take Transformer and Block from lib/nn/variant.ts, with the layers from here wherever they do.
 //
 // Letters of shapes: B batch, T time (positions), S keys, C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
 

@@ -61,9 +61,9 @@ export function causalAttention(
   });
 }
 
-/** How much each query looks at each key: softmax(q k^T + mask), [N, block, width], for the block that starts at `from`. */
+/** The attention weights softmax(q k^T + mask), [N, block, width], for the block that starts at `from`. */
 function weightsOf(queries: tf.Tensor, keys: tf.Tensor, from: number): tf.Tensor {
-  const mask = causalMask(from, queries.shape[1]!, keys.shape[1]!); // first: what stands later is made earlier (in_order.ts)
+  const mask = causalMask(from, queries.shape[1]!, keys.shape[1]!); // first: the runtime computes what is written later earlier (in_order.ts)
   return tf.softmax(tf.add(tf.matMul(queries, keys, false, true), mask));
 }
 

@@ -20,7 +20,7 @@ export interface CachedOptions {
 }
 
 /**
- * Attention of T new positions to those in the cache and to themselves. Without a gradient of its own.
+ * Attention of T new positions to those in the cache and to themselves. For sampling: the operator has no gradient.
  * @param rows queries, keys and values of all heads side by side, [B, T, (H + 2 K) D]; or each of them, [B, T, H D] and twice
  *   [B, T, K D]
  * @returns [B, T, H D]

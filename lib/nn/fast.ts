@@ -1,5 +1,5 @@
 // A formula in plain tfjs, as model.ts shows it, and a kernel that computes the same faster. Which of them runs is decided here, by
-// comparing their numbers: a formula that somebody has edited runs as it was written, everywhere.
+// comparing their numbers: an edited formula runs as it is written, everywhere.
 
 import * as tf from "@tensorflow/tfjs";
 

@@ -70,7 +70,7 @@ export class GatedMLP implements FeedForward {
   }
 }
 
-/** Hidden units of a gated MLP where nobody says how many. */
+/** Hidden units of a gated MLP by default. */
 const gatedHidden = (C: number) => 32 * Math.ceil((8 * C) / 3 / 32);
 
 /**

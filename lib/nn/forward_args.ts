@@ -16,7 +16,7 @@ export interface ForwardArgs extends Partial<SourceInputs> {
   routers?: tf.Tensor[] | undefined; // a mixture of experts adds its router's logits [B, T, E] to these
 }
 
-/** Texts that a decoder looks at while it writes others. */
+/** Source texts, for cross-attention. */
 export interface SourceInputs {
   source: tf.Tensor; // token ids, int32 [B, S]
   source_length: tf.Tensor; // how many of them are text, int32 [B]: what is behind is padding
@@ -38,7 +38,7 @@ export interface LayerCache {
   key: tf.Tensor;
   value: tf.Tensor;
   positions: tf.Tensor; // of the new tokens, int32 [T], ascending
-  /** Where the cache has room for S positions, each in its place: which of them are new is told here. Without it the cache
+  /** Where the cache has a fixed capacity of S positions: which of them are new. Without it the cache
    * is as long as it is full, and the new ones are joined to it. */
   room?: CacheRoom;
   source?: SourceKeys; // in a model that has one

@@ -1,4 +1,4 @@
-// What every layer with a gradient of its own is made of.
+// Fused kernels and custom gradients: what every layer with a hand-written gradient is made of.
 //
 // A fused kernel is one call that an engine may run as one piece. Its entry is whole, in the file of its layer: the plain
 // tfjs operations that it must equal, its gradient (another kernel or plain operations, in the layer's `withGradient`)

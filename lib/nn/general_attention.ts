@@ -25,8 +25,8 @@ import { choiceOf, chooseWeights, dropWeights, type WeightDropout } from "./weig
 /** Which keys a query at position i sees. */
 export interface Pattern {
   causal: boolean; // only those up to i
-  window: number; // of these the last so many, i itself included (and as many after it); 0 for all
-  global: number; // and the first so many positions of the text (Longformer, Beltagy et al. 2020, section 3.1), which see all
+  window: number; // sliding window in tokens, including i (and as many after it where not causal); 0 for all
+  global: number; // and this many positions at the start of the text (Longformer, Beltagy et al. 2020, section 3.1), which see all
   stride: number; // and every k-th; 0 for none (Sparse Transformers, Child et al. 2019, section 4.3): with
   strideFrom: string; // "start" positions j with j % stride = stride - 1 (their fixed pattern), with "query" those with (i - j) % stride = 0
 }
@@ -92,7 +92,7 @@ export function generalAttention(
   );
 }
 
-/** The padding mask of the keys that a block looks at. */
+/** The padding mask of a block's keys. */
 function paddingOf(keyPaddingMask: tf.Tensor, { ranges }: QueryBlock): tf.Tensor {
   const part = ([a, b]: readonly [number, number]) =>
     b - a === keyPaddingMask.shape[1] ? keyPaddingMask : tf.slice(keyPaddingMask, [0, a], [-1, b - a]);
@@ -186,7 +186,7 @@ export function attend(
   return tf.reshape(tf.matMul(tf.reshape(weights, [B, K, (H / K) * T, S]), value), [B, H, T, D]);
 }
 
-/** How much each query looks at each key, as in `attend`: [B, H, T, S], rows that sum to 1. */
+/** The attention weights of `attend`: [B, H, T, S], rows that sum to 1. */
 export function attentionWeights(
   query: tf.Tensor,
   key: tf.Tensor,

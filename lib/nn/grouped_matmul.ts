@@ -1,4 +1,4 @@
-// Products of rows that come in groups, each group with a matrix of its own: what a mixture of experts computes. The sizes
+// Products of rows that come in groups, each group with its own matrix: what a mixture of experts computes. The sizes
 // of the groups are data, so one graph serves them all; a row costs one product, however many matrices there are
 // (Gale et al. 2022, "MegaBlocks", with a product a group in place of a block-sparse one).
 

@@ -17,7 +17,7 @@ export type Role =
   | "bias";
 
 export class Parameter {
-  /** Told of every weight whose tensor is asked for, while somebody wants to know. */
+  /** Debug hook: called with every weight whose tensor is read. */
   static onRead: ((weight: Parameter) => void) | undefined;
   readonly name: string;
   shape: readonly number[];

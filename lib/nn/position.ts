@@ -1,4 +1,4 @@
-// How a model knows where a token stands: what `pos` may be. A choice has one or two of three effects: vectors that are
+// Position encodings: what `pos` may be. A choice has one or two of three effects: vectors that are
 // added to the token embeddings, queries and keys that are turned, or numbers that are added to the attention scores.
 
 import * as tf from "@tensorflow/tfjs";

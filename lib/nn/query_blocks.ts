@@ -1,4 +1,4 @@
-// Attention by blocks of queries, as far as it doesn't matter what a block computes: which keys it looks at, and a backward pass
+// Attention by blocks of queries, as far as it doesn't matter what a block computes: which keys it attends to, and a backward pass
 // that takes one block after the other, computes it a second time, and keeps nothing of it but what it adds to the gradients.
 
 import * as tf from "@tensorflow/tfjs";
@@ -72,10 +72,10 @@ const rows = (x: tf.Tensor, from: number, end: number) =>
   from === 0 && end === x.shape[2] ? x : tf.slice(x, [0, 0, from, 0], [-1, -1, end - from, -1]);
 export const joined = (parts: tf.Tensor[], axis = 2) => (parts.length === 1 ? parts[0]! : tf.concat(parts, axis));
 
-/** The keys, or values, that a block looks at. */
+/** The keys, or values, that a block attends to. */
 const seen = (x: tf.Tensor, { ranges }: QueryBlock) => joined(ranges.map(([a, b]) => rows(x, a, b)));
 
-/** Where a block's queries stand: float [t]. */
+/** The positions of a block's queries: float [t]. */
 const positionsOf = ({ from, end }: QueryBlock) => tf.range(from, end, 1, "float32");
 
 /** What a block's result is made of. */
@@ -153,7 +153,7 @@ function attendAgainGrad(
   return [joined(dQueries), sums.key.total(S), sums.value.total(S), ...dWeights];
 }
 
-/** What blocks give for the keys that they look at: of two ranges the first is one of its own. */
+/** Sums of the blocks' gradients by their keys; of two ranges the first is summed apart. */
 class RangeSums {
   readonly #first = new RowSums(2);
   readonly #last = new RowSums(2);

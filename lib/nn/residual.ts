@@ -43,7 +43,7 @@ export class Residual {
   }
 }
 
-/** Two sublayers side by side, each with a norm of its own (GPT-NeoX) or both with the first one (GPT-J). */
+/** Two sublayers side by side, each with its own norm (GPT-NeoX) or both with the first one (GPT-J). */
 export function parallel(
   x: tf.Tensor,
   [first, attn]: [Residual, Sublayer],

@@ -128,14 +128,14 @@ function rank(chosen: tf.Tensor): Ranked {
   return { rows, ranks: atExpert(rows, tf.cumsum(rows, 0, true)), counts, starts: tf.cumsum(counts, 0, true) };
 }
 
-/** What stands at the expert of each row: rows [M, E], values [M, E] or [E] -> [M] */
+/** The value at the expert of each row: rows [M, E], values [M, E] or [E] -> [M] */
 const atExpert = (rows: tf.Tensor, values: tf.Tensor) => tf.sum(tf.mul(rows, values), 1);
 
 /** Sorted by expert, and those of one as they were. */
 interface Sorted {
   counts: tf.Tensor; // float32 [E]: rows of each expert
-  places: tf.Tensor; // int32 [k N]: where each row comes to stand
-  order: tf.Tensor; // int32 [k N]: which row stands at each place
+  places: tf.Tensor; // int32 [k N]: where each row goes
+  order: tf.Tensor; // int32 [k N]: which row is at each place
 }
 
 function sort({ rows, ranks, counts, starts }: Ranked): Sorted {

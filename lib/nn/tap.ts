@@ -1,4 +1,4 @@
-// Lets somebody look at what is computed inside a model: layers name a tensor, and while nobody listens that does nothing.
+// Activation hooks: layers report named tensors to a listener, if there is one.
 
 import type * as tf from "@tensorflow/tfjs";
 
@@ -6,13 +6,13 @@ export type Listener = (name: string, x: tf.Tensor) => void;
 
 let listener: Listener | undefined;
 
-/** Show `x` to who listens, under a name. @returns x */
+/** Report `x` to the listener under a name. @returns x */
 export function tap(name: string, x: tf.Tensor): tf.Tensor {
   listener?.(name, x);
   return x;
 }
 
-/** Run `body`, and show `listen` every tensor that is named meanwhile: the layers' in their order. */
+/** Run `body`, and report to `listen` every tensor that is named meanwhile: the layers' in their order. */
 export function withTaps<T>(listen: Listener, body: () => T): T {
   listener = listen;
   try {

@@ -94,7 +94,7 @@ export class VariantTransformer implements AnyTransformer {
     return { x, keyPaddingMask: args.keyPaddingMask };
   }
 
-  /** What each layer looks at of a source, token ids [B, S] at `positions` (int32 [S]): the same for all that is written after it. */
+  /** Each layer's keys and values of a source, token ids [B, S] at `positions` (int32 [S]): the same for every token written after it. */
   readSource(ids: tf.Tensor, positions: tf.Tensor): SourceKeys[] {
     const x = this.encoder!.forward(embedding(this.wte.value, ids), { positions });
     return this.blocks.map(({ cross }) => cross!.keys(x));

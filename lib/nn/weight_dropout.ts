@@ -1,5 +1,5 @@
 // Dropout of attention weights. Whether a query's weight for a key is kept follows from a random number of the query and one of the
-// key, and so can be made anew for any block of them: no choice for each pair is drawn by whoever runs the model or kept for the
+// key, and so can be recomputed for any block of them: no choice for each pair is drawn by whoever runs the model or kept for the
 // backward pass, and in which blocks attention is computed changes nothing.
 
 import * as tf from "@tensorflow/tfjs";
@@ -60,7 +60,7 @@ export function choiceAfter(choice: WeightDropout, others: readonly tf.Tensor[])
   return { ...choice, rows: tf.cast(after(exact, others), "int32") };
 }
 
-/** What a function with a gradient of its own saves of a choice, and what its gradient makes of that. */
+/** What a function with a hand-written gradient saves of a choice, and what its gradient makes of that. */
 export const tensorsOf = (choice: WeightDropout | undefined) => (choice ? [choice.rows, choice.columns] : []);
 export const choiceFrom = (choice: WeightDropout | undefined, [rows, columns]: tf.Tensor[]) =>
   choice && { ...choice, rows: rows!, columns: columns! };
