@@ -2,16 +2,15 @@
 // no lock. Whether it is gone, this machine's processes tell. Of another machine's, or another container's, the file's age
 // does: its holder renews it as long as it lives.
 
+import { createHash } from "node:crypto";
 import {
   closeSync,
   fstatSync,
-  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  renameSync,
   rmdirSync,
   rmSync,
   statSync,
@@ -28,6 +27,7 @@ import { jsonIf, readText } from "./read_file.ts";
 import { isRunning } from "./running.ts";
 
 export const LOCK_FILE = "lock.json";
+const MOST = 1 << 16; // bytes of a file of ours
 const BEAT = 15_000; // ms between two signs of life
 /** Without a sign of life for so many ms, a holder that can't be asked counts as gone. */
 export const STALE = 120_000;
@@ -93,23 +93,62 @@ export function lock(folder: string, what: string): FolderLock {
   return Object.assign(release, { renew });
 }
 
+const PAUSE = 20; // ms between two tries
+const TRIES = 250;
+const HALF_WRITTEN = 5; // tries after which a file that can't be read isn't being written any more
+
 /** @returns the first of the folders that weren't there */
 function take(folder: string, path: string, mine: Holder): string | undefined {
   const made = make(folder);
   for (let attempt = 0; ; attempt++) {
     try {
-      writeFileSync(path, `${JSON.stringify(mine)}\n`, { flag: "wx" }); // fails where there is one
-      sweepAside(folder);
+      writeFileSync(path, textOf(mine), { flag: "wx" }); // fails where there is one
+      for (const name of readdirSync(folder)) if (RIGHT.test(name)) rmSync(join(folder, name), { force: true });
       return made;
     } catch (error) {
       if (!hasCode(error, "EEXIST")) throw explain(error, `can't make or write the folder ${folder}`);
     }
-    const holder = readHolder(path);
-    if (attempt > 9 || (holder && isAlive(holder, path))) throw inUse(folder, path, holder);
-    if (holder) removeIf(path, holder);
-    else if (attempt < 5)
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20); // ms: it is being written
-    else rmSync(path, { force: true }); // its process was killed before it had written it
+    const text = readText(path, { most: MOST });
+    if (text === undefined) continue; // it has just been released
+    const holder = jsonIf(text, Holder);
+    if (attempt >= TRIES || (holder && isAlive(holder, path))) throw inUse(folder, path, holder);
+    const isDead = holder !== undefined || attempt >= HALF_WRITTEN;
+    if (!isDead || !removeDead(path, text, mine)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE);
+  }
+}
+
+const textOf = (holder: Holder) => `${JSON.stringify(holder)}\n`;
+
+/** A file that gives the right to remove one dead lock, named after it. Whoever has the lock may remove them all. */
+const RIGHT = /^lock\.json\.[0-9a-f]{16}\.tmp$/;
+const rightTo = (path: string, dead: string) =>
+  `${path}.${createHash("sha256").update(dead).digest("hex").slice(0, 16)}.tmp`;
+
+/**
+ * Remove the lock of a dead process, if its text still is `dead`. Of several that find it one alone gets the right to: with two,
+ * the slower one would remove the lock that a third has made meanwhile. The right of a process that was killed with it passes to
+ * whoever gets the right to remove that one's file.
+ * @returns false where a living process has the right
+ */
+function removeDead(path: string, dead: string, mine: Holder): boolean {
+  for (let last = dead; ; ) {
+    const right = rightTo(path, last);
+    try {
+      writeFileSync(right, textOf(mine), { flag: "wx" });
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw explain(error, `can't take over ${path}`);
+      const text = readText(right, { most: MOST });
+      const owner = text === undefined ? undefined : jsonIf(text, Holder);
+      if (!owner || isAlive(owner, right)) return false;
+      last = text!;
+      continue;
+    }
+    try {
+      if (readText(path, { most: MOST }) === dead) rmSync(path, { force: true });
+    } finally {
+      rmSync(right, { force: true });
+    }
+    return true;
   }
 }
 
@@ -142,31 +181,9 @@ function removeEmpty(folder: string, first: string): void {
   }
 }
 
-/** Remove the file of a dead process, but not one that a third process has put in its place since. */
-function removeIf(path: string, dead: Holder): void {
-  const aside = `${path}.${process.pid}.tmp`;
-  try {
-    renameSync(path, aside);
-    if (JSON.stringify(readHolder(aside)) !== JSON.stringify(dead)) linkSync(aside, path);
-  } catch (error) {
-    if (!hasCode(error, "ENOENT") && !hasCode(error, "EEXIST")) throw explain(error, `can't take over ${path}`);
-  }
-  rmSync(aside, { force: true });
-}
-
-/** Remove what processes left that were killed while they took over a lock; those that live may still need theirs. */
-function sweepAside(folder: string): void {
-  for (const name of readdirSync(folder)) {
-    const pid = ASIDE.exec(name)?.[1];
-    if (pid !== undefined && !isRunning(Number(pid))) rmSync(join(folder, name), { force: true });
-  }
-}
-
-const ASIDE = /^lock\.json\.(\d{1,9})\.tmp$/;
-
 /** Undefined where the file is gone or only half written: by a process that is doing so, or was killed just then. */
 function readHolder(path: string): Holder | undefined {
-  const text = readText(path, { most: 1 << 16 });
+  const text = readText(path, { most: MOST });
   return text === undefined ? undefined : jsonIf(text, Holder);
 }
 

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -14,7 +16,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { mock, test } from "node:test";
 
 import { UserError } from "../../../lib/common/errors.ts";
@@ -224,8 +226,8 @@ test("of four processes that find a dead one's lock at the same time, one gets i
   await until(/ready/);
   for (const child of all) child.stdin.write("go\n");
   await until(/got|refused/);
-  assert.equal(said.filter((text) => /got/.test(text())).length, 1);
   for (const child of all) child.kill("SIGKILL");
+  assert.equal(said.filter((text) => /got/.test(text())).length, 1);
 });
 
 test("a folder that can't be made is one line", () => {
@@ -235,12 +237,24 @@ test("a folder that can't be made is one line", () => {
   );
 });
 
-test("what a process left that was killed while it took over a lock goes with the next one", () => {
+test("the right to remove a dead lock: of a living process it is respected, of a dead one it is passed on", async (t) => {
   const folder = fresh();
-  const { pid } = spawnSync(process.execPath, ["--version"]); // of a process that is gone
-  write(folder, "{");
-  renameSync(join(folder, "lock.json"), join(folder, `lock.json.${pid}.tmp`));
-  writeFileSync(join(folder, `lock.json.${process.ppid}.tmp`), "{}"); // of one that lives
+  const dead = (pid: number) => ({ pid, host: hostname(), began: "1", what: "testing" });
+  const path = join(folder, "lock.json");
+  const right = (of: object) => {
+    const digest = createHash("sha256").update(JSON.stringify(of)).digest("hex");
+    return `${path}.${digest.slice(0, 16)}.tmp`;
+  };
+  const [first, second] = [spawnSync(process.execPath, ["-e", ""]).pid, spawnSync(process.execPath, ["-e", ""]).pid];
+  write(folder, dead(first));
+  writeFileSync(right(dead(first)), JSON.stringify(dead(second))); // killed while it took over the first one's lock
   lock(folder, "testing")();
-  assert.deepEqual(readdirSync(folder), [`lock.json.${process.ppid}.tmp`]);
+  assert.deepEqual(readdirSync(folder), []);
+
+  write(folder, dead(first));
+  const living = join(fresh(), "lock.json");
+  t.after(lock(dirname(living), "testing"));
+  copyFileSync(living, right(dead(first))); // of this process, which lives
+  assert.throws(() => lock(folder, "testing"), InUseError);
+  assert.deepEqual(JSON.parse(readFileSync(path, "utf8")), dead(first));
 });
