@@ -59,7 +59,7 @@ export class FrozenProgram {
       const [folder] = folders as Set<string>;
       const model = lowerFrozen(traces, { weights: stored });
       try {
-        return new FrozenProgram(await Session.create(model, { ...machine, folder: folder! }));
+        return new FrozenProgram(await Session.create(model, { ...machine, spin: true, folder: folder! }));
       } catch (error) {
         const gone = places.find((place) => !existsSync(place!.path));
         throw gone ? new UserError(`${gone.path} was replaced or removed meanwhile; start again`) : error;
@@ -77,7 +77,7 @@ export class FrozenProgram {
       }
       file.close();
       const model = lowerFrozen(traces, { weights: stored });
-      return new FrozenProgram(await Session.create(model, { ...machine, folder: temporary.path }));
+      return new FrozenProgram(await Session.create(model, { ...machine, spin: true, folder: temporary.path }));
     } finally {
       temporary.remove();
     }

@@ -19,6 +19,7 @@ export interface Machine {
 export interface SessionOptions extends Machine {
   profile?: string | undefined; // prefix of the profile that ONNX Runtime writes; none without it
   folder?: string; // of the files in which the model's large constants stand
+  spin?: boolean; // wait for the next run by spinning: for short runs of one session, one after the other
   foldUpTo?: number; // bytes of a result of constants that is computed once and kept; no limit without it
 }
 
@@ -61,7 +62,10 @@ export class Session {
     this.#handle = handle;
   }
 
-  static async create(model: Uint8Array, { threads, profile, folder, foldUpTo }: SessionOptions): Promise<Session> {
+  static async create(
+    model: Uint8Array,
+    { threads, profile, folder, foldUpTo, spin }: SessionOptions,
+  ): Promise<Session> {
     const api = ort();
     const options = api.get(api.CreateSessionOptions);
     try {
@@ -75,6 +79,8 @@ export class Session {
         "optimization.disable_specified_optimizers": "CommonSubexpressionElimination",
         // Sessions run in turns: what one has done with is there for the next, instead of an arena for each.
         "session.use_env_allocators": 1,
+        // Threads that wait for their session's next run by spinning take the cores from the session whose turn it is.
+        "session.force_spinning_stop": spin ? 0 : 1,
         "optimization.constant_folding_max_output_size_in_bytes": foldUpTo,
         "session.model_external_initializers_file_folder_path": folder,
       };
