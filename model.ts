@@ -7,7 +7,7 @@
 //
 // Letters of shapes: B batch, T time (positions), S keys, C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "./lib/common/tf.ts";
 
 import { geluKernels } from "./lib/nn/activation.ts";
 import { type Choices, checkChoices, LAYER_CHOICES, type ModelConfig } from "./lib/nn/choices.ts";

@@ -3,7 +3,7 @@
 //
 //   npx tsx examples/advanced.ts
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../lib/common/tf.ts";
 
 import { createEngine } from "../lib/engine/runtime/program.ts";
 import { createModel } from "../lib/formats/create_model.ts";

@@ -2,10 +2,8 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-
-import * as tf from "@tensorflow/tfjs";
-
 import { fillNormal, keyOf } from "../lib/common/rng.ts";
+import { tf } from "../lib/common/tf.ts";
 import { GPT, type GPTConfig, type MLP } from "../model.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, shaken, smallGPT } from "./support.ts";
 

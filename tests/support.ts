@@ -2,10 +2,9 @@
 // differ most, both engines, and a way to get a function's value and gradients from either.
 
 import assert from "node:assert/strict";
-
-import * as tf from "@tensorflow/tfjs";
 import { keyOf, uniform } from "../lib/common/rng.ts";
 import { sizeOf } from "../lib/common/shape.ts";
+import { tf } from "../lib/common/tf.ts";
 import type { Inputs, Shape } from "../lib/engine/graph.ts";
 import {
   createEngine,

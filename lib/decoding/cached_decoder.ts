@@ -4,9 +4,8 @@
 // The caches are arrays of this process, [B, H, S, D] each, with room for S positions of which the first ones are used. They
 // are the model's input and its output at the same time: it writes the new positions into their places and copies nothing.
 
-import * as tf from "@tensorflow/tfjs";
-
 import type { GPT } from "../../model.ts";
+import { tf } from "../common/tf.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { type Bound, type Buffer, bind } from "../engine/runtime/session.ts";
 import type { LayerCache } from "../nn/forward_args.ts";

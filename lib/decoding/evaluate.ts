@@ -1,9 +1,8 @@
 // How well a model predicts a text: every token but the first, once each, in windows that overlap.
 
-import * as tf from "@tensorflow/tfjs";
-
 import type { GPT } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
+import { tf } from "../common/tf.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { bind } from "../engine/runtime/session.ts";
 import { checkTokens } from "./check_tokens.ts";

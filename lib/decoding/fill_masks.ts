@@ -1,8 +1,8 @@
 // What an encoder can do with a text: guess the tokens that are masked in it. One at a time, first the one that it is most
 // certain of, so that each guess is seen by the next (Ghazvininejad et al. 2019 fill several at a time, "mask-predict").
 
-import * as tf from "@tensorflow/tfjs";
 import type { GPT } from "../../model.ts";
+import { tf } from "../common/tf.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { bind } from "../engine/runtime/session.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";

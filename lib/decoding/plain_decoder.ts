@@ -1,8 +1,8 @@
 // The slow twin of the compiled decoder: every token runs the whole model over the last block_size tokens, operation by
 // operation. For --compile=false, and what the compiled one is tested against.
 
-import * as tf from "@tensorflow/tfjs";
 import type { GPT } from "../../model.ts";
+import { tf } from "../common/tf.ts";
 import type { SourceInputs } from "../nn/forward_args.ts";
 import type { Decoder } from "./decoder.ts";
 import { type Begun, begin } from "./source.ts";

@@ -1,7 +1,7 @@
 // float16 in a language that has no such number: rounding to it, and the tfjs kernel of matrix products with rounded
 // factors and a rounded result. This is the plain twin of lib/engine/autocast.ts, which says what mixed precision is.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 /**
  * Each number as the nearest float16 (IEEE 754 binary16), of two as near the one with an even last bit: 11 significant

@@ -4,9 +4,8 @@
 // To teach it a tfjs kernel: its attributes in KernelAttrs (graph.ts), a rule here that tells the result's shape, and a
 // lowering rule in lower.ts (the compiler asks for it).
 
-import * as tf from "@tensorflow/tfjs";
-
 import { sizeOf } from "../common/shape.ts";
+import { tf } from "../common/tf.ts";
 import {
   ARRAYS,
   type DType,

@@ -1,9 +1,8 @@
 // Is a model still a GPT-2, as other programs compute one? Who edits model.ts gets another model, and its weights mean nothing to them.
 
-import * as tf from "@tensorflow/tfjs";
-
 import type { FullConfig, GPT } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
+import { tf } from "../common/tf.ts";
 import { activations } from "../nn/activation.ts";
 import type { ActivationName } from "../nn/choices.ts";
 import { numbers, onCpu } from "../nn/fast.ts";

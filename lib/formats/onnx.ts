@@ -7,11 +7,10 @@
 // different lengths in one batch.
 
 import { join } from "node:path";
-
-import * as tf from "@tensorflow/tfjs";
 import type { GPT } from "../../model.ts";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
+import { tf } from "../common/tf.ts";
 import { type FrozenBody, lowerFrozen, traceFrozen } from "../engine/runtime/frozen.ts";
 import { WeightFile } from "../engine/runtime/weight_file.ts";
 import type { LayerCache } from "../nn/forward_args.ts";

@@ -1,7 +1,7 @@
 // Looks into the model while it trains: how far a step moves each weight, and what the layers make of a batch. Costs
 // nothing where it doesn't look.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { capacityOf, keep } from "../nn/routing.ts";
 import { withTaps } from "../nn/tap.ts";

@@ -1,6 +1,6 @@
 // The MLP's activations by name: the Gaussian error linear unit (Hendrycks and Gimpel 2016) in its two forms, and others.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { ActivationName } from "./choices.ts";
 import { type Kernel, numbers } from "./fast.ts";

@@ -1,6 +1,6 @@
 // Causal attention (Vaswani et al. 2017, equation 1), computed block by block of queries, with its own gradient.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { DropoutRng } from "./dropout.ts";
 import { withGradient } from "./fused.ts";

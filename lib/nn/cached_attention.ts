@@ -1,7 +1,7 @@
 // Attention with a KV cache: new positions look at those in the cache, and join it. One plain way, which knows every choice, and
 // one operator of the runtime, which writes into the cache in place.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { CacheRoom, LayerCache } from "./forward_args.ts";
 import { type FusedKernel, fused } from "./fused.ts";

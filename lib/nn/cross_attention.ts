@@ -1,7 +1,7 @@
 // A decoder's attention to a source that an encoder has read (Vaswani et al. 2017, section 3.2.3): queries come from the text,
 // keys and values from the source. It has the model's heads of keys; windows, caps and positions are self-attention's.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { ModelConfig } from "./choices.ts";
 import { dropout } from "./dropout.ts";

@@ -1,6 +1,6 @@
 // The loss of a classifier over a vocabulary.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 

@@ -1,6 +1,6 @@
 // Dropout (Srivastava et al. 2014), with the random numbers of whoever runs the model.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { DropoutRng } from "../engine/runtime/program.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";

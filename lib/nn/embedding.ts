@@ -1,6 +1,6 @@
 // A table of vectors, looked up by integer; and vectors of sequences, taken by their positions.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { OpWriter } from "../engine/graph.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";

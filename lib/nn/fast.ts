@@ -1,7 +1,7 @@
 // A formula in plain tfjs, as model.ts shows it, and a kernel that computes the same faster. Which of them runs is decided here, by
 // comparing their numbers: an edited formula runs as it is written, everywhere.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { DropoutRng } from "./dropout.ts";
 

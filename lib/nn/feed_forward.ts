@@ -1,6 +1,6 @@
 // What `ffn` may be: two linear layers with an activation between them, or with a gate, or a mixture of such experts.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { activations } from "./activation.ts";
 import type { ActivationName, FeedForwardName, GatedName, ModelConfig } from "./choices.ts";

@@ -1,6 +1,6 @@
 // The optional arguments of a layer's forward pass.
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../common/tf.ts";
 
 import type { DropoutRng } from "./dropout.ts";
 import type { Positions } from "./position.ts";

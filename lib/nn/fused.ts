@@ -5,7 +5,7 @@
 // and how it is written in the engine's language. A backend that can't trace runs the plain operations, so every layer
 // works on every tfjs backend. The engine learns of a kernel when it is called: it keeps no list.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { FusedAttrs, FusedOp } from "../engine/graph.ts";
 

@@ -2,7 +2,7 @@
 // Exact, block by block of queries, in plain tfjs with tfjs' own gradients. The plain causal case has a faster form in
 // attention.ts; `denseAttention` is the slow and obvious one, without blocks.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { DropoutRng } from "./dropout.ts";
 import { HIDDEN } from "./mask.ts";

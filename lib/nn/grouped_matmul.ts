@@ -2,7 +2,7 @@
 // of the groups are data, so one graph serves them all; a row costs one product, however many matrices there are
 // (Gale et al. 2022, "MegaBlocks", with a product a group in place of a block-sparse one).
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 

@@ -1,6 +1,6 @@
 // Attention heads: [B, T, n D], n heads side by side, as one matrix a head, and back.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 export type Qkv = readonly [query: tf.Tensor, key: tf.Tensor, value: tf.Tensor];
 

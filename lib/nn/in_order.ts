@@ -1,8 +1,8 @@
 // For backward passes that take one block after the other: what makes the runtime keep to that order, and sums of what the
 // blocks give.
 
-import * as tf from "@tensorflow/tfjs";
 import { sizeOf } from "../common/shape.ts";
+import { tf } from "../common/tf.ts";
 import { type FusedKernel, fused } from "./fused.ts";
 
 /**

@@ -1,6 +1,6 @@
 // Layer normalisation (Ba, Kiros and Hinton 2016, equations 3 and 4).
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { type Kernel, numbers } from "./fast.ts";
 import { asRows, type FusedKernel, fused, withGradient } from "./fused.ts";

@@ -1,6 +1,6 @@
 // The linear layer.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { asRows } from "./fused.ts";
 

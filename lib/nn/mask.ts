@@ -1,6 +1,6 @@
 // Which keys a query sees.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 /** Added to an attention score: its exponential is 0. */
 export const HIDDEN = -1e30;

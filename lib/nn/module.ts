@@ -1,6 +1,6 @@
 // What layers are built from: names for their weights, and the linear layer.
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../common/tf.ts";
 
 import { linear } from "./linear.ts";
 import { type Init, Parameter, type Role } from "./parameter.ts";

@@ -1,7 +1,7 @@
 // Attention over heads, as model.ts' formula says, in training, evaluation and sampling: by the kernels of attention.ts and
 // cached_attention.ts where they compute the same, else by the formula itself.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { causalAttention } from "./attention.ts";
 import { cachedAttention } from "./cached_attention.ts";

@@ -1,6 +1,6 @@
 // What `norm` may be: model.ts' LayerNorm, or the one that is here.
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../common/tf.ts";
 
 import type { ModelConfig, NormName } from "./choices.ts";
 import type { Scope } from "./module.ts";

@@ -1,7 +1,7 @@
 // A weight of a model: its name in a checkpoint, its shape, how it starts, its numbers.
 
-import * as tf from "@tensorflow/tfjs";
 import { sizeOf } from "../common/shape.ts";
+import { tf } from "../common/tf.ts";
 
 /** How a weight starts: normally distributed around 0 with a deviation, or the same number everywhere. */
 export type Init = { normal: number } | { constant: number };

@@ -1,7 +1,7 @@
 // Position encodings: what `pos` may be. A choice has one or two of three effects: vectors that are
 // added to the token embeddings, queries and keys that are turned, or numbers that are added to the attention scores.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { ModelConfig, PositionName } from "./choices.ts";
 import { embedding } from "./embedding.ts";

@@ -1,7 +1,7 @@
 // Attention by blocks of queries, as far as it doesn't matter what a block computes: which keys it attends to, and a backward pass
 // that takes one block after the other, computes it a second time, and keeps nothing of it but what it adds to the gradients.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { AttentionName } from "./choices.ts";
 import { withGradient } from "./fused.ts";

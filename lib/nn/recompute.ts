@@ -4,7 +4,7 @@
 //
 // Nothing may merge the second computation with the first: lib/engine/runtime/session.ts turns that optimization of the runtime off.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { DropoutRng } from "./dropout.ts";
 import type { ForwardArgs } from "./forward_args.ts";

@@ -1,7 +1,7 @@
 // How a block puts its sublayers together: each adds something to x, after a norm (GPT-2), with a norm of the sum, or between two
 // norms; one after the other, or side by side.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { ModelConfig } from "./choices.ts";
 import { type DropoutRng, dropLayer } from "./dropout.ts";

@@ -1,6 +1,6 @@
 // Root mean square normalisation (Zhang and Sennrich 2019, equation 4).
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { asRows, type FusedKernel, fused, withGradient } from "./fused.ts";
 

@@ -4,7 +4,7 @@
 //
 // Letters of shapes: N tokens, C channels, E experts, k of them active for a token, F hidden units of one.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { activations } from "./activation.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";

@@ -1,6 +1,6 @@
 // Activation hooks: layers report named tensors to a listener, if there is one.
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../common/tf.ts";
 
 export type Listener = (name: string, x: tf.Tensor) => void;
 

@@ -1,7 +1,7 @@
 // What model.ts shows of GPT-2, as lib/nn takes it: a variant uses these parts wherever they do, so that what is changed in model.ts
 // is changed in it too.
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../common/tf.ts";
 
 import type { ModelConfig } from "./choices.ts";
 import type { DropoutRng } from "./dropout.ts";

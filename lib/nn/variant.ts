@@ -1,6 +1,6 @@
 // The one place where a model takes something else than model.ts shows: other positions, blocks of other layers, an encoder.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { type BlockRole, type ModelConfig, roles } from "./choices.ts";
 import { dropout } from "./dropout.ts";

@@ -1,7 +1,7 @@
 // Self-attention other than GPT-2's: fewer heads of keys, a window or another pattern, biases and turns by position, capped scores,
 // normalised queries and keys, or every position seeing all. model.ts has GPT-2's.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { cachedAttention } from "./cached_attention.ts";
 import type { ModelConfig } from "./choices.ts";

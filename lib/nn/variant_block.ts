@@ -1,6 +1,6 @@
 // A transformer's block other than GPT-2's: other layers, norms elsewhere, sublayers side by side, a source to look at.
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../common/tf.ts";
 import type { BlockRole, ModelConfig } from "./choices.ts";
 import { CrossAttention } from "./cross_attention.ts";
 import { newFeedForward } from "./feed_forward.ts";

@@ -2,7 +2,7 @@
 // key, and so can be recomputed for any block of them: no choice for each pair is drawn by whoever runs the model or kept for the
 // backward pass, and in which blocks attention is computed changes nothing.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import { type DropoutRng, dropMasked } from "./dropout.ts";
 import { withGradient } from "./fused.ts";

@@ -2,7 +2,7 @@
 // formulas and the EMA of the weights. Two programs over the arrays that hold weights, gradients and state: the norm is
 // looked at in between, because a gradient that isn't finite would spoil every weight.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../common/tf.ts";
 
 import type { Engine } from "../engine/runtime/program.ts";
 import type { StateArray, StatefulProgram } from "../engine/runtime/stateful.ts";

@@ -8,10 +8,9 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-
-import * as tf from "@tensorflow/tfjs";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
+import { tf } from "../../lib/common/tf.ts";
 import { continueTokens } from "../../lib/decoding/generate.ts";
 import { createPlainDecoder } from "../../lib/decoding/plain_decoder.ts";
 import { createTokenizer } from "../../lib/text/tokenizer.ts";

@@ -1,7 +1,7 @@
 // How much each position of a text attends to those before it, in every layer and head of a model. On tfjs' present backend, one text
 // at a time; for pictures.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../lib/common/tf.ts";
 import { withTaps } from "../../lib/nn/tap.ts";
 import { GPT } from "../../model.ts";
 

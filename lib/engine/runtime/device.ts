@@ -5,10 +5,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-
-import * as tf from "@tensorflow/tfjs";
-
 import { hasCode } from "../../common/errors.ts";
+import { tf } from "../../common/tf.ts";
 
 tf.enableProdMode(); // else tfjs greets on stdout, and checks every kernel's numbers
 

@@ -4,11 +4,9 @@
 
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
-
-import type * as tf from "@tensorflow/tfjs";
-
 import { UserError } from "../../common/errors.ts";
 import { TemporaryFolder } from "../../common/temporary_folder.ts";
+import type { tf } from "../../common/tf.ts";
 import type { Shape } from "../graph.ts";
 import { int8Form, quantize, type StoredWeight } from "../int8.ts";
 import { type LowerOptions, lower } from "../lower.ts";

@@ -3,7 +3,7 @@
 // shared machine most products are interrupted by other work, the long ones nearly always, and one clean run tells
 // the truth. So there are products of several sizes, and a training run looks again now and then.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../common/tf.ts";
 
 import type { Engine } from "./program.ts";
 

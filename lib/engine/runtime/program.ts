@@ -5,11 +5,10 @@
 //   const backward = await engine.program(({ x, y }, rng) => loss(x, y, rng), { variables, inputs, gradients: true });
 //   const [loss] = await backward.run({ x, y }, { dropout: [seed, iteration] });   // gradients: in variable.grad
 
-import * as tf from "@tensorflow/tfjs";
-
 import { breathe } from "../../common/breathe.ts";
 import { fillIntegers, fillKeepMask, type Key, keyOf } from "../../common/rng.ts";
 import { sizeOf } from "../../common/shape.ts";
+import { tf } from "../../common/tf.ts";
 import { ARRAYS, type DType, type Graph, type Shape } from "../graph.ts";
 import { withHalfProducts } from "../half.ts";
 import { lower } from "../lower.ts";

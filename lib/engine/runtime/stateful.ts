@@ -4,9 +4,8 @@
 //   const program = await engine.stateful(({ w, g }, { rate }) => ({ w: tf.sub(w!, tf.mul(g!, rate!)) }), { state, numbers: ["rate"] });
 //   await program.run({ rate: 0.1 });   // the new weights are in w's array
 
-import * as tf from "@tensorflow/tfjs";
-
 import { breathe } from "../../common/breathe.ts";
+import { tf } from "../../common/tf.ts";
 import type { Graph, KernelName, Node, Shape, Value } from "../graph.ts";
 import { lower } from "../lower.ts";
 import { trace } from "../trace.ts";

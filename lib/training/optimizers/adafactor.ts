@@ -2,7 +2,7 @@
 // row and a column are kept, so the state is next to nothing. Steps are relative to the size of what they change.
 // Left out, as in PyTorch: the paper's optional first moment.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../common/tf.ts";
 
 import type { Optimizer } from "./optimizer.ts";
 

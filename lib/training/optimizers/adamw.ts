@@ -1,6 +1,6 @@
 // AdamW (Loshchilov and Hutter 2019, algorithm 2): the average of the gradient over the root of the average of its square.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../common/tf.ts";
 
 import type { Optimizer } from "./optimizer.ts";
 

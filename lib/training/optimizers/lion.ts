@@ -1,7 +1,7 @@
 // Lion (Chen et al. 2023, "Symbolic discovery of optimization algorithms", algorithm 2): every weight moves by the
 // learning rate, up or down. One average a weight, half of AdamW's memory.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../common/tf.ts";
 
 import type { Optimizer } from "./optimizer.ts";
 

@@ -5,7 +5,7 @@
 // et al. 2025, "Muon is scalable for LLM training", equation 4; PyTorch's adjust_lr_fn="match_rms_adamw"). Unlike the
 // first factor that was published, max(1, rows / columns)^0.5, it does not ask which of the two is the input.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../common/tf.ts";
 
 import { type AdamWOptions, adamw } from "./adamw.ts";
 import type { Optimizer, Weight } from "./optimizer.ts";

@@ -2,7 +2,7 @@
 // beside this one; lib/training/update.ts turns one into a program over all weights of a model, with what all of them share:
 // clipping by the global norm, weight decay's factor, the EMA of the weights.
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../../common/tf.ts";
 
 import type { Shape } from "../../engine/graph.ts";
 import type { Variable } from "../../engine/runtime/program.ts";

@@ -2,7 +2,7 @@
 // the same moves a weight by rate / (1 - momentum) of it at every step. Weight decay is apart from the gradient, as AdamW
 // has it (Loshchilov and Hutter 2019, algorithm 1); PyTorch's SGD adds it to the gradient instead. Left out: Nesterov.
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../common/tf.ts";
 
 import type { Optimizer } from "./optimizer.ts";
 

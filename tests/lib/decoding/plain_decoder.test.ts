@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
 import type { GPT } from "../../../model.ts";

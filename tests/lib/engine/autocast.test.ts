@@ -8,9 +8,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
-
-import * as tf from "@tensorflow/tfjs";
 import { SafetensorsFile } from "../../../lib/common/safetensors.ts";
+import { tf } from "../../../lib/common/tf.ts";
 import { AutocastBuilder } from "../../../lib/engine/autocast.ts";
 import { roundToHalf, withHalfProducts } from "../../../lib/engine/half.ts";
 import type { Engine, RunOptions, Variable } from "../../../lib/engine/runtime/program.ts";

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 import { createEngine, type Engine, type Program, type Variable } from "../../../lib/engine/runtime/program.ts";
 import { crossEntropy } from "../../../lib/nn/cross_entropy.ts";
 import { embedding } from "../../../lib/nn/embedding.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 import { int8Form, quantize } from "../../../lib/engine/int8.ts";
 import { FrozenProgram } from "../../../lib/engine/runtime/frozen.ts";
 import { bind } from "../../../lib/engine/runtime/session.ts";

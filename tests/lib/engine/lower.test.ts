@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { ARRAYS, type Graph, type TypedArray } from "../../../lib/engine/graph.ts";
 import { lower } from "../../../lib/engine/lower.ts";

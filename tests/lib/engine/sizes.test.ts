@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { lowerFrozen } from "../../../lib/engine/runtime/frozen.ts";
 import { bind, Session } from "../../../lib/engine/runtime/session.ts";

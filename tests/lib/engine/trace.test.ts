@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test, { type TestContext } from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { type DeclareInput, TraceError, trace } from "../../../lib/engine/trace.ts";
 import "../../support.ts"; // sets the plain backend, "cpu" where no tfjs-node is installed

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import type { EvaluateEvent, StepEvent } from "../../../lib/monitor/callback.ts";
 import { layers, routing, statistics } from "../../../lib/monitor/layers.ts";

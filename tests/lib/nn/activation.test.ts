@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { activations, gelu, geluTanh } from "../../../lib/nn/activation.ts";
 import { layerFixture } from "../../fixtures/layers/read.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { causalAttention } from "../../../lib/nn/attention.ts";
 import { chooseWeights, dropWeights } from "../../../lib/nn/weight_dropout.ts";

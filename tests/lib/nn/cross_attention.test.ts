@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 import type { Engine } from "../../../lib/engine/runtime/program.ts";
 import { Scope } from "../../../lib/nn/module.ts";
 import { Parameter } from "../../../lib/nn/parameter.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { type DropoutRng, dropLayer, dropout } from "../../../lib/nn/dropout.ts";
 import { assertClose, assertLayer, compiled, eager, evaluate, floats } from "../../support.ts";

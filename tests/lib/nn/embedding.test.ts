@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { embedding } from "../../../lib/nn/embedding.ts";
 import { assertClose, assertLayer, compiled, eager, evaluate, floats, ints } from "../../support.ts";

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { activations } from "../../../lib/nn/activation.ts";
 import { ACTIVATIONS, GATED, LAYER_CHOICES, type ModelConfig } from "../../../lib/nn/choices.ts";

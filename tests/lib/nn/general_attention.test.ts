@@ -2,10 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-
-import * as tf from "@tensorflow/tfjs";
-
 import { keyOf, uniform } from "../../../lib/common/rng.ts";
+import { tf } from "../../../lib/common/tf.ts";
 import type { PositionName } from "../../../lib/nn/choices.ts";
 import { type AttentionChoices, denseAttention, generalAttention } from "../../../lib/nn/general_attention.ts";
 import { Scope } from "../../../lib/nn/module.ts";

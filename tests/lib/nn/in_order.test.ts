@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { after, RowSums } from "../../../lib/nn/in_order.ts";
 import { compiled, eager, evaluate, floats, randomFloats } from "../../support.ts";

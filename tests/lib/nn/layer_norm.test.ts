@@ -2,7 +2,7 @@
 
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { layerNorm } from "../../../lib/nn/layer_norm.ts";
 import { assertClose, assertLayer, compiled, eager, evaluate, floats } from "../../support.ts";

@@ -2,7 +2,7 @@
 
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { linear } from "../../../lib/nn/linear.ts";
 import { assertClose, assertLayer, compiled, evaluate, floats } from "../../support.ts";

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { createEngine } from "../../../lib/engine/runtime/program.ts";
 import { groupedMatMul } from "../../../lib/nn/grouped_matmul.ts";

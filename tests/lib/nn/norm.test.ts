@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../../../lib/common/tf.ts";
 
 import type { NormName } from "../../../lib/nn/choices.ts";
 import { Scope } from "../../../lib/nn/module.ts";

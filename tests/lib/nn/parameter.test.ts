@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { Parameter } from "../../../lib/nn/parameter.ts";
 import "../../support.ts"; // sets the plain backend

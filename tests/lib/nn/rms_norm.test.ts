@@ -2,7 +2,7 @@
 
 import { test } from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 
 import { rmsNorm } from "../../../lib/nn/rms_norm.ts";
 import { assertLayer, floats } from "../../support.ts";

@@ -2,10 +2,8 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-
-import * as tf from "@tensorflow/tfjs";
-
 import { fillIntegers, keyOf } from "../../../lib/common/rng.ts";
+import { tf } from "../../../lib/common/tf.ts";
 import type { DropoutRng } from "../../../lib/nn/dropout.ts";
 import { choiceOf, chooseWeights, dropWeights } from "../../../lib/nn/weight_dropout.ts";
 import { assertClose, compiled, eager, evaluate, floats } from "../../support.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../lib/common/tf.ts";
 import type { Block, GPT } from "../../../model.ts";
 import { attentionMaps } from "../../../tools/plot/attention_maps.ts";
 import { assertClose, shaken } from "../../support.ts";

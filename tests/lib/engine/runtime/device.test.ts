@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { availableParallelism } from "node:os";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../../lib/common/tf.ts";
 
 import { defaultThreads, useEagerBackend } from "../../../../lib/engine/runtime/device.ts";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../../lib/common/tf.ts";
 
 import { createEngine, type DropoutRng, EngineError } from "../../../../lib/engine/runtime/program.ts";
 import { assertClose, compiled, eager, evaluate, floats, randomFloats, randomVariable } from "../../../support.ts";

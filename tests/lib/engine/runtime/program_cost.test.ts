@@ -6,7 +6,7 @@ import { setImmediate } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../../lib/common/tf.ts";
 
 import { compiled, eager, lossProgram, randomBatch, smallGPT } from "../../../support.ts";
 

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import * as tf from "@tensorflow/tfjs";
+import { tf } from "../../../../lib/common/tf.ts";
 import { OrtError } from "../../../../lib/engine/runtime/c_api.ts";
 import { createEngine } from "../../../../lib/engine/runtime/program.ts";
 import { bind, Cancelled, runtimeVersion, Session } from "../../../../lib/engine/runtime/session.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import type * as tf from "@tensorflow/tfjs";
+import type { tf } from "../../../../lib/common/tf.ts";
 
 import { createEngine, type Engine } from "../../../../lib/engine/runtime/program.ts";
 import { isHiddenMatrix, newtonSchulz } from "../../../../lib/training/optimizers/muon.ts";
