@@ -10,7 +10,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { isMain } from "../lib/common/main_module.ts";
 import { loadCheckpoint } from "../lib/training/checkpoint.ts";
-import { launchCommand, ROOT, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { launchCommand, madeUpText, ROOT, succeed, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 export const hasTerminal =
   process.platform === "linux" &&
@@ -106,8 +106,12 @@ export async function stopTraining(
   return stopped;
 }
 
-/** Other scripts, at work: what to type, one of the words to find them by, and what they print then. */
-export function otherScripts(folder: string, dataset: string): [script: string, args: string[], when: RegExp][] {
+/** Other scripts, at work: what to type, the last word to find them by, and what they print then. @param round makes folders new */
+function otherScripts(
+  folder: string,
+  dataset: string,
+  round: string,
+): [script: string, args: string[], when: RegExp][] {
   const out = `--out_dir=${join(folder, "done")}`;
   const shape = [
     "--n_layer=2",
@@ -123,54 +127,79 @@ export function otherScripts(folder: string, dataset: string): [script: string, 
     experiment,
     JSON.stringify({ name: "two", base: { ...base, threads: 1 }, axes: { dropout: [0, 0.1] } }),
   );
+  const text = join(folder, "words.txt");
+  writeFileSync(text, madeUpText(6000));
+  const small = [
+    "--n_layer=1",
+    "--n_head=2",
+    "--n_embd=16",
+    "--block_size=16",
+    "--batch_size=4",
+    "--micro_batch_size=4",
+  ];
+  const fixed = [...small, "--learning_rate=0.01", "--max_iters=1000000", "--eval_iters=1", "--eval_interval=50"];
   return [
     ["sample.ts", ["--start=anchor bellow", "--max_new_tokens=1000000", out], /\nanchor bellow/],
     ["tools/evaluate.ts", [out, "--stride=1", `--dataset=${dataset}`], /\d \| /],
     ["bench.ts", [...shape, "--benchmark=training_throughput", "--steps=1000000", `--results=${folder}`], /overriding/],
     ["tools/experiment.ts", ["run", experiment, `--out=${join(folder, "two")}`], /\d\/1000000/],
+    [
+      "tools/pipeline.ts",
+      [`--input_file=${text}`, ...fixed, `--out_dir=${join(folder, `pipe-${round}`)}`],
+      /step \d+: /,
+    ],
   ];
 }
 
-/** Each of them stopped once by each signal: asserts the line and the code. */
-export async function stopOthers(folder: string, dataset: string, say: (line: string) => void): Promise<void> {
+/** Each of them stopped `count` times by each signal: asserts the line and the code. */
+async function stopOthers(folder: string, dataset: string, count: number): Promise<void> {
   const shape = ["--n_layer=2", "--n_head=2", "--n_embd=64", "--block_size=64", "--max_iters=20", "--eval_iters=1"];
   await succeed("train.ts", [`--dataset=${dataset}`, `--out_dir=${join(folder, "done")}`, ...shape]);
-  for (const [script, args, when] of otherScripts(folder, dataset)) {
+  for (const [place, [script]] of otherScripts(folder, dataset, "").entries()) {
     for (const signal of SIGNALS) {
-      const { code, output, answer_ms } = await stopUnderNpx(script, args, args.at(-1)!, when, signal, 2000); // in the middle of it
-      assert.equal(code, CODES[signal], output.slice(-300));
-      assert.ok(answer_ms < Number.POSITIVE_INFINITY, `no answer, and then: ${output.slice(-300)}`);
-      say(`${script}, ${signal}: answered in ${answer_ms.toFixed(0)} ms`);
+      await repeat(`${script}, ${signal}`, count, async (i) => {
+        const [, args, when] = otherScripts(folder, dataset, `${signal}-${i}`)[place]!;
+        const stopped = await stopUnderNpx(script, args, args.at(-1)!, when, signal, 1000 + 100 * i); // in the middle of it
+        assert.equal(stopped.code, CODES[signal], stopped.output.slice(-300));
+        return stopped;
+      });
     }
   }
 }
 
+/** Count and tell how often `stop` found what it asserts, and how soon it was answered. */
+async function repeat(what: string, count: number, stop: (i: number) => Promise<Stopped>): Promise<void> {
+  const answers: number[] = [];
+  for (let i = 0; i < count; i++) {
+    try {
+      const { answer_ms, output } = await stop(i);
+      assert.ok(answer_ms < Number.POSITIVE_INFINITY, `no answer, and then: ${output.slice(-300)}`);
+      answers.push(answer_ms);
+    } catch (error) {
+      console.log(String(error).slice(0, 600));
+    }
+  }
+  answers.sort((a, b) => a - b);
+  const times = answers.length ? `answered in ${answers.map((ms) => ms.toFixed(0)).join(", ")} ms` : "";
+  console.log(`${what}: ${answers.length} of ${count} ${times}`);
+}
+
 const BABY = { n_layer: 6, n_head: 6, n_embd: 384, block_size: 256, batch_size: 16, dropout: 0.2 };
 
-/** Each moment and signal `count` times with the baby GPT's shape. */
+/** Each script, moment and signal `count` times, training with the baby GPT's shape. */
 async function main(count: number, only?: string): Promise<void> {
   const folder = temporaryFolder();
   const dataset = tinyDataset(folder, 100_000);
   const settings = Object.entries({ ...BABY, dataset, gradient_accumulation_steps: 1, eval_iters: 2, log_interval: 1 });
   const flags = settings.map(([key, value]) => `--${key}=${value}`);
-  if (!only || only === "others") await stopOthers(folder, dataset, console.log);
+  if (!only || only === "others") await stopOthers(folder, dataset, count);
   for (const moment of Object.keys(MOMENTS) as (keyof typeof MOMENTS)[]) {
     if (only && only !== moment) continue;
     for (const signal of SIGNALS) {
-      const answers: number[] = [];
-      let lost = 0;
-      for (let i = 0; i < count; i++) {
+      await repeat(`${moment}, ${signal}`, count, (i) => {
         const delay = Math.round(((moment === "compile" ? 400 : 1500) * i) / count);
-        try {
-          answers.push((await stopTraining(folder, flags, moment, signal, delay)).answer_ms);
-        } catch (error) {
-          lost++;
-          console.log(String(error).slice(0, 600));
-        }
-      }
-      answers.sort((a, b) => a - b);
-      const times = answers.length ? `answered in ${answers.map((ms) => ms.toFixed(0)).join(", ")} ms` : "";
-      console.log(`${moment}, ${signal}: ${count - lost} of ${count} ${times}`);
+        return stopTraining(folder, flags, moment, signal, delay);
+      });
     }
   }
 }
