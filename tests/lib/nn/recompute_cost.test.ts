@@ -2,29 +2,14 @@
 // the first nor computes it before the gradient that it waits for.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import test from "node:test";
 
-import * as z from "zod/mini";
-
-import type { Graph, Shape } from "../../../lib/engine/graph.ts";
-import { withRecompute } from "../../../lib/nn/recompute.ts";
-import type { GPT, GPTConfig } from "../../../model.ts";
-import { compiled, randomBatch, shaken, sizeOf } from "../../support.ts";
+import type { Graph } from "../../../lib/engine/graph.ts";
+import { run } from "../../scripts.ts";
+import { shaken, sizeOf } from "../../support.ts";
+import { executed, lossProgram } from "./executed_step.ts";
 
 const B = 2;
-
-function lossProgram(model: GPT, wish: boolean, profile?: string) {
-  const tokens = { shape: [B, model.config.block_size], dtype: "int32" } as const;
-  return compiled.program(({ x, y }, mask) => withRecompute(wish, () => model.loss(x, y, mask)), {
-    variables: model.parameters,
-    inputs: { x: tokens, y: tokens },
-    gradients: true,
-    profile,
-  });
-}
 
 /** Numbers that are made before the loss and read after it. */
 function kept({ nodes }: Graph): number {
@@ -46,46 +31,6 @@ test("of a further block its input is kept, and nothing else", async () => {
   const plain = (await numbers(4, false)) - (await numbers(3, false));
   assert.ok(plain > 10 * input, `without it a block keeps ${plain} numbers`);
 });
-
-const eventsSchema = z.array(
-  z.object({
-    cat: z.string(),
-    name: z.string(),
-    ts: z.number(),
-    args: z.looseObject({
-      op_name: z.optional(z.string()),
-      output_type_shape: z.optional(z.array(z.record(z.string(), z.array(z.number())))),
-      mem_in_use_peak: z.optional(z.string()),
-    }),
-  }),
-);
-
-interface Executed {
-  order: { operator: string; shape: Shape }[]; // what was computed, in its order: each operator, its first result's shape
-  peak: number; // the most bytes of the runtime's own memory that were in use at once
-}
-
-/** What the runtime does in one step, by its own account. */
-async function executed(config: Partial<GPTConfig>, wish: boolean): Promise<Executed> {
-  const folder = mkdtempSync(join(tmpdir(), "recompute-"));
-  try {
-    const model = shaken(config);
-    const program = await lossProgram(model, wish, join(folder, "step"));
-    await program.run(randomBatch(model, B), { dropout: [1] });
-    await program.dispose();
-    const events = eventsSchema
-      .parse(JSON.parse(readFileSync(join(folder, readdirSync(folder)[0]!), "utf8")))
-      .filter(({ cat, name }) => cat === "Node" && name.endsWith("_kernel_time"))
-      .sort((a, b) => a.ts - b.ts);
-    const order = events.map(({ args }) => ({
-      operator: args.op_name!,
-      shape: Object.values(args.output_type_shape?.[0] ?? {})[0] ?? [],
-    }));
-    return { order, peak: Math.max(...events.map(({ args }) => Number(args.mem_in_use_peak))) };
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
 
 for (const config of [{ bias: true }, { bias: false }, { bias: false, dropout: 0.2 }] as const) {
   test(`a block's second pass stands behind the later block's gradients: ${JSON.stringify(config)}`, async () => {
@@ -122,7 +67,12 @@ test("the second pass is not merged with the first", async () => {
 
 test("12 blocks need less than a third of the memory", async () => {
   const config = { n_layer: 12, n_embd: 32, block_size: 64, bias: false };
-  const [plain, again] = [await executed(config, false), await executed(config, true)];
+  const peak = async (wish: boolean) => {
+    const { code, stdout, stderr } = await run("tests/lib/nn/executed_step.ts", [JSON.stringify(config), `${wish}`]);
+    assert.equal(code, 0, stderr);
+    return Number(stdout);
+  };
+  const [plain, again] = [await peak(false), await peak(true)];
   // a block keeps 19 times its input, or only that; what differentiating one of them takes comes once in either case
-  assert.ok(again.peak < plain.peak / 3, `${again.peak} bytes, ${plain.peak} without`);
+  assert.ok(again < plain / 3, `${again} bytes, ${plain} without`);
 });
