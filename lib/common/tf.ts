@@ -31,7 +31,9 @@ function load(): typeof TF {
   const { sourceMapsEnabled = true } = process as { sourceMapsEnabled?: boolean }; // from Node 20.7 on; tsx has set it
   process.setSourceMapsEnabled(false);
   try {
-    return createRequire(import.meta.url)("@tensorflow/tfjs");
+    const loaded: typeof TF = createRequire(import.meta.url)("@tensorflow/tfjs");
+    loaded.enableProdMode(); // else it greets on stderr, and checks every kernel's numbers
+    return loaded;
   } finally {
     process.setSourceMapsEnabled(sourceMapsEnabled);
   }

@@ -8,8 +8,6 @@ import { dirname, join } from "node:path";
 import { hasCode } from "../../common/errors.ts";
 import { tf } from "../../common/tf.ts";
 
-tf.enableProdMode(); // else tfjs greets on stdout, and checks every kernel's numbers
-
 /** Threads for `--threads=0`: the physical cores that this process may use. Matrix products gain nothing from two
  * threads on one core. */
 export function defaultThreads(): number {
