@@ -4,15 +4,16 @@
 //   const step = await createStep({ engine, loss, parameters, groups, inputs, optimizer, weight_decay: 0.1, grad_clip: 1 });
 //   const { loss, gradNorm } = await step.run({ iteration, learningRate, batch: (micro) => inputs });
 
+import { breathe } from "../common/breathe.ts";
 import type { Body, Engine, Program, ProgramOptions } from "../engine/runtime/program.ts";
 import { withRecompute } from "../nn/recompute.ts";
 import { WeightAverage } from "./ema.ts";
 import { LossScaler } from "./loss_scale.ts";
 import type { Groups, Optimizer, Trained } from "./optimizers/optimizer.ts";
 import { TrainingState } from "./training_state.ts";
-import { Update } from "./update.ts";
+import { Update, type UpdateOptions } from "./update.ts";
 
-export interface StepOptions<Name extends string> {
+export interface StepOptions<Name extends string> extends Omit<UpdateOptions, "ema"> {
   engine: Engine;
   /** The mean loss of one micro-batch, a scalar. */
   loss: Body<Name>;
@@ -20,8 +21,6 @@ export interface StepOptions<Name extends string> {
   groups: Groups; // the same, by whether they decay
   inputs: ProgramOptions<Name>["inputs"]; // of a micro-batch
   optimizer: Optimizer;
-  weight_decay: number; // of the group `decay`
-  grad_clip: number; // longest gradient, as a Euclidean norm over all weights; 0 for no limit
   ema?: number; // decay of an average of the weights; none without it, or with 0
   half?: boolean; // products in float16, with a loss scale
   recompute?: boolean; // keep only the blocks' inputs and compute the rest twice
@@ -99,7 +98,10 @@ export class Step<Name extends string> {
     const lossScale = this.#scaler?.scale ?? 1;
 
     // 1) gradients, micro-batch by micro-batch: with several the program adds to what is there
-    if (microSteps > 1) for (const { grad } of parameters) grad!.fill(0);
+    for (const { grad } of microSteps > 1 ? parameters : []) {
+      await breathe(); // GPT-2's gradients are half a gigabyte
+      grad!.fill(0);
+    }
     let sum = 0;
     for (let micro = 0; micro < microSteps; micro++) {
       const inputs = batch(micro);
