@@ -52,7 +52,7 @@ test("a checkpoint of another optimizer is one line, unless the run is only eval
   const other = { init_from: "resume", optimizer: "sgd", ema: 0.99 };
   assertRefused(
     await runHere("train.ts", tiny("muon_whole", other), FOLDER),
-    /has the state of --optimizer=muon, not of sgd; resume with that one, or start anew from its weights: --init_from=/,
+    /has the state of --optimizer=muon, not of sgd; resume with that one, or start a new run from its weights: --init_from=/,
   );
   const evaluated = await train("muon_whole", { ...other, eval_only: true });
   assert.match(evaluated, /^step 12: train loss/m);

@@ -5,7 +5,7 @@
 //   npx tsx tools/monitor.ts --out_dir=out-a,out-b --web=true
 //   npx tsx tools/monitor.ts --out_dir=out-experiments/heads
 //
-// A folder without a run of its own stands for those below it, also for the ones to come. It only reads: runs neither
+// A folder that holds no run means those below it, also for the ones to come. It only reads: runs neither
 // wait for it nor notice it. Leaves out runs of machines whose disk can't be read here.
 
 import { configure } from "../configurator.ts";

@@ -54,7 +54,7 @@ export function openFile(path: string, shown = path): { file: number; stat: Stat
   }
 }
 
-/** Node throws an error of its own kind for these. */
+/** Node throws a kind of error for these alone. */
 function checkPath(path: string, shown: string): void {
   if (path.includes("\0")) throw new UserError(`${printable(shown)} is no path: it holds the character NUL`);
 }

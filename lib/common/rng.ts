@@ -56,7 +56,7 @@ export function fillNormal(out: Float32Array, [k0, k1]: Key, deviation: number, 
   }
 }
 
-/** Fill `out` with signed integers of so many bits, 1 to 32, each as likely as any other. */
+/** Fill `out` with signed integers of `bits` bits, 1 to 32, each as likely as any other. */
 export function fillIntegers(out: Int32Array, [k0, k1]: Key, bits: number): void {
   for (let i = 0; i < out.length; i++) out[i] = mix(i, k0, k1) >> (32 - bits);
 }

@@ -68,7 +68,7 @@ export async function chooseModel(
   return { modelArgs, crop, rows, tokens: tokensIn(meta, modelArgs) };
 }
 
-/** Has each position of a context weights of its own? */
+/** Does each position of a context have its own weights? */
 const hasTable = (pos = "learned") => pos === "learned";
 
 /**

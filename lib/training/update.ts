@@ -11,7 +11,7 @@ import type { Groups, Optimizer, StateTensor, Trained, Weight } from "./optimize
 
 export interface UpdateOptions {
   weight_decay: number; // for the weights of the group `decay` only
-  grad_clip: number; // longest gradient, as a Euclidean norm over all weights; 0 for no limit
+  grad_clip: number; // the global gradient norm is clipped to this; 0 for no limit
   ema?: WeightAverage | undefined;
 }
 

@@ -62,7 +62,7 @@ export const defaults = {
   weight_decay: 0.1, // of matrices
   beta1: 0.9,
   beta2: 0.99,
-  grad_clip: 1, // longest gradient; 0 for no limit
+  grad_clip: 1, // the gradient norm is clipped to this; 0 for no limit
   // system
   compile: true, // false: our slow twin
   threads: 2,

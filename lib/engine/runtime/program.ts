@@ -37,7 +37,7 @@ export interface Variable {
 export interface DropoutRng {
   /** A bool tensor of the shape, true where an element is kept. */
   keep(shape: Shape, rate: number): tf.Tensor;
-  /** An int32 tensor of the shape: signed integers of so many bits, each as likely as any other. */
+  /** An int32 tensor of the shape: signed integers of `bits` bits, each as likely as any other. */
   integers(shape: Shape, bits: number): tf.Tensor;
 }
 

@@ -34,6 +34,6 @@ export function checkSameOptimizer(name: string, saved: Record<string, unknown>,
   if (optimizer === name) return;
   throw new UserError(
     `the checkpoint in ${outDir} has the state of --optimizer=${optimizer}, not of ${name}; resume with that one, or ` +
-      `start anew from its weights: --init_from=${outDir} --out_dir=<another folder>`,
+      `start a new run from its weights: --init_from=${outDir} --out_dir=<another folder>`,
   );
 }
