@@ -25,17 +25,13 @@ import {
 } from "../../../lib/monitor/metrics_file.ts";
 import { temporaryFolder } from "../../scripts.ts";
 import { userError } from "../text/support.ts";
-import { aRun } from "./support.ts";
+import { aRun, end, evaluate, step } from "./support.ts";
 
 const FOLDER = temporaryFolder();
 const newFolder = () => mkdtempSync(join(FOLDER, "run-"));
 const pathOf = (outDir: string) => join(outDir, METRICS_FILE);
 const linesOf = (outDir: string) => readFileSync(pathOf(outDir), "utf8").split("\n");
 
-const step = (callback: Callback, iter: number, metrics: Record<string, number>) =>
-  callback.onStep!({ iter, metrics, gradScale: 1, histograms: new Map() });
-const evaluate = (callback: Callback, iter: number, loss: number, texts: Record<string, string> = {}) =>
-  callback.onEvaluate!({ iter, metrics: { "val/loss": loss }, best: true, texts: new Map(Object.entries(texts)) });
 const checkpoint = (callback: Callback, iter: number) =>
   callback.onCheckpoint!({ iter, path: "ckpt.json", seconds: 0.25 });
 
@@ -63,7 +59,7 @@ test("what was written is read: every kind of event, seven digits of a number, a
   const began = Date.now();
   const callback = await started(outDir);
   await step(callback, 0, { loss: 1 / 3, lr: 1.23456789e-12, count: 123456789, "time/data": 0 });
-  await evaluate(callback, 1, 2.5, { sample: "two\nlines, naïve 東京 🙂", "": "" });
+  await evaluate(callback, 1, { sample: "two\nlines, naïve 東京 🙂", "": "" }, 2.5);
   await checkpoint(callback, 1);
   await callback.onTrainEnd!({ iter: 1, reason: "stopped", why: "because" });
 
@@ -94,7 +90,7 @@ test("a number that JSON has no word for is null in the file, and NaN once it is
   const callback = await started(outDir);
   await step(callback, 0, { loss: Number.NaN, lr: Number.POSITIVE_INFINITY, grad_norm: 1 });
   await step(callback, 1, { loss: 2 });
-  await callback.onTrainEnd!({ iter: 2, reason: "finished" });
+  await end(callback, 2);
   assert.match(linesOf(outDir)[1]!, /"loss":null,"lr":null,"grad_norm":1}/);
   const history = readHistory(outDir);
   assert.deepEqual(at(history, 0), { loss: Number.NaN, lr: Number.NaN, grad_norm: 1 });
@@ -112,7 +108,7 @@ test("a line that a kill cut is one broken line, and the resumed run's first one
   truncateSync(pathOf(outDir), whole.length - 9);
   const resumed = await started(outDir, 2);
   await steps(resumed, 2, 4, 200);
-  await resumed.onTrainEnd!({ iter: 4, reason: "finished" });
+  await end(resumed, 4);
 
   const reader = new MetricsReader(outDir);
   const history = new History().add(reader.read());
@@ -132,7 +128,7 @@ test("a file whose lines are whole gets no empty one where a run goes on", async
   const outDir = newFolder();
   for (const startIter of [undefined, 1, 2]) {
     const callback = await started(outDir, startIter);
-    await callback.onTrainEnd!({ iter: startIter ?? 0, reason: "finished" });
+    await end(callback, startIter ?? 0);
   }
   assert.equal(linesOf(outDir).filter((line) => line === "").length, 1); // after the last line break
 });
@@ -172,9 +168,9 @@ test("an event that lacks what it has to say is damaged: there is no run without
   assert.equal(readHistory(outDir).end, undefined);
 });
 
-test("of 200,000 names of metrics not all are kept", () => {
+test("of 3,000 names of metrics not all are kept", () => {
   const outDir = newFolder();
-  const names = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`metric ${i}`, i]));
+  const names = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`metric ${i}`, i]));
   const start = { event: "start", time: 5, iter: 0, resumed: false, name: "a", pid: 1, config: {}, facts: {} };
   const step = { event: "step", time: 6, iter: 0, loss: 1, ...names };
   writeFileSync(pathOf(outDir), `${JSON.stringify(start)}\n${JSON.stringify(step)}\n`);
@@ -224,8 +220,8 @@ test("a file that a shorter one has replaced is read from its beginning, without
   ]);
 });
 
-test("100,000 steps are read at once, and while they come", () => {
-  const count = 100_000;
+test("20,000 steps are read at once, and while they come", () => {
+  const count = 20_000;
   const outDir = newFolder();
   const start = { event: "start", time: 1, iter: 0, resumed: false, name: "a", pid: 1, config: {}, facts: {} };
   const reader = new MetricsReader(outDir);
@@ -260,30 +256,30 @@ test("100,000 steps are read at once, and while they come", () => {
 test("a run as it goes: the step that comes next, the last values, the end", async () => {
   const outDir = newFolder();
   const callback = await started(outDir);
-  await evaluate(callback, 0, 9);
+  await evaluate(callback, 0, {}, 9);
   await steps(callback, 0, 2, 100);
   const history = readHistory(outDir);
   assert.deepEqual([history.iter, history.last("loss"), history.last("val/loss")], [2, 101, 9]);
   assert.deepEqual([history.last("no such"), history.end], [undefined, undefined]);
-  await callback.onTrainEnd!({ iter: 2, reason: "interrupted" });
+  await end(callback, 2, "interrupted");
   assert.equal(readHistory(outDir).end!.reason, "interrupted");
   const resumed = await started(outDir, 2);
   assert.equal(readHistory(outDir).end, undefined);
-  await resumed.onTrainEnd!({ iter: 2, reason: "finished" });
+  await end(resumed, 2);
 });
 
 test("a resumed run's steps, texts and checkpoints overtake the killed one's", async () => {
   const outDir = newFolder();
   const killed = await started(outDir);
-  await evaluate(killed, 0, 50, { sample: "old 0" });
+  await evaluate(killed, 0, { sample: "old 0" }, 50);
   await steps(killed, 0, 4, 100);
-  await evaluate(killed, 4, 54, { sample: "old 4" });
+  await evaluate(killed, 4, { sample: "old 4" }, 54);
   await checkpoint(killed, 4);
   await step(killed, 4, { loss: 104, rss_mb: 7 }); // rss_mb doesn't come again
   await steps(killed, 5, 8, 100);
   const resumed = await started(outDir, 4);
   assert.deepEqual(series(readHistory(outDir), "loss").at(-1), [3, 103]);
-  await evaluate(resumed, 4, 64, { sample: "new 4" });
+  await evaluate(resumed, 4, { sample: "new 4" }, 64);
   await checkpoint(resumed, 4);
   await steps(resumed, 4, 6, 200);
   const history = readHistory(outDir);
@@ -312,11 +308,11 @@ for (const first of ["an evaluation", "a step"]) {
     const outDir = newFolder();
     const callback = await started(outDir);
     await steps(callback, 0, 3, 100);
-    await evaluate(callback, 3, 53, { sample: "old 3" });
+    await evaluate(callback, 3, { sample: "old 3" }, 53);
     await step(callback, 3, { loss: 103, rss_mb: 7 });
-    await evaluate(callback, 4, 54, { sample: "old 4" });
+    await evaluate(callback, 4, { sample: "old 4" }, 54);
     await checkpoint(callback, 4);
-    if (first === "an evaluation") await evaluate(callback, 2, 62);
+    if (first === "an evaluation") await evaluate(callback, 2, {}, 62);
     await step(callback, 2, { loss: 202 });
     const history = readHistory(outDir);
     assert.deepEqual(
@@ -332,10 +328,10 @@ for (const first of ["an evaluation", "a step"]) {
 test("a second run from scratch in the same folder is all that counts", async () => {
   const outDir = newFolder();
   const before = await started(outDir);
-  await evaluate(before, 0, 50, { sample: "old" });
+  await evaluate(before, 0, { sample: "old" }, 50);
   await steps(before, 0, 5, 100);
   await checkpoint(before, 5);
-  await before.onTrainEnd!({ iter: 5, reason: "finished" });
+  await end(before, 5);
   const callback = await started(outDir);
   const history = readHistory(outDir);
   assert.deepEqual([history.series.size, history.texts, history.checkpoints, history.iter], [0, [], [], 0]);
@@ -367,5 +363,5 @@ test("a full disk is an error at the start, at a step, and at the end", FULL, as
   const full = { code: "ENOSPC" };
   await assert.rejects(async () => callback.onTrainStart!(aRun(outDir)), full);
   await assert.rejects(async () => step(callback, 0, { loss: 1 }), full);
-  await assert.rejects(async () => callback.onTrainEnd!({ iter: 1, reason: "finished" }), full);
+  await assert.rejects(async () => end(callback, 1), full);
 });

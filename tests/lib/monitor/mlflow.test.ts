@@ -8,12 +8,11 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import test, { after, afterEach } from "node:test";
 
-import { UserError } from "../../../lib/common/errors.ts";
-import type { Callback, EndReason, Metrics, Run } from "../../../lib/monitor/callback.ts";
+import type { Run } from "../../../lib/monitor/callback.ts";
 import { checkMlflow, mlflow } from "../../../lib/monitor/mlflow.ts";
 import { pythonWith } from "../../python.ts";
 import { eventually, launchCommand, temporaryFolder } from "../../scripts.ts";
-import { aRun } from "./support.ts";
+import { aRun, end, evaluate, failureOf, refusalOf, step } from "./support.ts";
 
 const FOLDER = temporaryFolder();
 const TEXT = "To be,\n  or not: naïve 東京 🙂\n";
@@ -125,14 +124,6 @@ const forget = () => {
 forget();
 afterEach(forget);
 
-const histograms = new Map<string, Float32Array>();
-const step = (callback: Callback, iter: number, metrics: Metrics = { loss: 1 / (iter + 1), lr: 0.001 }) =>
-  callback.onStep!({ iter, metrics, gradScale: 1, histograms });
-const evaluate = (callback: Callback, iter: number, texts: [string, string][] = []) =>
-  callback.onEvaluate!({ iter, metrics: { "val/loss": 2.5 }, best: true, texts: new Map(texts) });
-const end = (callback: Callback, iter: number, reason: EndReason = "finished") =>
-  callback.onTrainEnd!({ iter, reason });
-
 async function start(server: Fake, overrides: Partial<Run> = {}, patience?: number) {
   const said: string[] = [];
   const callback = mlflow({ uri: server.uri, experiment: "owt", ...(patience && { patience }) });
@@ -150,25 +141,15 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function refusal(uri: string): Promise<string> {
-  let message = "";
-  await assert.rejects(checkMlflow(uri), (error) => {
-    message = (error as Error).message;
-    return error instanceof UserError;
-  });
-  assert.doesNotMatch(message, /\n/);
-  return message;
-}
-
 test("a server that can't be used is refused in one line", async () => {
   assert.match(
-    await refusal("databricks"),
+    await refusalOf(checkMlflow("databricks")),
     /^mlflow_uri must be the address of an MLflow server, such as .*"databricks"$/,
   );
   const nobody = `127.0.0.1:${await freePort()}`;
   const silent = /^no answer from MLflow at http:\/\/127\.0\.0\.1:\d+ \(ECONNREFUSED\); start it with `mlflow server`/;
-  assert.match(await refusal(`http://${nobody}`), silent);
-  assert.match(await refusal(`http://me:secret@${nobody}`), silent);
+  assert.match(await refusalOf(checkMlflow(`http://${nobody}`)), silent);
+  assert.match(await refusalOf(checkMlflow(`http://me:secret@${nobody}`)), silent);
   const server = await fake();
   for (const [status, body] of [
     [200, "<html>\nhello"],
@@ -178,12 +159,12 @@ test("a server that can't be used is refused in one line", async () => {
   ] as const) {
     server.intercept = () => ({ status, body });
     assert.match(
-      await refusal(server.uri),
+      await refusalOf(checkMlflow(server.uri)),
       /^no MLflow at http:\/\/127\.0\.0\.1:\d+, which answers .+; correct mlflow_uri$/,
     );
   }
   server.intercept = () => ({ status: 401, body: "who are you?" });
-  assert.match(await refusal(server.uri), /wants a login .*who are you\?.*MLFLOW_TRACKING_TOKEN$/);
+  assert.match(await refusalOf(checkMlflow(server.uri)), /wants a login .*who are you\?.*MLFLOW_TRACKING_TOKEN$/);
   server.intercept = () => "go on"; // MLflow without the experiment
   await checkMlflow(`${server.uri}/`);
 });
@@ -211,7 +192,7 @@ test("settings, points, texts and the end arrive within MLflow's limits", async 
   const { callback, said } = await start(server, { config });
   for (let iter = 0; iter < 1300; iter++) await step(callback, iter);
   await step(callback, 1300, { loss: Number.NaN, lr: Number.NEGATIVE_INFINITY, "/odd//[name]é/../x": 1 });
-  await evaluate(callback, 1301, [["sample/1", TEXT]]);
+  await evaluate(callback, 1301, { "sample/1": TEXT });
   await end(callback, 1301, "stopped");
   assert.deepEqual(server.experiments, ["owt"]);
   assert.equal(server.bodies("mlflow/runs/create")[0]!.run_name, "toy");
@@ -254,8 +235,8 @@ test("where artifacts aren't passed on, texts become tags", async () => {
   const server = await fake();
   server.intercept = ({ method }) => (method === "PUT" ? { status: 503, body: "artifacts are not served" } : "go on");
   const { callback, said } = await start(server);
-  await evaluate(callback, 1, [["sample", TEXT]]);
-  await evaluate(callback, 2, [["sample", "x".repeat(9000)]]);
+  await evaluate(callback, 1, { sample: TEXT });
+  await evaluate(callback, 2, { sample: "x".repeat(9000) });
   await end(callback, 2);
   assert.deepEqual(
     server.bodies("mlflow/runs/set-tag").map(({ key, value }) => [key, value]),
@@ -271,7 +252,7 @@ test("where artifacts aren't passed on, texts become tags", async () => {
   );
   server.artifactUri = "s3://somewhere/1/r1/artifacts";
   const other = await start(server);
-  await evaluate(other.callback, 3, [["sample", "short"]]);
+  await evaluate(other.callback, 3, { sample: "short" });
   await end(other.callback, 3);
   assert.equal(server.bodies("mlflow/runs/set-tag").at(-1)!.value, "short");
   assert.equal(server.asked.filter(({ method }) => method === "PUT").length, 1);
@@ -323,8 +304,7 @@ test("while a server is away the newest points are kept, and the end says how ma
   server.intercept = () => "cut";
   await evaluate(callback, 0);
   await eventually(() => said.length === 1, "the line");
-  for (let iter = 0; iter < 60_000; iter++)
-    callback.onStep!({ iter, metrics: { loss: 1, lr: 2 }, gradScale: 1, histograms });
+  for (let iter = 0; iter < 60_000; iter++) step(callback, iter);
   server.intercept = () => "go on";
   server.asked = [];
   await end(callback, 60_000);
@@ -349,7 +329,7 @@ for (const kind of ["cut", "silence"] as const) {
       if (kind === "silence") limits.at(-1)!.abort(new DOMException("", "TimeoutError"));
       return kind;
     };
-    await evaluate(callback, 0, [["sample", TEXT]]);
+    await evaluate(callback, 0, { sample: TEXT });
     await eventually(() => said.length === 1, "the line");
     const before = limits.length;
     await end(callback, 1);
@@ -368,17 +348,7 @@ test("a request that will always be refused ends the callback, with the server's
   const body = { error_code: "INVALID_PARAMETER_VALUE", message: "the run is deleted\nstack" };
   server.intercept = () => ({ status: 400, body });
   await evaluate(callback, 0);
-  let failure: unknown;
-  await eventually(() => {
-    try {
-      step(callback, 1);
-      return false;
-    } catch (error) {
-      failure = error;
-      return true;
-    }
-  }, "an error");
-  assert.equal((failure as Error).message, "the run is deleted");
+  assert.equal(await failureOf(callback, 1), "the run is deleted");
   assert.equal(callback.onError, "continue");
 });
 
@@ -442,7 +412,7 @@ test("a real MLflow server has all of it, before and after a resume", { skip }, 
     await callback.onTrainStart!(run);
     for (let iter = 0; iter < 1500; iter++)
       await step(callback, iter, iter === 7 ? { loss: Number.NaN, lr: Number.POSITIVE_INFINITY } : undefined);
-    await evaluate(callback, 1500, [["sample", TEXT]]);
+    await evaluate(callback, 1500, { sample: TEXT });
     const state = callback.state!() as { run_id: string };
     await end(callback, 1500, "interrupted");
     const history = async (key: string) =>

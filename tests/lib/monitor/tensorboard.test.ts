@@ -19,16 +19,15 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 
-import type { Callback } from "../../../lib/monitor/callback.ts";
+import type { Callback, Metrics } from "../../../lib/monitor/callback.ts";
 import { histogram, tensorboard } from "../../../lib/monitor/tensorboard.ts";
 import { crc32c, frame } from "../../../lib/monitor/tfrecord.ts";
 import { pythonWith, runPython } from "../../python.ts";
 import { temporaryFolder } from "../../scripts.ts";
-import { aRun } from "./support.ts";
+import { aRun, end, evaluate, step as stepOf } from "./support.ts";
 
 const FOLDER = temporaryFolder();
 const newFolder = () => mkdtempSync(join(FOLDER, "run-"));
-const NONE = new Map<string, never>();
 const TEXT = "To be,\n    or *not* to be:\n\n<b>&amp;</b> # that\n~~~ is\n```\nthe question, naïve 東京 🙂\n";
 
 // ---- a reader of its own -----------------------------------------------------------------------------------------
@@ -183,8 +182,8 @@ async function started(t: TestContext, outDir: string, startIter = 0) {
   return { callback, clock };
 }
 
-const step = (callback: Callback, iter: number, metrics = { loss: iter / 2 }) =>
-  callback.onStep!({ iter, metrics, gradScale: 1, histograms: new Map() });
+const step = (callback: Callback, iter: number, metrics: Metrics = { loss: iter / 2 }) =>
+  stepOf(callback, iter, metrics);
 
 test("steps wait in memory until an evaluation, a checkpoint, the end, or until a second has passed", async (t) => {
   const outDir = newFolder();
@@ -198,8 +197,8 @@ test("steps wait in memory until an evaluation, a checkpoint, the end, or until 
 
   await step(callback, 0);
   assert.deepEqual(told(outDir), head);
-  await callback.onEvaluate!({ iter: 1, metrics: { "val/loss": 3 }, best: true, texts: new Map([["sample", "x"]]) });
-  const upTo1 = [...head, "step 0 loss=0", "step 1 val/loss=3 sample=text"];
+  await evaluate(callback, 1, { sample: "x" });
+  const upTo1 = [...head, "step 0 loss=0", "step 1 val/loss=2.5 sample=text"];
   assert.deepEqual(told(outDir), upTo1);
   await step(callback, 1);
   await callback.onCheckpoint!({ iter: 2, path: "ckpt.json", seconds: 0.5 });
@@ -211,13 +210,8 @@ test("steps wait in memory until an evaluation, a checkpoint, the end, or until 
   clock.now += 1;
   await step(callback, 4);
   assert.equal(told(outDir).at(-1), "step 4 loss=2");
-  await callback.onStep!({
-    iter: 5,
-    metrics: { loss: Number.NaN, lr: Number.POSITIVE_INFINITY },
-    gradScale: 1,
-    histograms: NONE,
-  });
-  await callback.onTrainEnd!({ iter: 6, reason: "finished" });
+  await step(callback, 5, { loss: Number.NaN, lr: Number.POSITIVE_INFINITY });
+  await end(callback, 6);
   assert.deepEqual(told(outDir).slice(5), [
     "step 2 loss=1",
     "step 3 loss=1.5",
@@ -229,20 +223,18 @@ test("steps wait in memory until an evaluation, a checkpoint, the end, or until 
 test("a roll back is told before the first step that comes again, whether a step or an evaluation is the first", async (t) => {
   const outDir = newFolder();
   const { callback } = await started(t, outDir);
-  const evaluate = (iter: number) =>
-    callback.onEvaluate!({ iter, metrics: { "val/loss": 3 }, best: false, texts: NONE });
   for (const iter of [0, 1, 2, 3]) await step(callback, iter);
-  await evaluate(4); // nothing comes again here
+  await evaluate(callback, 4); // nothing comes again here
   await step(callback, 4);
-  await evaluate(2);
+  await evaluate(callback, 2);
   for (const iter of [2, 3]) await step(callback, iter);
   await step(callback, 1);
-  await callback.onTrainEnd!({ iter: 2, reason: "finished" });
+  await end(callback, 2);
   assert.deepEqual(told(outDir).slice(6), [
-    "step 4 val/loss=3",
+    "step 4 val/loss=2.5",
     "step 4 loss=2",
     "START 2",
-    "step 2 val/loss=3",
+    "step 2 val/loss=2.5",
     "step 2 loss=1",
     "step 3 loss=1.5",
     "START 1",
@@ -257,7 +249,7 @@ test("a resumed run adds a file that begins with the step it goes on from", asyn
   writeFileSync(earlier, "as it was");
   const { callback } = await started(t, outDir, 7);
   await step(callback, 7);
-  await callback.onTrainEnd!({ iter: 8, reason: "finished" });
+  await end(callback, 8);
   const [first, second] = filesOf(outDir);
   assert.equal(readFileSync(first!, "utf8"), "as it was");
   assert.equal(find(decode(records(readFileSync(second!))[1]!), 2), 7);
@@ -277,7 +269,7 @@ test("histograms are written where there are some, at every histogramInterval-th
       const histograms = new Map(some ? [["weights/a", Float32Array.of(1, 2)]] : []);
       await callback.onStep!({ iter, metrics: { loss: 1 }, gradScale: 1, histograms });
     }
-    await callback.onTrainEnd!({ iter: 10, reason: "finished" });
+    await end(callback, 10);
     const written = told(outDir).filter((line) => line.endsWith("loss=1 weights/a=histograms"));
     assert.deepEqual(
       written.map((line) => Number(line.split(" ")[1])),
@@ -327,13 +319,13 @@ test("Python's tensorboard reads it: a run that was killed, resumed and rolled b
       await callback.onStep!({ iter, metrics, gradScale: 1, histograms: iter % 2 === 0 ? histograms : new Map() });
     }
   };
-  const evaluate = (callback: Callback, iter: number, scale: number) => {
+  const evaluateBoth = (callback: Callback, iter: number, scale: number) => {
     const metrics = { "train/loss": 2 * scale, "val/loss": 3 * scale };
     return callback.onEvaluate!({ iter, metrics, best: true, texts: new Map([["sample", `${TEXT}${scale}`]]) });
   };
   const first = (await started(t, outDir)).callback;
   await make(first, [0, 1, 2, 3, 4], 100);
-  await evaluate(first, 5, 100);
+  await evaluateBoth(first, 5, 100);
   await make(first, [5, 6, 7], 100);
   await first.onCheckpoint!({ iter: 8, path: "ckpt.json", seconds: 0 });
   const [killed] = filesOf(outDir);
@@ -341,11 +333,11 @@ test("Python's tensorboard reads it: a run that was killed, resumed and rolled b
   truncateSync(filesOf(outDir)[0]!, statSync(filesOf(outDir)[0]!).size - 5);
   const second = (await started(t, outDir, 3)).callback;
   await make(second, [3, 4], 10);
-  await evaluate(second, 5, 10);
+  await evaluateBoth(second, 5, 10);
   await make(second, [5, 6], 10);
-  await evaluate(second, 5, 1); // rolled back
+  await evaluateBoth(second, 5, 1); // rolled back
   await make(second, [5, 6], 1);
-  await second.onTrainEnd!({ iter: 7, reason: "finished" });
+  await end(second, 7);
 
   const program = `
 import html, json, re, sys
