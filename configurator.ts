@@ -27,6 +27,7 @@ import { checkValue } from "./lib/settings/check_value.ts";
 import { type FileSetting, readConfigFile } from "./lib/settings/files.ts";
 import { helpAsked, helpText, screenOf, wrap } from "./lib/settings/help.ts";
 import { splitList } from "./lib/settings/lists.ts";
+import { currentKey, currentSetting, currentSettings, RENAMED_KEYS } from "./lib/settings/renamed.ts";
 import { findConflict, rules, type Settings, type Value } from "./lib/settings/rules.ts";
 import { show } from "./lib/settings/show.ts";
 
@@ -72,18 +73,23 @@ export async function configure<T extends Settings>(
   }
   const { files, flags } = readFlags(argv, defaults);
   if (files.length > 1) throw new UserError(`two config files: ${files.join(" and ")}; pass one`);
-  const settings: Setting[] = [
-    ...(await readEnvironmentFile(env.NANOGPT_ENV)),
-    ...(files[0] === undefined ? [] : await fromFile(files[0], "file")),
-    ...readEnv(env, defaults),
-    ...flags,
-  ];
+  const notes: string[] = [];
+  const settings = underCurrentNames(
+    [
+      ...(await readEnvironmentFile(env.NANOGPT_ENV)),
+      ...(files[0] === undefined ? [] : await fromFile(files[0], "file")),
+      ...readEnv(env, defaults),
+      ...flags,
+    ],
+    notes,
+  );
 
   const given = { ...defaults, ...Object.fromEntries(settings.map(({ key, value }) => [key, value])) };
-  const below = under?.(given);
+  const run = under?.(given);
+  const below = run && { ...run, settings: currentSettings(run.settings) };
   for (const [key, value] of Object.entries(below?.settings ?? {}).toReversed()) {
     if (settings.some((other) => other.key === key)) continue; // it counts no more: nor do its mistakes
-    settings.unshift({ key, value, source: below!.source, kind: "run" });
+    settings.unshift({ key, value, source: run!.source, kind: "run" });
   }
 
   const config: Settings = structuredClone(defaults);
@@ -110,6 +116,7 @@ export async function configure<T extends Settings>(
     throw new UserError(`${conflict.problem} (${origins.join(", ")})`);
   }
 
+  for (const line of notes) log(line);
   for (const line of overrideLines(config, sources)) log(line);
   if (unused.size > 0) {
     const extended = [...unused.values()].some((file) => file !== files[0]) ? " and what it extends" : "";
@@ -157,11 +164,11 @@ function readFlags(argv: readonly string[], defaults: Settings): { files: string
     if (Object.hasOwn(defaults, negated)) {
       if (typeof defaults[negated] !== "boolean") throw new UserError(`${word}: ${negated} is not a true/false key`);
       words.push(`--${negated}=false`);
-    } else if (!Object.hasOwn(defaults, key)) {
+    } else if (!Object.hasOwn(defaults, currentKey(key))) {
       throw unknownKey(key, `--${key}`, Object.keys(defaults));
     } else if (value !== undefined) {
       words.push(word);
-    } else if (typeof defaults[key] === "boolean") {
+    } else if (typeof defaults[currentKey(key)] === "boolean") {
       words.push(`${word}=true`);
     } else {
       const next = rest.shift();
@@ -170,9 +177,11 @@ function readFlags(argv: readonly string[], defaults: Settings): { files: string
     }
   }
   // 2) collect them; as strings, or minimist makes a number of "007"
-  const { _: files, ...given } = minimist(words, { string: ["_", ...Object.keys(defaults)] });
+  const { _: files, ...given } = minimist(words, {
+    string: ["_", ...Object.keys(defaults), ...Object.keys(RENAMED_KEYS)],
+  });
   const flags = Object.entries(given).map(([key, texts]) => {
-    const values = [texts].flat().map((text: string) => fromText(text, defaults[key]));
+    const values = [texts].flat().map((text: string) => fromText(text, defaults[currentKey(key)]));
     const other = values.find((value) => JSON.stringify(value) !== JSON.stringify(values[0]));
     if (other !== undefined) {
       throw new UserError(`--${key} is given twice, as ${show(values[0])} and as ${show(other)}; pass it once`);
@@ -187,7 +196,8 @@ function readEnv(env: Record<string, string | undefined>, defaults: Settings): S
   for (const [source, text] of Object.entries(env)) {
     if (!source.startsWith(ENV_PREFIX) || RESERVED.includes(source) || text === undefined) continue;
     const key = source.slice(ENV_PREFIX.length).toLowerCase();
-    const like = Object.hasOwn(defaults, key) ? defaults[key] : undefined;
+    const now = currentKey(key);
+    const like = Object.hasOwn(defaults, now) ? defaults[now] : undefined;
     settings.push({ key, value: fromText(text, like), source, kind: "variable" });
   }
   return settings;
@@ -216,6 +226,23 @@ function fromText(text: string, like: Value | undefined): unknown {
   if (typeof like === "boolean") return /^(true|false)$/i.test(text) ? text.toLowerCase() === "true" : text;
   if (like === undefined || typeof like === "string") return text;
   return splitList(text).map((item) => fromText(item, like[0]));
+}
+
+/**
+ * Settings under today's names; `notes` gets a line for each earlier one.
+ * @throws UserError where one source gives both names
+ */
+function underCurrentNames(settings: readonly Setting[], notes: string[]): Setting[] {
+  return settings.map((setting) => {
+    const { key, value, note } = currentSetting(setting.key, setting.value);
+    if (note === undefined) return setting;
+    const isSameSource = ({ kind, source }: Setting) =>
+      kind === setting.kind && (kind === "flag" || kind === "variable" || source === setting.source);
+    const both = key !== setting.key && settings.find((other) => other.key === key && isSameSource(other));
+    if (both) throw new UserError(`${setting.key} is the earlier name of ${key}; give only ${key} (${both.source})`);
+    notes.push(`${note} (${printable(setting.source)})`);
+    return { ...setting, key, value };
+  });
 }
 
 // ---- what the user reads ----

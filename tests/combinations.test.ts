@@ -71,14 +71,14 @@ function combination(index: number | string, given: Layers): { layers: Layers; t
       n_kv_head: one("n_kv_head", [0, 1, 2]),
       n_layer: one("n_layer", [1, 2]),
       attention: one("attention", NAMES.attention),
-      attn_block_size: one("attn_block_size", [0, 3, 4]), // blocks of 1 make graphs of minutes; general_attention.test.ts has them
+      attn_chunk: one("attn_chunk", [0, 3, 4]), // blocks of 1 make graphs of minutes; general_attention.test.ts has them
       block_size: 10,
       dropout: one("dropout", [0, 0.2]),
       bias: one("bias", [true, false]),
       ffn: one("ffn", NAMES.ffn),
       n_hidden: one("n_hidden", [0, 20]),
       ...{ n_expert: 4, n_expert_active: one("n_expert_active", [1, 2]), n_shared_hidden: one("shared", [0, 12]) },
-      expert_capacity: one("expert_capacity", [0, 0.7]),
+      expert_capacity_factor: one("expert_capacity_factor", [0, 0.7]),
       pos: one("pos", NAMES.pos),
       rope_fraction: one("rope_fraction", [1, 0.5]),
       window: one("window", [0, 1, 4, 30]),

@@ -69,7 +69,7 @@ const CHOICES: Partial<GPTConfig>[] = [
   { pos: "sinusoidal", norm_position: "post", ffn: "relu2", window: 4, attn_global: 1, attn_stride: 3 },
   { pos: "none", n_embd: 16, n_kv_head: 1, window: 5, logit_softcap: 4, ffn: "geglu_tanh", tie_weights: false },
   { ffn: "moe", n_expert: 4, n_hidden: 12, n_shared_hidden: 8, dropout: 0.1 },
-  { ffn: "moe", n_expert: 4, n_hidden: 12, expert_capacity: 0.8, pos: "rotary", dropout: 0.1 },
+  { ffn: "moe", n_expert: 4, n_hidden: 12, expert_capacity_factor: 0.8, pos: "rotary", dropout: 0.1 },
   { architecture: "encoder", pos: "alibi", n_kv_head: 1, window: 3, attn_global: 2, dropout: 0.1 },
   { architecture: "encoder_decoder", dropout: 0.1, norm_position: "sandwich" },
   {
@@ -118,7 +118,7 @@ for (const choice of CHOICES) {
 test("attention in one piece has no blocks", () => {
   const dense = { ...LAYER_CHOICES, attention: "dense" };
   assert.equal(findConflict(dense), undefined);
-  const { problem, keys } = findConflict({ ...dense, attn_block_size: 64 })!;
-  assert.equal(problem, 'attention "dense" has no blocks, so no attn_block_size 64; leave one of them out');
-  assert.deepEqual(keys, ["attention", "attn_block_size"]);
+  const { problem, keys } = findConflict({ ...dense, attn_chunk: 64 })!;
+  assert.equal(problem, 'attention "dense" has no chunks, so no attn_chunk 64; leave one of them out');
+  assert.deepEqual(keys, ["attention", "attn_chunk"]);
 });

@@ -213,17 +213,28 @@ test("the checkpoint's shape counts when a run is resumed, and the flags that di
 });
 
 test("attention is computed as the flags say, in a run that goes on too", async () => {
-  cpSync(outDir("whole1"), outDir("flash"), { recursive: true });
-  const stdout = await train("flash", { init_from: "resume", attention: "flash", attn_block_size: 5, max_iters: 21 });
+  cpSync(outDir("whole1"), outDir("recompute"), { recursive: true });
+  const stdout = await train("recompute", {
+    init_from: "resume",
+    attention: "recompute",
+    attn_chunk: 5,
+    max_iters: 21,
+  });
   assert.doesNotMatch(stdout, /as in the checkpoint/);
-  const ways = { attention: "flash", attn_block_size: 5 };
-  assert.deepEqual((await stateOf("flash")).metadata.model_args, {
+  const ways = { attention: "recompute", attn_chunk: 5 };
+  assert.deepEqual((await stateOf("recompute")).metadata.model_args, {
     ...(await stateOf("whole1")).metadata.model_args,
     ...ways,
   });
 
-  await train("flash", { init_from: "resume", max_iters: 22 }); // as in the checkpoint
-  assert.equal((await stateOf("flash")).metadata.model_args.attention, "flash");
+  const path = join(outDir("recompute"), "ckpt.json"); // as an earlier version wrote it
+  const earlier = readFileSync(path, "utf8")
+    .replaceAll('"recompute"', '"flash"')
+    .replaceAll("attn_chunk", "attn_block_size");
+  writeFileSync(path, earlier);
+  const again = await train("recompute", { init_from: "resume", max_iters: 22 }); // as in the checkpoint
+  assert.doesNotMatch(again, /not used|now called/);
+  assert.equal((await stateOf("recompute")).metadata.model_args.attention, "recompute");
 });
 
 test("the learning rate: linear warmup, a cosine down to min_lr, then min_lr", async () => {

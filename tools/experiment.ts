@@ -106,6 +106,7 @@ async function runCommand(words: string[], { out, jobs }: Readonly<typeof defaul
   if (!Number.isInteger(jobs) || jobs < 0)
     throw new UserError(`jobs must be an integer of at least 0, got ${jobs} (--jobs)`);
   const experiment = await ExperimentConfig.load(file);
+  for (const line of await experiment.renames()) console.log(`${line} (${file})`);
   const folder = out || `${EXPERIMENTS}/${experiment.settings.name}`;
   const outcome = await runExperiment(experiment, { out: folder, ...(jobs > 0 ? { jobs } : {}) });
   const { finished, failed, left, interrupted } = outcome;

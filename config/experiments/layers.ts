@@ -26,7 +26,7 @@ export default {
     { window: 16, attn_global: 4 },
     { window: 16, attn_global: 4, attn_stride: 8 },
     { window: 8, attn_stride: 8, attn_stride_from: "query" },
-    { attention: "flash", attn_block_size: 16 }, // computed otherwise, and the same; as the next three are
+    { attention: "recompute", attn_chunk: 16 }, // computed otherwise, and the same; as the next three are
     { attention: "dense" },
     { grad_checkpoint: true },
     { dtype: "float16" }, // but for roundings
@@ -40,7 +40,7 @@ export default {
     { ffn: "geglu" },
     { ffn: "geglu_tanh" },
     { ffn: "moe", n_hidden: 88 }, // of one expert: two, with three matrices each, are as large as GPT-2's MLP
-    { ffn: "moe", n_hidden: 88, expert_capacity: 1.25 },
+    { ffn: "moe", n_hidden: 88, expert_capacity_factor: 1.25 },
     { ffn: "moe", n_hidden: 88, n_expert_active: 1, n_shared_hidden: 88 }, // one of two for every token
     { norm: "rmsnorm" },
     { norm_position: "post" },

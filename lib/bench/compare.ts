@@ -7,6 +7,7 @@
 
 import { whole } from "../common/format.ts";
 import { quantile } from "../common/statistics.ts";
+import { currentSettings } from "../settings/renamed.ts";
 import type { Metric } from "./benchmark.ts";
 import type { Report } from "./report.ts";
 
@@ -62,7 +63,7 @@ export function compare(old: Report, now: Report): string[] {
     ...all.map((row) => `  ${row.map(pad).join("  ")}`.trimEnd()),
     ...differences("hardware", old.hardware, now.hardware),
     ...differences("versions", old.versions, now.versions),
-    ...differences("settings", old.settings, now.settings),
+    ...differences("settings", currentSettings(old.settings), now.settings),
     worse.length > 0 ? `worse by more than its noise: ${worse.join(", ")}` : "nothing got worse by more than its noise",
   ];
 }

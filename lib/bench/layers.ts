@@ -97,7 +97,7 @@ export const layers: Benchmark = async (settings, progress) => {
 /** Does it change training alone? */
 const isOfTraining = (changes: Partial<BenchSettings>) =>
   Object.keys(changes).some((key) =>
-    ["optimizer", "dtype", "grad_checkpoint", "stochastic_depth", "expert_capacity"].includes(key),
+    ["optimizer", "dtype", "grad_checkpoint", "stochastic_depth", "expert_capacity_factor"].includes(key),
   );
 
 /** An encoder draws nothing, and what changes training alone isn't drawn with. */

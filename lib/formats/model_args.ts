@@ -2,6 +2,7 @@
 
 import { type FullConfig, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
+import { currentSettings } from "../settings/renamed.ts";
 import { findConflict, ruleFor } from "../settings/rules.ts";
 import { show } from "../settings/show.ts";
 
@@ -20,7 +21,7 @@ const TYPES: FullConfig = {
 
 /** @throws UserError that names `where` and the first setting that is missing or out of its range */
 export function checkModelArgs(saved: Record<string, unknown>, where: string): GPTConfig {
-  const modelArgs: Record<string, unknown> = { ...LAYER_CHOICES, ...saved }; // checkpoints from before there was a choice
+  const modelArgs: Record<string, unknown> = { ...LAYER_CHOICES, ...currentSettings(saved) }; // checkpoints from before there was a choice
   for (const [key, value] of Object.entries(TYPES)) {
     const issue = ruleFor(key, value).safeParse(modelArgs[key]).error?.issues[0];
     if (issue) throw new UserError(`${where}: model_args.${key} must be ${issue.message}, got ${show(modelArgs[key])}`);

@@ -40,7 +40,7 @@ export type NamedShape = readonly [name: string, shape: readonly number[]];
  */
 export function essentials(config: FullConfig): FullConfig {
   const { pos, ffn, n_kv_head, n_head, n_hidden, n_embd, attn_stride, parallel_block } = config;
-  const idle: (keyof FullConfig)[] = [...WAYS, "stochastic_depth", "expert_capacity"];
+  const idle: (keyof FullConfig)[] = [...WAYS, "stochastic_depth", "expert_capacity_factor"];
   idle.push("router_aux_coef", "router_z_coef");
   if (pos !== "rotary") idle.push("rope_theta", "rope_fraction");
   if (pos !== "relative") idle.push("relative_buckets", "relative_max_distance");

@@ -19,7 +19,7 @@ const DEAD = 1e-3;
  * Adds to every `statsInterval`th step, for each weight: update_ratio/<name> = |change of this step| / |weight before|, and
  * grad_norm/<name>; to each evaluation, on a batch of the validation split: activation/<layer>/mean, /std, /max (absolute),
  * and for an MLP's hidden units /dead, the share of units that are dead; of a mixture of experts router/<layer>/busiest, what
- * the expert that most want has to do, over its even share, and, with an expert_capacity, /dropped, the share of choices that
+ * the expert that most want has to do, over its even share, and, with an expert_capacity_factor, /dropped, the share of choices that
  * training would drop. Every `histogramInterval`th step gets histograms.
  */
 export function layers({ statsInterval, histogramInterval }: LayersOptions): Callback {
@@ -73,7 +73,7 @@ async function inspection({ model, engine, inputs, validationBatch }: Run): Prom
       };
       const encoder = model.transformer.encoder?.blocks.length ?? 0; // its layers come first
       let layer = 0;
-      const { expert_capacity } = model.config;
+      const { expert_capacity_factor } = model.config;
       withTaps(
         (name, value) => {
           // what else is shown is for attention maps
@@ -81,8 +81,8 @@ async function inspection({ model, engine, inputs, validationBatch }: Run): Prom
           const key = `activation/${at}.${name}`;
           if (name === "mlp") add(key, ["mean", "std", "max", "dead"], statistics(value));
           if (name === "chosen") {
-            const which = expert_capacity > 0 ? ["busiest", "dropped"] : ["busiest"];
-            add(`router/${at}`, which, routing(value, expert_capacity));
+            const which = expert_capacity_factor > 0 ? ["busiest", "dropped"] : ["busiest"];
+            add(`router/${at}`, which, routing(value, expert_capacity_factor));
           }
           if (name !== "block") return;
           add(key, ["mean", "std", "max"], statistics(value));

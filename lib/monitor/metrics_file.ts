@@ -18,6 +18,7 @@ import * as z from "zod/mini";
 import { AppendFile } from "../common/append_file.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { openFile } from "../common/read_file.ts";
+import { currentSettings } from "../settings/renamed.ts";
 import type { Callback, Metrics } from "./callback.ts";
 
 export const METRICS_FILE = "metrics.jsonl";
@@ -36,7 +37,7 @@ const Events = {
       name: z.string(),
       pid: z.int().check(z.gte(1), z.lte(2 ** 31 - 1)),
     },
-    config: z.record(z.string(), z.unknown()),
+    config: z.pipe(z.record(z.string(), z.unknown()), z.transform(currentSettings)),
     facts: z.record(z.string(), z.union([z.string(), z.number()])),
   }),
   text: z.object({ event: z.literal("text"), ...when, name: z.string(), text: z.string() }),

@@ -8,7 +8,7 @@ export const ACTIVATIONS = ["gelu", "gelu_tanh", "relu", "relu2", "silu"] as con
 export const GATED = ["swiglu", "geglu", "geglu_tanh"] as const;
 export const FEED_FORWARDS = [...ACTIVATIONS, ...GATED, "moe"] as const;
 export const POSITIONS = ["learned", "sinusoidal", "rotary", "alibi", "relative", "none"] as const;
-export const ATTENTIONS = ["auto", "flash", "dense"] as const;
+export const ATTENTIONS = ["auto", "recompute", "dense"] as const;
 export const STRIDES_FROM = ["start", "query"] as const;
 export const NORMS = ["layernorm", "rmsnorm"] as const;
 export const NORM_POSITIONS = ["pre", "post", "sandwich"] as const;
@@ -31,8 +31,8 @@ export const LAYER_CHOICES = {
   rope_fraction: 1, // rotary: share of a head's channels that are rotated
   relative_buckets: 32, // relative: buckets of distances
   relative_max_distance: 128, // relative: from here on all distances share the last bucket
-  attention: "auto" as AttentionName, // implementation: in blocks of queries ("auto", or "flash": memory linear in length), or "dense"
-  attn_block_size: 0, // queries in a block; 0 for 128
+  attention: "auto" as AttentionName, // implementation: over chunks of queries ("auto", or "recompute" in the backward pass: memory linear in length), or "dense"
+  attn_chunk: 0, // queries in a chunk; 0 for 128
   n_kv_head: 0, // heads of keys and values, for grouped-query attention; 0 for n_head, 1 for multi-query attention
   window: 0, // sliding window in tokens, including the current one; 0 for full causal attention
   attn_global: 0, // with a window: the first tokens, this many, are seen by all
@@ -44,7 +44,7 @@ export const LAYER_CHOICES = {
   n_expert: 8, // moe: experts, "swiglu" MLPs with n_hidden units each
   n_expert_active: 2, // moe: experts for each token
   n_shared_hidden: 0, // moe: hidden units of a shared expert, which every token has; 0 for none
-  expert_capacity: 0, // moe: capacity factor in training, such as 1.25; tokens beyond an expert's capacity are dropped; 0 for dropless
+  expert_capacity_factor: 0, // moe: capacity factor in training, such as 1.25; tokens beyond an expert's capacity are dropped; 0 for dropless
   router_aux_coef: 0.01, // moe: weight of the load-balancing loss, in training only; 0 for none
   router_z_coef: 0.001, // moe: weight of the router z-loss, in training only; 0 for none
   norm: "layernorm" as NormName, // normalisation
@@ -82,7 +82,7 @@ export interface ModelConfig extends Choices {
 }
 
 /** Implementation keys: how something is computed, not what. With others the model is the same. */
-export const WAYS = ["attention", "attn_block_size"] as const;
+export const WAYS = ["attention", "attn_chunk"] as const;
 
 /** What a stack's blocks do: see those before them, see all, or see those before them and a source. */
 export type BlockRole = "decoder" | "encoder" | "crossing";

@@ -18,7 +18,7 @@ export type FeedForwardConfig = Pick<ModelConfig, "n_embd" | "n_hidden" | "bias"
 export type MixtureConfig = FeedForwardConfig &
   Pick<
     ModelConfig,
-    "n_expert" | "n_expert_active" | "n_shared_hidden" | "expert_capacity" | "router_aux_coef" | "router_z_coef"
+    "n_expert" | "n_expert_active" | "n_shared_hidden" | "expert_capacity_factor" | "router_aux_coef" | "router_z_coef"
   >;
 
 /** activation(x W1) W2, of any width. GPT-2's is model.ts'. */
@@ -94,7 +94,7 @@ export class Mixture implements FeedForward {
     const F = config.n_hidden || gatedHidden(C);
     const all = scope.at("experts");
     this.#active = n_expert_active;
-    this.#capacity = config.expert_capacity;
+    this.#capacity = config.expert_capacity_factor;
     this.#dropout = config.dropout;
     this.#balanced = config.router_aux_coef + config.router_z_coef > 0;
     this.inactive = (E - n_expert_active) * 3 * C * F;

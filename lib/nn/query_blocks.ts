@@ -18,25 +18,26 @@ export const BLOCK = 128;
  * again, block by block: what is kept is then linear in T and not quadratic, for a sixth more products. */
 export const KEEP_WEIGHTS = 512;
 
-/** What `attention` may be; all give the same. In blocks of queries, which keep their weights for the backward pass where the text is
- * short ("auto") or never ("flash", as Dao et al. 2022 do); or with the whole matrix of weights ("dense"). */
+/** What `attention` may be; all give the same result. Over chunks of queries, whose attention weights are kept for the backward pass
+ * where the text is short ("auto") or always recomputed there ("recompute": memory linear in T, as in Rabe and Staats 2021, but with
+ * chunks of queries alone and an ordinary softmax); or with the whole matrix of weights ("dense"). */
 const attentions: Readonly<Record<AttentionName, { keepWeights?: boolean }>> = {
   auto: {},
-  flash: { keepWeights: false },
+  recompute: { keepWeights: false },
   dense: {},
 };
 
 export interface BlockChoices {
   attention: AttentionName;
-  attn_block_size: number; // queries of a block; 0 for the usual number
+  attn_chunk: number; // queries of a block; 0 for the usual number
 }
 
 /** The arguments of `causalAttention` and `generalAttention` after the mask. */
 export function blocksBy({
   attention,
-  attn_block_size,
+  attn_chunk,
 }: BlockChoices): [block: number | undefined, keepWeights: boolean | undefined] {
-  return [attn_block_size || undefined, attentions[attention].keepWeights];
+  return [attn_chunk || undefined, attentions[attention].keepWeights];
 }
 
 /** Queries from `from` to `end` - 1, and the ranges of keys that they look at: ascending, and none ends behind that of the

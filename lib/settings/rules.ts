@@ -139,7 +139,7 @@ export const rules = {
   relative_buckets: count(2, MANY),
   relative_max_distance: count(2, LENGTH),
   attention: z.enum(ATTENTIONS, ATTENTION),
-  attn_block_size: count(0, LENGTH),
+  attn_chunk: count(0, LENGTH),
   n_kv_head: count(0, WIDTH),
   window: count(0, LENGTH),
   attn_global: count(0, LENGTH),
@@ -151,7 +151,7 @@ export const rules = {
   n_expert: count(2, MANY),
   n_expert_active: count(1, MANY),
   n_shared_hidden: count(0, LENGTH),
-  expert_capacity: amount,
+  expert_capacity_factor: amount,
   router_aux_coef: amount,
   router_z_coef: amount,
   norm: oneOf(...NORMS),
@@ -242,9 +242,9 @@ const combinations = [
     if (n_expert_active <= n_expert) return undefined;
     return `n_expert_active ${n_expert_active} is more than n_expert ${n_expert}; lower it, or raise n_expert`;
   }),
-  together(["attention", "attn_block_size"], ({ attention, attn_block_size }) => {
-    if (attention !== "dense" || attn_block_size === 0) return undefined;
-    return `attention "dense" has no blocks, so no attn_block_size ${attn_block_size}; leave one of them out`;
+  together(["attention", "attn_chunk"], ({ attention, attn_chunk }) => {
+    if (attention !== "dense" || attn_chunk === 0) return undefined;
+    return `attention "dense" has no chunks, so no attn_chunk ${attn_chunk}; leave one of them out`;
   }),
   together(["window", "attn_global", "attn_stride"], ({ window, attn_global, attn_stride }) => {
     if (window > 0 || attn_global + attn_stride === 0) return undefined;

@@ -3,7 +3,7 @@
 //
 //   npx tsx tools/compare/compare_experts.ts --counts=4,8,16,32 --n_expert_active=2
 //
-// `dropless` is a mixture without and `capacity` one with an expert_capacity; `dense` has one gated MLP as wide as the
+// `dropless` is a mixture without and `capacity` one with an expert_capacity_factor; `dense` has one gated MLP as wide as the
 // active experts together, which is what it would cost without any routing. They take turns, so that a busy machine is
 // busy for all; what counts are medians, and the median of the ratios to dense in the same round. The update is AdamW's,
 // which has all weights to do. Left out: experts that are chosen unevenly, since the weights are random.
@@ -31,12 +31,12 @@ export const defaults = {
   n_hidden: 176, // hidden units of an expert
   counts: [4, 8, 16, 32], // of experts
   n_expert_active: 2,
-  expert_capacity: 1.25,
+  expert_capacity_factor: 1.25,
 };
 
 /** Print the times of a step by number of experts. */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
-  const { rounds, warmup, threads, batch_size: B, counts, n_expert_active, expert_capacity, ...shape } = config;
+  const { rounds, warmup, threads, batch_size: B, counts, n_expert_active, expert_capacity_factor, ...shape } = config;
   const { block_size: T, n_hidden: F } = shape;
   const engine = await createEngine({ compile: true, threads });
   const base = { ...shape, vocab_size: 65, dropout: 0, bias: false };
@@ -65,7 +65,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   for (const E of counts) {
     const mixture = { ...base, ffn: "moe" as const, n_expert: E, n_expert_active };
     ways.push(await steps(`dropless ${E}`, mixture));
-    ways.push(await steps(`capacity ${E}`, { ...mixture, expert_capacity }));
+    ways.push(await steps(`capacity ${E}`, { ...mixture, expert_capacity_factor }));
   }
   for (let round = 0; round < warmup + rounds; round++) {
     for (const way of ways) {

@@ -22,6 +22,7 @@ import { printable } from "../../lib/common/printable.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { ROOT } from "../../lib/common/scripts.ts";
 import { readConfigFile } from "../../lib/settings/files.ts";
+import { currentSetting } from "../../lib/settings/renamed.ts";
 import type { Settings } from "../../lib/settings/rules.ts";
 import { type TrainConfig, defaults as trainDefaults } from "../../train.ts";
 import { checkSettings, checkTogether, readBase } from "./train_settings.ts";
@@ -138,6 +139,21 @@ export class ExperimentConfig {
     return { ...trainDefaults, ...given, ...this.#check(changes, "changes") };
   }
 
+  /** A line for each earlier name of a setting or value in it or in its base. Trials are called as they are written, so that a
+   * renamed setting doesn't run them again. */
+  async renames(): Promise<string[]> {
+    const { base, changes, axes, list } = this.settings;
+    const fromFile = typeof base === "string" ? await readConfigFile(this.#basePath(base)) : [];
+    const given: [string, unknown][] = [
+      ...(typeof base === "string"
+        ? fromFile.map(({ key, value }): [string, unknown] => [key, value])
+        : Object.entries(base)),
+      ...[changes, ...list].flatMap((settings) => Object.entries(settings)),
+      ...Object.entries(axes).map(([key, values]): [string, unknown] => [key, valuesOf(values)]),
+    ];
+    return [...new Set(given.flatMap(([key, value]) => currentSetting(key, value).note ?? []))];
+  }
+
   /**
    * Check all that can be checked before anything runs.
    * @returns the trials with every setting of theirs
@@ -163,8 +179,9 @@ export class ExperimentConfig {
     return this.trials().map((trial) => {
       const where = `${this.#source}, trial ${trial.name}`;
       // what is varied comes last, in its own order, which tables follow
-      const fixed = Object.entries(base).filter(([key]) => !Object.hasOwn(trial.settings, key));
-      const config: Settings = { ...Object.fromEntries(fixed), ...checkSettings(trial.settings, where) };
+      const varied = checkSettings(trial.settings, where);
+      const fixed = Object.entries(base).filter(([key]) => !Object.hasOwn(varied, key));
+      const config: Settings = { ...Object.fromEntries(fixed), ...varied };
       if (config.init_from === "resume") {
         throw new UserError(`${where}: init_from "resume" is the tool's own way to go on; name a folder or "scratch"`);
       }

@@ -14,6 +14,7 @@ import { machineOf, versions } from "../../lib/bench/report.ts";
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import { parseJson, readText } from "../../lib/common/read_file.ts";
+import { currentSettings } from "../../lib/settings/renamed.ts";
 import type { Settings } from "../../lib/settings/rules.ts";
 import { shownPath } from "../../lib/text/dataset.ts";
 import { differencesOf, ExperimentConfig, type ExperimentSettings, type Trial } from "./experiment_config.ts";
@@ -101,7 +102,8 @@ const Scalar = z.union([z.number(), z.string(), z.boolean()]);
 const Config = z.record(z.string(), z.union([Scalar, z.array(Scalar)]));
 
 export function readConfig(folder: string): Settings | undefined {
-  return readJson(join(folder, CONFIG_FILE), Config);
+  const config = readJson(join(folder, CONFIG_FILE), Config);
+  return config && currentSettings(config);
 }
 
 /**

@@ -11,6 +11,7 @@ import * as z from "zod/mini";
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import { openFile, parseJson, readText } from "../../lib/common/read_file.ts";
+import { currentSetting, currentSettings } from "../../lib/settings/renamed.ts";
 
 const STATE_FILE = "pipeline.json";
 export const STAGES = ["process", "optimize", "train", "evaluate", "generate"] as const;
@@ -19,7 +20,10 @@ export type StageName = (typeof STAGES)[number];
 const Mark = z.object({ bytes: z.int(), sha256: z.string() });
 const INSIDE = /^(?!\/)(?!.*(^|[/\\])\.\.([/\\]|$))[^\0:]+$/; // a path that stays in OUT_DIR
 const Files = z.record(z.string().check(z.regex(INSIDE, "no path in the folder")), z.nullable(Mark)); // null where there is no such file
-const Inputs = z.object({ settings: z.record(z.string(), z.unknown()), files: Files });
+const Inputs = z.object({
+  settings: z.pipe(z.record(z.string(), z.unknown()), z.transform(currentSettings)),
+  files: Files,
+});
 const StageRecord = z.object({
   state: z.enum(["waiting", "running", "done", "stopped", "failed"]), // running, with no process: killed
   why: z.string(), // it ran
@@ -35,7 +39,7 @@ const StageRecord = z.object({
 const Given = z.object({ value: z.unknown(), from: z.enum(["flag", "file"]) });
 const State = z.object({
   format_version: z.literal(1),
-  given: z.record(z.string(), Given), // the settings that aren't defaults
+  given: z.pipe(z.record(z.string(), Given), z.transform(givenNow)), // the settings that aren't defaults
   config_file: z.nullable(z.string()),
   stages: z.partialRecord(z.enum(STAGES), StageRecord),
 });
@@ -45,6 +49,15 @@ export type Files = z.infer<typeof Files>;
 export type Inputs = z.infer<typeof Inputs>;
 export type StageRecord = z.infer<typeof StageRecord>;
 export type State = z.infer<typeof State>;
+
+function givenNow(given: Record<string, z.infer<typeof Given>>): Record<string, z.infer<typeof Given>> {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, { value: said, from }]) => {
+      const { key, value } = currentSetting(name, said);
+      return [key, { value, from }];
+    }),
+  );
+}
 
 /**
  * The state in a folder, or undefined where no pipeline has been.

@@ -12,7 +12,7 @@ import { GPT } from "../../model.ts";
 export function attentionMaps(model: GPT, ids: readonly number[]): Float32Array[] {
   const maps: Float32Array[] = [];
   // the same model, but with attention in one piece: in blocks the weights are never all there
-  const dense = new GPT({ ...model.config, attention: "dense", attn_block_size: 0 });
+  const dense = new GPT({ ...model.config, attention: "dense", attn_chunk: 0 });
   tf.tidy(() => {
     for (const [i, weight] of dense.parameters.entries()) weight.value = model.parameters[i]!.value;
     withTaps(

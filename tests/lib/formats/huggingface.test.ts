@@ -80,7 +80,7 @@ test("a model without biases is written with biases of zero, and config.json say
 });
 
 test("how attention is computed is no setting of the model's: it is written whatever it was", async () => {
-  const ways = { attention: "flash", attn_block_size: 3 } as const;
+  const ways = { attention: "recompute", attn_chunk: 3 } as const;
   const folder = newFolder();
   for (const changes of [
     {},
@@ -88,7 +88,7 @@ test("how attention is computed is no setting of the model's: it is written what
   ] as const) {
     await writeHuggingFace(shakenGPT({ ...changes, ...ways }), META, folder);
     const { config } = modelOf(openHF(folder));
-    assert.deepEqual([config.attention, config.attn_block_size], ["auto", 0]);
+    assert.deepEqual([config.attention, config.attn_chunk], ["auto", 0]);
   }
 });
 

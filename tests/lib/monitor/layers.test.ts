@@ -117,9 +117,9 @@ test("routing: what the busiest expert has, and what a capacity drops", () => {
   close(routing(chosen, 1.5).dataSync()[1], 0, "dropped with room for 3");
 });
 
-for (const expert_capacity of [0, 1]) {
-  test(`a mixture's routing at an evaluation, with an expert_capacity of ${expert_capacity}`, async () => {
-    const { run } = await fakeRun({}, { shape: { ffn: "moe", n_expert: 4, expert_capacity } });
+for (const expert_capacity_factor of [0, 1]) {
+  test(`a mixture's routing at an evaluation, with an expert_capacity_factor of ${expert_capacity_factor}`, async () => {
+    const { run } = await fakeRun({}, { shape: { ffn: "moe", n_expert: 4, expert_capacity_factor } });
     const callback = layers({ statsInterval: 1, histogramInterval: 0 });
     callback.onTrainStart!(run);
     const event: EvaluateEvent = { iter: 0, metrics: {}, best: true, texts: new Map() };
@@ -130,9 +130,9 @@ for (const expert_capacity of [0, 1]) {
     withTaps(listen, () => run.model.forward(ids));
     assert.equal(chosen.length, 2);
     for (const [layer, choices] of chosen.entries()) {
-      const [busiest, dropped] = routing(choices, expert_capacity).dataSync();
+      const [busiest, dropped] = routing(choices, expert_capacity_factor).dataSync();
       close(event.metrics[`router/h.${layer}/busiest`], busiest!, "busiest");
-      if (expert_capacity > 0) close(event.metrics[`router/h.${layer}/dropped`], dropped!, "dropped");
+      if (expert_capacity_factor > 0) close(event.metrics[`router/h.${layer}/dropped`], dropped!, "dropped");
       else assert.ok(!(`router/h.${layer}/dropped` in event.metrics));
     }
   });

@@ -39,9 +39,9 @@ const PAIRS: Record<string, [kernel: Operation, formula: Operation, args: typeof
     ([x, w]) => layerNorm(x!, w!),
     ROWS.slice(0, 2),
   ],
-  "attention in blocks": [heads({ attn_block_size: 4 }), heads({ attention: "dense" }), QKV],
+  "attention in blocks": [heads({ attn_chunk: 4 }), heads({ attention: "dense" }), QKV],
   "attention that computes its weights again": [
-    heads({ attention: "flash", attn_block_size: 2 }),
+    heads({ attention: "recompute", attn_chunk: 2 }),
     heads({ attention: "dense" }),
     QKV,
   ],

@@ -131,14 +131,14 @@ for (let index = 0; index < 16; index++) {
     attn_softcap: one("attn_softcap", [0, 2]),
     qk_norm: one("qk_norm", [true, false]),
   } satisfies Partial<GPTConfig>;
-  const attn_block_size = one("block", [1, 2, 4, 5, 0]); // some divide T
-  test(`loss and gradients of a model, blocks of ${attn_block_size}: ${JSON.stringify(choice)}`, async () => {
+  const attn_chunk = one("block", [1, 2, 4, 5, 0]); // some divide T
+  test(`loss and gradients of a model, blocks of ${attn_chunk}: ${JSON.stringify(choice)}`, async () => {
     const results: { loss: Float32Array; grads: Float32Array[]; label: string }[] = [];
-    for (const attention of ["dense", "auto", "flash"] as const) {
-      const blocks = attention === "dense" ? 0 : attn_block_size;
-      const model = shaken({ ...choice, attention, attn_block_size: blocks });
+    for (const attention of ["dense", "auto", "recompute"] as const) {
+      const blocks = attention === "dense" ? 0 : attn_chunk;
+      const model = shaken({ ...choice, attention, attn_chunk: blocks });
       for (const [name, engine] of Object.entries(attention === "dense" ? { eager } : { eager, compiled })) {
-        for (const again of attention === "flash" ? [false, true] : [false]) {
+        for (const again of attention === "recompute" ? [false, true] : [false]) {
           const tokens = { shape: [2, model.config.block_size], dtype: "int32" } as const;
           const program = await engine.program(({ x, y }) => withRecompute(again, () => model.loss(x, y)), {
             variables: model.parameters,

@@ -156,15 +156,15 @@ test("the capacity is the factor times an expert's even share, rounded up, and a
 
 test("a model drops tokens in training alone, and nothing where there is room for all", async () => {
   const losses = new Map<number, [training: number, evaluation: number]>();
-  for (const expert_capacity of [0, 0.5, 4]) {
-    const model = shaken({ ffn: "moe", n_expert: 4, expert_capacity, router_aux_coef: 0, router_z_coef: 0 });
+  for (const expert_capacity_factor of [0, 0.5, 4]) {
+    const model = shaken({ ffn: "moe", n_expert: 4, expert_capacity_factor, router_aux_coef: 0, router_z_coef: 0 });
     const training = await lossProgram(compiled, model, 2);
     const spec = { shape: [2, 6], dtype: "int32" } as const;
     const options = { variables: model.parameters, inputs: { x: spec, y: spec } };
     const evaluation = await compiled.program(({ x, y }) => model.loss(x, y), options);
     const batch = randomBatch(model, 2);
     const [trained] = await training.run(batch, { dropout: [0] });
-    losses.set(expert_capacity, [trained!, (await evaluation.run(batch))[0]!]);
+    losses.set(expert_capacity_factor, [trained!, (await evaluation.run(batch))[0]!]);
     await training.dispose();
     await evaluation.dispose();
   }
@@ -287,9 +287,9 @@ test("all weights count as parameters, the active ones alone as work", () => {
   assert.equal(all.flopsPerToken() - model.flopsPerToken(), 6 * 2 * (8 - 2) * expert); // two layers, six idle experts
 });
 
-for (const expert_capacity of [0, 1]) {
-  test(`the same bits for any number of threads, with an expert_capacity of ${expert_capacity}`, async () => {
-    const model = shaken({ ffn: "moe", n_embd: 32, n_hidden: 48, block_size: 64, expert_capacity });
+for (const expert_capacity_factor of [0, 1]) {
+  test(`the same bits for any number of threads, with an expert_capacity_factor of ${expert_capacity_factor}`, async () => {
+    const model = shaken({ ffn: "moe", n_embd: 32, n_hidden: 48, block_size: 64, expert_capacity_factor });
     const grads: Float32Array[][] = [];
     for (const threads of [1, 2]) {
       const program = await lossProgram(await createEngine({ compile: true, threads }), model, 4);

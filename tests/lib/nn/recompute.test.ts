@@ -31,9 +31,9 @@ const CONFIGS: Partial<GPTConfig>[] = [
   { pos: "relative", dropout: 0.1 }, // a table that all blocks share
   { pos: "rotary", n_kv_head: 1, qk_norm: true, norm: "rmsnorm", norm_position: "sandwich" },
   { n_kv_head: 1, parallel_block: true }, // its blocks hold the position embeddings and don't read them
-  { ffn: "moe", n_expert: 3, expert_capacity: 0.8, router_aux_coef: 0.1 }, // drops the same choices again
+  { ffn: "moe", n_expert: 3, expert_capacity_factor: 0.8, router_aux_coef: 0.1 }, // drops the same choices again
   { block_size: 520, n_layer: 1, n_head: 1, dropout: 0.1 }, // where attention makes its weights again by itself
-  { attention: "flash", attn_block_size: 4, window: 3, dropout: 0.2, stochastic_depth: 0.4 }, // so it does here
+  { attention: "recompute", attn_chunk: 4, window: 3, dropout: 0.2, stochastic_depth: 0.4 }, // so it does here
 ];
 for (const [kind, engine] of Object.entries(ENGINES)) {
   for (const config of CONFIGS) {

@@ -25,7 +25,7 @@ test("a mistyped name gets the nearest one; a name that is near to none doesn't"
   assert.match(said("ffn", "swigul"), /^ffn must be "gelu", .* or "moe", got "swigul"; did you mean "swiglu"\?$/);
   assert.match(said("optimizer", "adam"), /; did you mean "adamw"\?$/);
   assert.match(said("schedule", "Cosin"), /; did you mean "cosine"\?$/);
-  assert.match(said("attention", "flsh"), /; did you mean "flash"\?$/);
+  assert.match(said("attention", "recompte"), /; did you mean "recompute"\?$/);
   assert.match(said("optimizer", "sophia"), /or "sgd", got "sophia"$/);
   assert.equal(said("n_layer", "two"), 'n_layer must be an integer of at least 1, got "two"');
   assert.equal(said("bias", "ture"), 'bias must be true or false, got "ture"');

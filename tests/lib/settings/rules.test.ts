@@ -72,5 +72,5 @@ test("--help=all lists every layer choice, and every name that a key may have", 
 
 test("who looks for gqa or sparse attention by that key is told the keys that have it", () => {
   const { error } = rules.attention.safeParse("gqa");
-  assert.match(error!.issues[0]!.message, /^"auto", "flash" or "dense" \(n_kv_head .* window .*\)$/);
+  assert.match(error!.issues[0]!.message, /^"auto", "recompute" or "dense" \(n_kv_head .* window .*\)$/);
 });
