@@ -10,12 +10,11 @@
 // shape that the flags give; layers, which takes minutes, only by its name. Figures are medians. Each benchmark writes a
 // JSON file with all samples into --results.
 
-import { configure } from "./configurator.ts";
+import { runScript } from "./configurator.ts";
 import type { Benchmark, Result } from "./lib/bench/benchmark.ts";
 import type { Report } from "./lib/bench/report.ts";
 import { type BenchSettings, MEASURING, NOT_MEASURED } from "./lib/bench/settings.ts";
-import { main, UserError } from "./lib/common/errors.ts";
-import { isMain } from "./lib/common/main_module.ts";
+import { UserError } from "./lib/common/errors.ts";
 import { type FeedForwardName, LAYER_CHOICES } from "./lib/nn/choices.ts";
 import { BENCHMARKS, type BenchmarkName } from "./lib/settings/rules.ts";
 import { OPTIMIZER_CHOICES } from "./lib/training/choices.ts";
@@ -133,8 +132,4 @@ async function reportOf(name: BenchmarkName, result: Result, settings: BenchSett
   return { name, date, versions: versions(), hardware: machineOf(), settings: kept, facts, metrics };
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Measure training, sampling and the rest." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Measure training, sampling and the rest." });

@@ -20,7 +20,8 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import minimist from "minimist";
-import { UserError } from "./lib/common/errors.ts";
+import { main, UserError } from "./lib/common/errors.ts";
+import { isMain } from "./lib/common/main_module.ts";
 import { didYouMean } from "./lib/common/nearest.ts";
 import { printable } from "./lib/common/printable.ts";
 import { checkValue } from "./lib/settings/check_value.ts";
@@ -127,6 +128,16 @@ export async function configure<T extends Settings>(
   for (const value of Object.values(config)) Object.freeze(value);
   sourcesOf.set(config, sources);
   return Object.freeze(config as T);
+}
+
+/** Run a script with the settings that it was given, where it is the file that Node was started with; errors as in `main`. */
+export async function runScript<T extends Settings>(
+  scriptUrl: string,
+  defaults: T,
+  run: (config: Readonly<T>) => Promise<void>,
+  options: Options<T> = {},
+): Promise<void> {
+  if (isMain(scriptUrl)) await main(async () => run(await configure(scriptUrl, defaults, options)));
 }
 
 /** Those of an object's settings that `keys` name, in their order; what it doesn't have stays away. */

@@ -9,12 +9,11 @@
 
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { configure, sourceOf } from "./configurator.ts";
+import { runScript, sourceOf } from "./configurator.ts";
 import { writeFileAtomic } from "./lib/common/atomic.ts";
-import { explain, main, UserError } from "./lib/common/errors.ts";
+import { explain, UserError } from "./lib/common/errors.ts";
 import { unescapeText } from "./lib/common/escapes.ts";
 import { samplePath } from "./lib/common/file_names.ts";
-import { isMain } from "./lib/common/main_module.ts";
 import { visible } from "./lib/common/printable.ts";
 import { keyOf, uniform } from "./lib/common/rng.ts";
 import { checkPromptFits, createContinuer } from "./lib/decoding/continue.ts";
@@ -167,13 +166,7 @@ function saveSamples(outDir: string, samples: string): string {
   return path;
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(
-      await configure(import.meta.url, defaults, {
-        usage: "Draw text from a trained model, or say how well it predicts a text.",
-        log: console.error,
-      }),
-    ),
-  );
-}
+await runScript(import.meta.url, defaults, run, {
+  usage: "Draw text from a trained model, or say how well it predicts a text.",
+  log: console.error,
+});

@@ -7,9 +7,7 @@
 //
 // Changes nothing. Leaves out how fast training is: bench.ts.
 
-import { configure } from "../configurator.ts";
-import { main } from "../lib/common/errors.ts";
-import { isMain } from "../lib/common/main_module.ts";
+import { runScript } from "../configurator.ts";
 import { canTrain, describeFindings, diagnose } from "./doctor/diagnose.ts";
 import { gatherFacts } from "./doctor/facts.ts";
 
@@ -34,13 +32,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   if (!can_train) process.exitCode = 1;
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(
-      await configure(import.meta.url, defaults, {
-        usage: "Look what is here to train with.",
-        log: console.error,
-      }),
-    ),
-  );
-}
+await runScript(import.meta.url, defaults, run, {
+  usage: "Look what is here to train with.",
+  log: console.error,
+});

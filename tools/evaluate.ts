@@ -8,11 +8,10 @@
 
 import { mkdirSync } from "node:fs";
 import { basename, dirname, extname } from "node:path";
-import { configure, sourceOf } from "../configurator.ts";
+import { runScript, sourceOf } from "../configurator.ts";
 import { writeFileAtomic } from "../lib/common/atomic.ts";
-import { explain, main, UserError } from "../lib/common/errors.ts";
+import { explain, UserError } from "../lib/common/errors.ts";
 import { evaluationPath, fileNamePart, runName } from "../lib/common/file_names.ts";
-import { isMain } from "../lib/common/main_module.ts";
 import { describe } from "../lib/decoding/evaluate.ts";
 import { createEngine } from "../lib/engine/runtime/program.ts";
 import { evaluateModel } from "../lib/formats/evaluate_model.ts";
@@ -141,13 +140,7 @@ async function datasetTask(
   return { dataset: fileNamePart(basename(folder)), what: `${split} of ${name}`, ids, text };
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(
-      await configure(import.meta.url, defaults, {
-        usage: "Say how well a model predicts a dataset or a text.",
-        log: console.error,
-      }),
-    ),
-  );
-}
+await runScript(import.meta.url, defaults, run, {
+  usage: "Say how well a model predicts a dataset or a text.",
+  log: console.error,
+});

@@ -6,9 +6,8 @@
 // at any time, the earlier or the new. Leaves out the optimizer's state: what is exported is for use, not for going on
 // with the same run.
 
-import { configure } from "../configurator.ts";
-import { explain, main } from "../lib/common/errors.ts";
-import { isMain } from "../lib/common/main_module.ts";
+import { runScript } from "../configurator.ts";
+import { explain } from "../lib/common/errors.ts";
 import { checkTarget, exportModel, finishExport } from "../lib/formats/export_folder.ts";
 import { checkArchitecture, openModel } from "../lib/formats/pretrained.ts";
 import { GPT } from "../model.ts";
@@ -53,8 +52,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   console.log(`wrote ${source} to ${to} as ${format}: ${files.join(", ")}`);
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Write a model for other programs." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Write a model for other programs." });

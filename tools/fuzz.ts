@@ -9,9 +9,8 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { configure } from "../configurator.ts";
-import { main, UserError } from "../lib/common/errors.ts";
-import { isMain } from "../lib/common/main_module.ts";
+import { runScript } from "../configurator.ts";
+import { UserError } from "../lib/common/errors.ts";
 import { startProgress } from "../lib/common/progress.ts";
 import { commandOf } from "../lib/common/scripts.ts";
 import { watcher } from "./fuzz/campaign.ts";
@@ -85,8 +84,4 @@ function alike({ kind, fault = "", printed = "" }: Outcome): string {
   return [kind, fault, place].join(" ").replaceAll(/"[^"]*"|\d+/g, "");
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Damage files and see what their readers say." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Damage files and see what their readers say." });

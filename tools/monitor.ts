@@ -8,10 +8,9 @@
 // A folder that holds no run means those below it, also for the ones to come. It only reads: runs neither
 // wait for it nor notice it. Leaves out runs of machines whose disk can't be read here.
 
-import { configure } from "../configurator.ts";
-import { main, UserError } from "../lib/common/errors.ts";
+import { runScript } from "../configurator.ts";
+import { UserError } from "../lib/common/errors.ts";
 import { namedFolders } from "../lib/common/file_names.ts";
-import { isMain } from "../lib/common/main_module.ts";
 import { RunSet } from "./monitor/run_set.ts";
 import { drawRuns } from "./monitor/terminal_view.ts";
 
@@ -116,6 +115,4 @@ function onEnd(last: () => void): void {
   process.stdout.on("error", () => process.exit(0));
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () => run(await configure(import.meta.url, defaults, { usage: "Watch runs." })));
-}
+await runScript(import.meta.url, defaults, run, { usage: "Watch runs." });

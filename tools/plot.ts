@@ -8,11 +8,10 @@
 // They go to visualizations/ in the first run's folder. lib/monitor/plots.ts says how each kind looks.
 
 import { extname } from "node:path";
-import { configure, sourceOf } from "../configurator.ts";
+import { runScript, sourceOf } from "../configurator.ts";
 import { writeFileAtomic } from "../lib/common/atomic.ts";
-import { explain, main, UserError } from "../lib/common/errors.ts";
+import { explain, UserError } from "../lib/common/errors.ts";
 import { namedFolders, runName } from "../lib/common/file_names.ts";
-import { isMain } from "../lib/common/main_module.ts";
 import { didYouMean } from "../lib/common/nearest.ts";
 import type { Format } from "../lib/monitor/draw.ts";
 import { readHistory } from "../lib/monitor/metrics_file.ts";
@@ -157,6 +156,4 @@ async function attention(folders: string[], config: Config): Promise<[name: stri
   return [["attention", plotAttention({ tokens, weights, layer })]];
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () => run(await configure(import.meta.url, defaults, { usage: "Draw pictures of runs." })));
-}
+await runScript(import.meta.url, defaults, run, { usage: "Draw pictures of runs." });

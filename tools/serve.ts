@@ -5,10 +5,9 @@
 //
 // Only this machine can reach the page, and the page reaches nothing else. Leaves out several models at once.
 
-import { configure } from "../configurator.ts";
-import { explain, main, UserError } from "../lib/common/errors.ts";
+import { runScript } from "../configurator.ts";
+import { explain, UserError } from "../lib/common/errors.ts";
 import { needPackages } from "../lib/common/extra_packages.ts";
-import { isMain } from "../lib/common/main_module.ts";
 import { TemporaryFolder } from "../lib/common/temporary_folder.ts";
 import { defaultStart } from "../lib/decoding/start.ts";
 import { writeOnnx } from "../lib/formats/onnx.ts";
@@ -64,6 +63,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   if (config.open) openInBrowser(url);
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () => run(await configure(import.meta.url, defaults, { usage: "Run a model in the browser." })));
-}
+await runScript(import.meta.url, defaults, run, { usage: "Run a model in the browser." });

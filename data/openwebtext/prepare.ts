@@ -9,9 +9,8 @@ import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { configure } from "../../configurator.ts";
-import { main, UserError } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
+import { runScript } from "../../configurator.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { startProgress } from "../../lib/common/progress.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { addTally, type Piece, piecesOf, type Reading } from "../../lib/text/documents.ts";
@@ -168,6 +167,4 @@ function count(n: number): string {
   return n.toLocaleString("en-US");
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () => run(await configure(import.meta.url, defaults)));
-}
+await runScript(import.meta.url, defaults, run);

@@ -6,9 +6,8 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { configure } from "../../configurator.ts";
-import { main, UserError } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
+import { runScript } from "../../configurator.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { readOrFetch } from "../../lib/text/fetch_text.ts";
 import { parsePairs, preparePairs, reversedWords } from "../../lib/text/sequence_pairs.ts";
 import { MOBY_DICK, TINY_SHAKESPEARE } from "../../lib/text/tiny_shakespeare.ts";
@@ -42,8 +41,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   );
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Make a dataset of pairs of texts." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Make a dataset of pairs of texts." });

@@ -8,9 +8,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { configure } from "../../configurator.ts";
-import { main } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
+import { runScript } from "../../configurator.ts";
 import { ownTexts } from "../../lib/text/own_texts.ts";
 import { prepareTexts } from "../../lib/text/prepare_texts.ts";
 import { MOBY_DICK, TINY_SHAKESPEARE } from "../../lib/text/tiny_shakespeare.ts";
@@ -39,6 +37,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   console.log(describe(meta)); // tinyshakespeare: train 301,966, val 36,059
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () => run(await configure(import.meta.url, defaults)));
-}
+await runScript(import.meta.url, defaults, run);

@@ -5,9 +5,7 @@
 // What counts is the median of the rounds' ratios: both steps of a round meet the same load. Memory is that of one process for
 // each: bench.ts --benchmark=memory --dtype=float16.
 
-import { configure } from "../../configurator.ts";
-import { main } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
+import { runScript } from "../../configurator.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
@@ -69,8 +67,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   console.log(`ratio    ${median(times.map(({ single, half }) => half / single)).toFixed(2)}`);
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Time a training step in float32 and float16." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Time a training step in float32 and float16." });

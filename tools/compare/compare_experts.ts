@@ -8,10 +8,8 @@
 // busy for all; what counts are medians, and the median of the ratios to dense in the same round. The update is AdamW's,
 // which has all weights to do. Left out: experts that are chosen unevenly, since the weights are random.
 
-import { configure } from "../../configurator.ts";
+import { runScript } from "../../configurator.ts";
 import { Clock } from "../../lib/common/clock.ts";
-import { main } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
@@ -86,8 +84,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   }
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Time steps with mixtures of experts." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Time steps with mixtures of experts." });

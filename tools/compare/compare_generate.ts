@@ -9,9 +9,7 @@ import { resolve } from "node:path";
 
 import * as z from "zod/mini";
 
-import { configure } from "../../configurator.ts";
-import { main } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
+import { runScript } from "../../configurator.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { TemporaryFolder } from "../../lib/common/temporary_folder.ts";
 import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
@@ -112,8 +110,4 @@ async function runOnce(name: string, [command, ...args]: string[]): Promise<Run>
   return runSchema.parse(JSON.parse(await runContender(name, command!, args)));
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Time drawing text against other programs." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Time drawing text against other programs." });

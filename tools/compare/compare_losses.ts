@@ -14,10 +14,9 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod/mini";
 
-import { configure, sourceOf } from "../../configurator.ts";
-import { main, UserError } from "../../lib/common/errors.ts";
+import { runScript, sourceOf } from "../../configurator.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
-import { isMain } from "../../lib/common/main_module.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { writeSafetensors } from "../../lib/common/safetensors.ts";
 import { withTemporaryFolder } from "../../lib/common/temporary_folder.ts";
@@ -235,8 +234,4 @@ function difference(a: Run, b: Run): { all: number[]; mean: number; largest: num
   return { all, mean: all.reduce((sum, value) => sum + value, 0) / all.length, largest, at };
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Compare our losses with PyTorch's." })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Compare our losses with PyTorch's." });

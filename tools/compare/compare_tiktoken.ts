@@ -18,9 +18,8 @@ import { fileURLToPath } from "node:url";
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 import * as z from "zod/mini";
 
-import { configure } from "../../configurator.ts";
-import { main, UserError } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
+import { runScript } from "../../configurator.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { withTemporaryFolder } from "../../lib/common/temporary_folder.ts";
 import { piecesOf, READING } from "../../lib/text/documents.ts";
@@ -165,6 +164,4 @@ function startRival(python: string, task: { file: string; threads: number }) {
   };
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () => run(await configure(import.meta.url, defaults)));
-}
+await runScript(import.meta.url, defaults, run);

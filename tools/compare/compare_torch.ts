@@ -12,10 +12,9 @@ import { resolve } from "node:path";
 
 import * as z from "zod/mini";
 
-import { configure } from "../../configurator.ts";
-import { main, UserError } from "../../lib/common/errors.ts";
+import { runScript } from "../../configurator.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
-import { isMain } from "../../lib/common/main_module.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 
@@ -203,6 +202,4 @@ function machine(): string {
   return `${cpus()[0]?.model ?? process.arch} (${availableParallelism()} cores), Node ${process.versions.node}`;
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () => run(await configure(import.meta.url, defaults)));
-}
+await runScript(import.meta.url, defaults, run);

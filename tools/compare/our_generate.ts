@@ -1,10 +1,8 @@
 // Our side of tools/compare/compare_generate.ts, in a process of its own: continues a prompt greedily with the weights of a folder
 // and prints one JSON line, the same figures as rival_generate.py.
 
-import { configure } from "../../configurator.ts";
+import { runScript } from "../../configurator.ts";
 import { peakRssMb } from "../../lib/bench/benchmark.ts";
-import { main } from "../../lib/common/errors.ts";
-import { isMain } from "../../lib/common/main_module.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createCachedDecoder } from "../../lib/decoding/cached_decoder.ts";
 import { continueTokens } from "../../lib/decoding/generate.ts";
@@ -44,8 +42,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   opened.close();
 }
 
-if (isMain(import.meta.url)) {
-  await main(async () =>
-    run(await configure(import.meta.url, defaults, { usage: "Time our decoder.", log: () => {} })),
-  );
-}
+await runScript(import.meta.url, defaults, run, { usage: "Time our decoder.", log: () => {} });
