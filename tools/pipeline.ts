@@ -106,7 +106,7 @@ export async function run(config: Config, file: string | null): Promise<void> {
   };
   if (settings.input_file === "")
     throw new UserError(`${outDir} has no pipeline yet; give a text with --input_file=my.txt`);
-  oneOf(TOKENIZERS, settings.tokenizer, "tokenizer");
+  const tokenizer = oneOf(TOKENIZERS, settings.tokenizer, "tokenizer");
   if (settings.architecture !== "decoder") {
     throw new UserError(
       `architecture ${settings.architecture} is for train.ts; the pipeline's model is to write: a decoder`,
@@ -115,7 +115,7 @@ export async function run(config: Config, file: string | null): Promise<void> {
 
   const context: Context = {
     outDir,
-    own: settings,
+    own: { ...settings, tokenizer },
     train: pick(settings, Object.keys(trains)),
     trainDefaults: trains,
     flags: new Set(Object.keys(given).filter((key) => given[key]?.from === "flag")),

@@ -30,7 +30,7 @@ const stepSchema = z.object({
 /** What the child measured, in the units that the names tell, and its time from the start to the end. */
 export type StepRun = z.infer<typeof stepSchema> & { wall_s: number };
 
-const drawnSchema = z.object({ tokens_per_s: z.number() });
+const samplingSchema = z.object({ tokens_per_s: z.number() });
 
 /**
  * Run bench.ts' training_throughput on `settings` with some changed.
@@ -46,9 +46,9 @@ export async function runStep(
   return { ...stepSchema.parse(figures), wall_s: (performance.now() - start) / 1000 };
 }
 
-/** Tokens a second that bench.ts' sampling draws on `settings` with some changed. */
-export async function runDrawing(settings: BenchSettings, changes: Partial<BenchSettings>): Promise<number> {
-  return drawnSchema.parse(await runAlone("sampling", settings, { ...changes, rounds: 1 })).tokens_per_s;
+/** Tokens/s of bench.ts' sampling on `settings` with some changed. */
+export async function runSampling(settings: BenchSettings, changes: Partial<BenchSettings>): Promise<number> {
+  return samplingSchema.parse(await runAlone("sampling", settings, { ...changes, rounds: 1 })).tokens_per_s;
 }
 
 /** The figures of a benchmark in a process of its own. */

@@ -7,7 +7,7 @@
 
 import { whole } from "../common/format.ts";
 import { quantile } from "../common/statistics.ts";
-import { currentSettings } from "../settings/renamed.ts";
+import { currentSetting, currentSettings } from "../settings/renamed.ts";
 import type { Metric } from "./benchmark.ts";
 import type { Report } from "./report.ts";
 
@@ -46,7 +46,7 @@ function word(verdict: Verdict, { unit, better }: Metric): string {
 /** The table of a comparison and what to know about it, line by line. */
 export function compare(old: Report, now: Report): string[] {
   const rows = now.metrics.map((metric) => {
-    const before = old.metrics.find(({ name }) => name === metric.name);
+    const before = old.metrics.find(({ name }) => currentMetric(name) === metric.name);
     if (!before) return [metric.name, "-", show(metric.value), metric.unit, "-", ""];
     const ratio = before.value > 0 ? (metric.value / before.value).toFixed(3) : "-";
     const verdict = word(judge(before, metric), metric);
@@ -66,6 +66,14 @@ export function compare(old: Report, now: Report): string[] {
     ...differences("settings", currentSettings(old.settings), now.settings),
     worse.length > 0 ? `worse by more than its noise: ${worse.join(", ")}` : "nothing got worse by more than its noise",
   ];
+}
+
+/** Today's name of a metric in an earlier report, such as tokens_per_s[pos=rotary window=16]. */
+function currentMetric(name: string): string {
+  return name.replace(/^drawn_/, "sampled_").replaceAll(/(\w+)=([^\s\]]+)/g, (_, key: string, value: string) => {
+    const now = currentSetting(key, value);
+    return `${now.key}=${now.value}`;
+  });
 }
 
 /** One line with what is not equal, or none. */

@@ -43,16 +43,14 @@ export function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
     dtype: ["float32", "float16"].map((dtype) => ({ dtype })),
     optimizer: OPTIMIZERS.map((optimizer) => ({ optimizer })),
   };
-  const unknown = names.find((name) => !Object.hasOwn(choices, name));
-  if (unknown !== undefined) {
-    throw new UserError(
-      `choices: no layer choice ${JSON.stringify(unknown)}; there are ${Object.keys(choices).join(", ")}`,
-    );
-  }
-  const keys = names.length > 0 ? names : Object.keys(choices);
   const differs = (changes: Partial<BenchSettings>) =>
     Object.entries(changes).some(([key, value]) => settings[key as keyof BenchSettings] !== value);
-  return keys.flatMap((key) => choices[key]!.filter(differs));
+  const known = Object.keys(choices);
+  return (names.length > 0 ? names : known).flatMap((name) => {
+    const values = Object.hasOwn(choices, name) ? choices[name] : undefined;
+    if (values) return values.filter(differs);
+    throw new UserError(`choices: no layer choice ${JSON.stringify(name)}; there are ${known.join(", ")}`);
+  });
 }
 
 /** Such as "window=16 attn_global=4"; what is 0 besides goes unsaid. */

@@ -1,4 +1,4 @@
-// What each layer choice costs: a training step's speed, its peak memory and the speed of drawing, against the settings as
+// What each layer choice costs: a training step's speed, its peak memory and the speed of sampling, against the settings as
 // they are. One choice at a time is made, in processes of its own, each right beside those of the settings: a ratio is of
 // such two, so that a machine which is slower for a while slows both. Speeds are the fastest of all rounds, and of training the
 // fastest steps: what else the machine does can only slow one down. What noise makes of a ratio is measured too, by the settings
@@ -12,13 +12,13 @@ import { markdownTable, whole } from "../common/format.ts";
 import { median } from "../common/statistics.ts";
 import { findConflict } from "../settings/rules.ts";
 import { type Benchmark, type Metric, metric } from "./benchmark.ts";
-import { runDrawing, runStep } from "./child.ts";
+import { runSampling, runStep } from "./child.ts";
 import { choicesFor, nameOf, SAME } from "./layer_choices.ts";
 import { memoryByLength } from "./memory_by_length.ts";
 import type { BenchSettings } from "./settings.ts";
 
 const AGAIN = "as given, again";
-const FIGURES = ["tokens_per_s", "peak_rss_mb", "drawn_tokens_per_s"] as const;
+const FIGURES = ["tokens_per_s", "peak_rss_mb", "sampled_tokens_per_s"] as const;
 
 type Sample = Record<(typeof FIGURES)[number], number>;
 
@@ -46,22 +46,22 @@ export const layers: Benchmark = async (settings, progress) => {
   const tokens = batch_size * gradient_accumulation_steps * block_size;
   let device = "";
   let params = 0;
-  async function measure(changes: Partial<BenchSettings>, draws: boolean): Promise<Sample> {
+  async function measure(changes: Partial<BenchSettings>, isSampled: boolean): Promise<Sample> {
     const step = await runStep(settings, changes);
-    const drawn_tokens_per_s = draws ? await runDrawing(settings, changes) : Number.NaN;
+    const sampled_tokens_per_s = isSampled ? await runSampling(settings, changes) : Number.NaN;
     ({ device, params } = step);
-    return { tokens_per_s: (1000 * tokens) / step.ms_min, peak_rss_mb: step.peak_rss_mb, drawn_tokens_per_s };
+    return { tokens_per_s: (1000 * tokens) / step.ms_min, peak_rss_mb: step.peak_rss_mb, sampled_tokens_per_s };
   }
   for (let round = 1; round <= rounds; round++) {
     for (const [i, row] of rows.entries()) {
       // each is the first in every other pair
-      const draws = { ...settings, ...row.changes }.architecture !== "encoder" && !isOfTraining(row.changes);
-      if ((round + i) % 2 === 0) row.beside.push(await measure({}, draws));
-      row.samples.push(await measure(row.changes, draws));
+      const isSampled = { ...settings, ...row.changes }.architecture !== "encoder" && !isOfTraining(row.changes);
+      if ((round + i) % 2 === 0) row.beside.push(await measure({}, isSampled));
+      row.samples.push(await measure(row.changes, isSampled));
       row.params = params;
-      if ((round + i) % 2 === 1) row.beside.push(await measure({}, draws));
+      if ((round + i) % 2 === 1) row.beside.push(await measure({}, isSampled));
       const shares = FIGURES.map((figure) => (isMeasured(row, figure) ? ratios(row, figure).at(-1)!.toFixed(2) : "-"));
-      progress(`layers ${round}/${rounds}: ${row.name}: times ${shares.join(", ")} (training, memory, drawing)`);
+      progress(`layers ${round}/${rounds}: ${row.name}: times ${shares.join(", ")} (training, memory, sampling)`);
     }
   }
   const given = rows.flatMap(({ beside }) => beside);
@@ -100,7 +100,7 @@ const isOfTraining = (changes: Partial<BenchSettings>) =>
     ["optimizer", "dtype", "grad_checkpoint", "stochastic_depth", "expert_capacity_factor"].includes(key),
   );
 
-/** An encoder draws nothing, and what changes training alone isn't drawn with. */
+/** An encoder doesn't sample, and what changes training alone isn't measured in sampling. */
 const isMeasured = ({ samples }: Row, figure: keyof Sample) => column(samples, figure).length > 0;
 
 const column = (samples: readonly Sample[], figure: keyof Sample) =>
@@ -113,7 +113,7 @@ const told = (samples: readonly Sample[], figure: keyof Sample) =>
   figure === "peak_rss_mb" ? median(column(samples, figure)) : Math.max(...column(samples, figure));
 
 function table(rows: readonly Row[]): string[] {
-  const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "drawing, tokens/s", "x"];
+  const heading = ["choice", "parameters", "training, tokens/s", "x", "peak, MB", "x", "sampling, tokens/s", "x"];
   const lines = rows.map((row) => [
     row.name,
     whole(row.params),

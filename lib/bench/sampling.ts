@@ -1,6 +1,5 @@
-// How fast text is drawn: sample.ts' decoder with random weights, always the likeliest token, one sample. A text begins
-// anew with a short prompt when it is as long as block_size: beyond, every token costs a pass over the whole context,
-// which is the price of the prompt's, not of a token's.
+// Sampling speed: sample.ts' decoder with random weights, greedy, one sample. At block_size a new text begins with a short
+// prompt: beyond it, every token costs a pass over the whole context, which would measure the prefill and not decoding.
 
 import { UserError } from "../common/errors.ts";
 import { whole } from "../common/format.ts";

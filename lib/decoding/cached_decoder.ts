@@ -1,8 +1,8 @@
-// The decoder that remembers: keys and values of every position are kept, so a token costs one position's work. One
-// compiled model serves the prompt, all its tokens at once, and then each token; it holds the weights once.
+// The decoder with a KV cache: the keys and values of every position are kept, so a token costs one position's work. One
+// compiled model serves the prefill, all tokens of the prompt at once, and then each token; it holds the weights once.
 //
-// The caches are arrays of this process, [B, H, S, D] each, with room for S positions of which the first ones are used. They
-// are the model's input and its output at the same time: it writes the new positions into their places and copies nothing.
+// The caches are arrays of this process, [B, H, S, D] each, with a capacity of S positions of which the first ones are used.
+// They are both input and output of the model: it writes the new positions in place and copies nothing.
 
 import type { GPT } from "../../model.ts";
 import { tf } from "../common/tf.ts";
@@ -12,10 +12,10 @@ import type { LayerCache } from "../nn/forward_args.ts";
 import type { Decoder, DecoderWeights } from "./decoder.ts";
 import { begin, createReader, memoryNames, type Reader } from "./source.ts";
 
-const FIRST_ROOM = 64; // positions; doubled as needed
+const FIRST_CAPACITY = 64; // positions; doubled as needed
 
-/** Compile the model for decoding, with the weights of now.
- * @param end the token that begins what is written for a source, where the model was trained on pairs */
+/** Compile the model for decoding, with its present weights.
+ * @param end the token that begins a target, for a model trained on pairs */
 export async function createCachedDecoder(
   engine: Engine,
   model: GPT,
@@ -29,17 +29,17 @@ export async function createCachedDecoder(
   const reader = model.transformer.encoder && (await createReader(engine, model, options));
 
   const program = await engine.frozen(
-    ({ batch, length, places: S, source }, input) => {
+    ({ batch, length, capacity: S, source }, input) => {
       const [ids, positions] = [input("ids", [batch!, length!], "int32"), input("positions", [length!], "int32")];
-      const room = {
-        places: input("places", [S!], "int32"),
+      const slots = {
+        keyPositions: input("keyPositions", [S!], "int32"),
         last: input("last", [batch!], "int32"),
         total: input("total", [1], "int32"),
       };
       const before = names.map((name) => input(name, [batch!, H, S!, D], "float32"));
       const read = reader && memoryNames(n_layer).map((name) => input(name, [batch!, H, source!, D], "float32"));
       const caches = Array.from({ length: n_layer }, (_, i): LayerCache => {
-        const cache = { key: before[2 * i]!, value: before[2 * i + 1]!, positions, room };
+        const cache = { key: before[2 * i]!, value: before[2 * i + 1]!, positions, slots };
         return read ? { ...cache, source: { key: read[2 * i]!, value: read[2 * i + 1]! } } : cache;
       });
       const x = model.forward(ids, { positions, caches });
@@ -48,13 +48,13 @@ export async function createCachedDecoder(
       const results = Object.fromEntries(names.map((name, i) => [`new.${name}`, after[i]!]));
       return { logits: tf.reshape(model.head(end), [batch!, V]), ...results };
     },
-    { ...options, weights: model.parameters, sizes: ["batch", "length", "places", ...(reader ? ["source"] : [])] },
+    { ...options, weights: model.parameters, sizes: ["batch", "length", "capacity", ...(reader ? ["source"] : [])] },
   );
 
   /** The caches of B sequences, with everything that is bound to them. */
   class Memory {
-    known = 0; // positions
-    source: Bound = {}; // what there is of a source
+    length = 0; // positions so far
+    source: Bound = {}; // keys and values of the source, if any
     readonly logits: Float32Array;
     readonly arrays: Float32Array[];
     readonly #inputs: Bound;
@@ -62,21 +62,21 @@ export async function createCachedDecoder(
     readonly #last: Int32Array;
     readonly #total = new Int32Array(1);
     readonly B: number;
-    readonly room: number;
+    readonly capacity: number;
     readonly #step: ReturnType<Memory["tokens"]>; // for one token each
 
-    constructor(B: number, room: number) {
-      [this.B, this.room] = [B, room];
+    constructor(B: number, capacity: number) {
+      [this.B, this.capacity] = [B, capacity];
       this.logits = new Float32Array(B * V);
-      this.arrays = names.map(() => new Float32Array(B * H * room * D));
+      this.arrays = names.map(() => new Float32Array(B * H * capacity * D));
       this.#last = new Int32Array(B);
-      const caches = this.arrays.map((data): Buffer => ({ data, shape: [B, H, room, D], dtype: "float32" }));
+      const caches = this.arrays.map((data): Buffer => ({ data, shape: [B, H, capacity, D], dtype: "float32" }));
       const tensors = bind(Object.fromEntries(names.map((name, i) => [name, caches[i]!])));
-      const places = Int32Array.from({ length: room }, (_, i) => i);
+      const keyPositions = Int32Array.from({ length: capacity }, (_, i) => i);
       this.#inputs = {
         ...tensors,
         ...bind({
-          places: { data: places, shape: [room], dtype: "int32" },
+          keyPositions: { data: keyPositions, shape: [capacity], dtype: "int32" },
           last: { data: this.#last, shape: [B], dtype: "int32" },
           total: { data: this.#total, shape: [1], dtype: "int32" },
         }),
@@ -99,28 +99,28 @@ export async function createCachedDecoder(
       return { ids, positions, bound };
     }
 
-    /** Run T tokens a sequence, [B * T], after those that are known; the logits of what follows the last. */
+    /** Run T tokens a sequence, [B * T], after those so far; the logits of the token after the last. */
     async run(given: ArrayLike<number>): Promise<Float32Array> {
       const T = given.length / this.B;
       const { ids, positions, bound } = T === 1 ? this.#step : this.tokens(T);
       ids.set(given);
-      for (let i = 0; i < T; i++) positions[i] = this.known + i;
-      this.known += T;
-      this.#last.fill(this.known - 1);
-      this.#total[0] = this.known;
+      for (let i = 0; i < T; i++) positions[i] = this.length + i;
+      this.length += T;
+      this.#last.fill(this.length - 1);
+      this.#total[0] = this.length;
       await program.run({ ...this.#inputs, ...this.source, ...bound }, this.#outputs);
       return this.logits;
     }
 
-    /** The same in another size: each sequence of ours `copies` times, with room for more. */
-    grown(copies: number, room: number): Memory {
-      const memory = new Memory(this.B * copies, room);
-      [memory.known, memory.source] = [this.known, this.source];
+    /** The same in another size: each sequence of ours `copies` times, with a larger capacity. */
+    grown(copies: number, capacity: number): Memory {
+      const memory = new Memory(this.B * copies, capacity);
+      [memory.length, memory.source] = [this.length, this.source];
       for (let copy = 0; copy < copies; copy++) memory.logits.set(this.logits, copy * this.logits.length);
       for (const [i, cache] of this.arrays.entries()) {
         for (let row = 0; row < memory.B * H; row++) {
-          const from = (row % (this.B * H)) * this.room * D;
-          memory.arrays[i]!.set(cache.subarray(from, from + this.known * D), row * room * D);
+          const from = (row % (this.B * H)) * this.capacity * D;
+          memory.arrays[i]!.set(cache.subarray(from, from + this.length * D), row * capacity * D);
         }
       }
       return memory;
@@ -130,10 +130,10 @@ export async function createCachedDecoder(
   let sequences: number[][] = [];
   let memory: Memory;
 
-  /** Read the sources, of which all may be the same, and begin to write for each. */
+  /** Read the sources, of which all may be the same, and begin a target for each. */
   async function write(reader: Reader, same = false): Promise<Float32Array> {
     const begun = sequences.map((tokens) => begin(tokens, block_size, end));
-    memory = new Memory(sequences.length, Math.min(block_size, FIRST_ROOM));
+    memory = new Memory(sequences.length, Math.min(block_size, FIRST_CAPACITY));
     const distinct = begun.slice(0, same ? 1 : undefined).map(({ source }) => source);
     memory.source = await reader.read(distinct, begun.length / distinct.length);
     return memory.run(begun.flatMap(({ text }) => text));
@@ -147,9 +147,12 @@ export async function createCachedDecoder(
       sequences = Array.from({ length: copies }, () => [...prompt]);
       if (reader) return write(reader, true);
       const window = prompt.slice(-block_size);
-      memory = new Memory(1, Math.min(block_size, Math.max(FIRST_ROOM, 2 ** Math.ceil(Math.log2(window.length + 1)))));
+      memory = new Memory(
+        1,
+        Math.min(block_size, Math.max(FIRST_CAPACITY, 2 ** Math.ceil(Math.log2(window.length + 1)))),
+      );
       await memory.run(window);
-      if (copies > 1) memory = memory.grown(copies, memory.room);
+      if (copies > 1) memory = memory.grown(copies, memory.capacity);
       return memory.logits;
     },
 
@@ -158,13 +161,13 @@ export async function createCachedDecoder(
         throw new Error(`${tokens.length} tokens for ${sequences.length} sequences`);
       }
       for (const [i, sequence] of sequences.entries()) sequence.push(tokens[i]!);
-      if (memory.known === block_size) {
+      if (memory.length === block_size) {
         if (reader) return write(reader);
-        // the window slides: every token has another position now, so nothing that was kept is still right
-        memory.known = 0;
+        // the window slides: every token has another position now, so no kept key or value is still right
+        memory.length = 0;
         return memory.run(sequences.flatMap((sequence) => sequence.slice(-block_size)));
       }
-      if (memory.known === memory.room) memory = memory.grown(1, Math.min(block_size, 2 * memory.room));
+      if (memory.length === memory.capacity) memory = memory.grown(1, Math.min(block_size, 2 * memory.capacity));
       return memory.run(tokens);
     },
 

@@ -11,7 +11,7 @@ import type { FullConfig, GPT, GPTConfig } from "../../model.ts";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors, type Tensors } from "../common/safetensors.ts";
-import type { FeedForwardName } from "../nn/choices.ts";
+import type { ActivationName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import type { Meta } from "../text/meta.ts";
 import { checkComputesGPT2 } from "./gpt2_check.ts";
@@ -20,6 +20,7 @@ import {
   checkIsGPT2,
   checkTensors,
   type Foreign,
+  foreignNames,
   missingBiases,
   type NamedShape,
   parameterShapes,
@@ -29,8 +30,7 @@ import {
   type Weights,
 } from "./weights.ts";
 
-/** Their names of the activations, and ours. The first of each of ours is the one that is written. */
-const ACTIVATIONS: Readonly<Record<string, FeedForwardName>> = {
+const activations = foreignNames({
   gelu_new: "gelu_tanh",
   gelu_pytorch_tanh: "gelu_tanh",
   gelu_fast: "gelu_tanh",
@@ -39,7 +39,7 @@ const ACTIVATIONS: Readonly<Record<string, FeedForwardName>> = {
   relu2: "relu2",
   silu: "silu",
   swish: "silu",
-};
+} satisfies Record<string, ActivationName>);
 
 const only = <T extends string | number | boolean>(value: T) => z.literal(value, `${value}, the only one supported`);
 const flag = z.boolean("true or false");
@@ -56,10 +56,7 @@ const Config = z.object({
   n_ctx: z.optional(rules.block_size),
   vocab_size: rules.vocab_size,
   // what may be missing is as in the first GPT-2
-  activation_function: z._default(
-    z.enum(Object.keys(ACTIVATIONS), `one of ${Object.keys(ACTIVATIONS).join(", ")}`),
-    "gelu_new",
-  ),
+  activation_function: z._default(activations.rule, "gelu_new"),
   resid_pdrop: z._default(rules.dropout, 0.1),
   layer_norm_epsilon: z._default(only(1e-5), 1e-5),
   n_inner: z._default(z.nullable(z.int("an integer or null")), null),
@@ -113,7 +110,7 @@ function readConfig(path: string): GPTConfig {
   }
   const conflict = findConflict({ n_embd, n_head });
   if (conflict) throw new UserError(`${path}: ${conflict.problem}`);
-  const ffn = ACTIVATIONS[config.activation_function]!;
+  const ffn = activations.ours(config.activation_function);
   const [dropout, tie_weights] = [config.resid_pdrop, config.tie_word_embeddings];
   return { block_size, vocab_size, n_layer, n_head, n_embd, dropout, bias, ffn, tie_weights };
 }
@@ -201,7 +198,7 @@ interface Files {
 function gpt2Files(model: GPT, endOfText: number | null): Files {
   const { config, parameters } = model;
   checkIsGPT2(config, "hf");
-  const activation = Object.keys(ACTIVATIONS).find((theirs) => ACTIVATIONS[theirs] === config.ffn);
+  const activation = activations.theirs(config.ffn);
   if (!activation) {
     throw new UserError(`hf is for GPT-2's layers, and this model has ffn ${config.ffn}; export it as --format=onnx`);
   }

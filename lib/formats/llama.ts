@@ -7,30 +7,31 @@ import { type FullConfig, type GPT, type GPTConfig, LAYER_CHOICES } from "../../
 import { UserError } from "../common/errors.ts";
 import type { NamedTensor, Tensors } from "../common/safetensors.ts";
 import { sizeOf } from "../common/shape.ts";
-import type { FeedForwardName } from "../nn/choices.ts";
+import type { GatedName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import {
   checkTensors,
-  essentials,
+  foreignNames,
   isLinear,
   type NamedShape,
   readSettings,
   transpose,
   untieWhereOther,
   type Weights,
+  withUnusedAtDefault,
 } from "./weights.ts";
 
 export const LLAMA_KINDS = ["llama", "mistral", "qwen3"] as const;
 export type LlamaKind = (typeof LLAMA_KINDS)[number];
 
-/** Their names of the gate's activation, and our `ffn`. The first of each of ours is the one that is written. */
-const ACTIVATIONS: Readonly<Record<string, FeedForwardName>> = {
+/** Their names of the gate's activation, and our `ffn`. */
+const gates = foreignNames({
   silu: "swiglu",
   swish: "swiglu",
   gelu: "geglu",
   gelu_pytorch_tanh: "geglu_tanh",
   gelu_new: "geglu_tanh",
-};
+} satisfies Record<string, GatedName>);
 
 /** What all three have in common, in our words; where they differ is in FREE, and all else is as in GPT-2. */
 const LLAMA = { pos: "rotary", rope_fraction: 1, norm: "rmsnorm", norm_position: "pre" } satisfies Partial<GPTConfig>;
@@ -64,7 +65,7 @@ const Config = z.object({
   // what may be missing is as in transformers
   num_key_value_heads: z.optional(z.nullable(rules.n_head)),
   head_dim: z.optional(z.nullable(rules.n_embd)),
-  hidden_act: z._default(z.enum(Object.keys(ACTIVATIONS), `one of ${Object.keys(ACTIVATIONS).join(", ")}`), "silu"),
+  hidden_act: z._default(gates.rule, "silu"),
   rms_norm_eps: z._default(rules.norm_eps, 1e-6),
   rope_theta: orNull(rules.rope_theta),
   rope_scaling: orNull(Rope),
@@ -106,7 +107,7 @@ export function readLlamaConfig(path: string, kind: LlamaKind): GPTConfig {
     ...{ block_size: theirs.max_position_embeddings, vocab_size: theirs.vocab_size },
     ...{ n_layer: theirs.num_hidden_layers, n_head, n_kv_head, n_embd, n_hidden: theirs.intermediate_size },
     ...{ dropout: theirs.attention_dropout, bias: kind === "llama" && attention_bias },
-    ...{ ffn: ACTIVATIONS[theirs.hidden_act]!, tie_weights: theirs.tie_word_embeddings },
+    ...{ ffn: gates.ours(theirs.hidden_act), tie_weights: theirs.tie_word_embeddings },
     rope_theta: theirs.rope_parameters?.rope_theta ?? theirs.rope_scaling?.rope_theta ?? theirs.rope_theta ?? 10_000,
     window: windowOf(theirs, kind, path),
     qk_norm: kind === "qwen3",
@@ -219,12 +220,12 @@ export function llamaWeights(
 
 /** What of a model Llama and its like have not; undefined where nothing. */
 export function unlikeLlama(given: FullConfig): string | undefined {
-  const config = essentials(given);
+  const config = withUnusedAtDefault(given);
   for (const [key, choice] of Object.entries({ ...LAYER_CHOICES, ...LLAMA })) {
     const value = config[key as keyof FullConfig];
     if (!FREE.includes(key) && value !== choice) return `${key} ${value}`;
   }
-  if (!Object.values(ACTIVATIONS).includes(config.ffn)) return `ffn ${config.ffn}`;
+  if (gates.theirs(config.ffn) === undefined) return `ffn ${config.ffn}`;
   if (!config.bias) return undefined;
   return config.qk_norm ? "bias and qk_norm" : config.window > 0 ? "bias and a window" : undefined;
 }
@@ -280,7 +281,7 @@ function configOf(config: FullConfig, endOfText: number | null): Record<string, 
     ...{ vocab_size: config.vocab_size, max_position_embeddings: config.block_size },
     ...{ hidden_size: n_embd, intermediate_size: config.n_hidden, num_hidden_layers: n_layer },
     ...{ num_attention_heads: n_head, num_key_value_heads: config.n_kv_head || n_head, head_dim: n_embd / n_head },
-    hidden_act: Object.keys(ACTIVATIONS).find((theirs) => ACTIVATIONS[theirs] === config.ffn),
+    hidden_act: gates.theirs(config.ffn),
     ...{ rms_norm_eps: config.norm_eps, initializer_range: 0.02, attention_dropout: config.dropout },
     ...{ rope_theta, rope_parameters: { rope_type: "default", rope_theta } }, // before transformers 5, and since
     ...special[kind],

@@ -5,7 +5,7 @@
 import { pick, sourceOf } from "../../configurator.ts";
 import { type FullConfig, GPT, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
-import { WAYS } from "../nn/choices.ts";
+import { IMPLEMENTATION_KEYS } from "../nn/choices.ts";
 import type { Meta } from "../text/meta.ts";
 import { checkVocabSize, rowsToTake, tokensIn, type VocabularySettings, vocabularyFor } from "./model_vocabulary.ts";
 import type { OpenedModel } from "./pretrained.ts";
@@ -55,7 +55,7 @@ export async function chooseModel(
   log(`${resumes ? "Resuming training from" : "Initializing with the weights of"} ${source}`);
   const fits = block_size < saved.block_size || !hasTable(saved.pos);
   const resized = !resumes && fits && sourceOf(config, "block_size") !== undefined;
-  const ways = WAYS.some((key) => sourceOf(config, key)) ? pick(config, WAYS) : {};
+  const ways = IMPLEMENTATION_KEYS.some((key) => sourceOf(config, key)) ? pick(config, IMPLEMENTATION_KEYS) : {};
   for (const key of MODEL_KEYS) {
     if (Object.hasOwn(ways, key)) continue;
     if (saved[key] === config[key] || !sourceOf(config, key) || (resized && key === "block_size")) continue;

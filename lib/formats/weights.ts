@@ -12,7 +12,7 @@ import { parseJson, readText } from "../common/read_file.ts";
 import type { Place, Tensors } from "../common/safetensors.ts";
 import { sizeOf } from "../common/shape.ts";
 import { activations } from "../nn/activation.ts";
-import { WAYS } from "../nn/choices.ts";
+import { type FeedForwardName, IMPLEMENTATION_KEYS } from "../nn/choices.ts";
 import { checkMeta, GPT2_META, type Meta } from "../text/meta.ts";
 
 /** The weights of a model in a file, by the names of model.ts, whatever the file calls them. */
@@ -34,13 +34,25 @@ export interface Foreign {
 
 export type NamedShape = readonly [name: string, shape: readonly number[]];
 
+/** Another program's names of `Ours`; the first of each of ours is the one that is written. */
+export function foreignNames<Theirs extends string, Ours extends FeedForwardName>(
+  table: Readonly<Record<Theirs, Ours>>,
+) {
+  const names = Object.keys(table) as Theirs[];
+  return {
+    rule: z.enum(names, `one of ${names.join(", ")}`),
+    ours: (name: Theirs): Ours => table[name],
+    theirs: (ours: FeedForwardName): Theirs | undefined => names.find((name) => table[name] === ours),
+  };
+}
+
 /**
  * The same model in fewer words, for a format that knows nothing of training: what has no effect is as GPT-2 has it. That is
  * what only training knows, how attention is computed, and the details of choices that weren't made.
  */
-export function essentials(config: FullConfig): FullConfig {
+export function withUnusedAtDefault(config: FullConfig): FullConfig {
   const { pos, ffn, n_kv_head, n_head, n_hidden, n_embd, attn_stride, parallel_block } = config;
-  const idle: (keyof FullConfig)[] = [...WAYS, "stochastic_depth", "expert_capacity_factor"];
+  const idle: (keyof FullConfig)[] = [...IMPLEMENTATION_KEYS, "stochastic_depth", "expert_capacity_factor"];
   idle.push("router_aux_coef", "router_z_coef");
   if (pos !== "rotary") idle.push("rope_theta", "rope_fraction");
   if (pos !== "relative") idle.push("relative_buckets", "relative_max_distance");
@@ -54,7 +66,7 @@ export function essentials(config: FullConfig): FullConfig {
 
 /** @throws UserError where the model has a layer that `format` has no word for */
 export function checkIsGPT2(given: FullConfig, format: string): void {
-  const config = essentials(given);
+  const config = withUnusedAtDefault(given);
   for (const [key, choice] of Object.entries(LAYER_CHOICES)) {
     const value = config[key as keyof FullConfig];
     if (key === "tie_weights" || value === choice) continue;

@@ -4,7 +4,7 @@ import { tf } from "../common/tf.ts";
 
 import type { DropoutRng } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
-import { after, RowSums } from "./in_order.ts";
+import { controlDependency, RowSums } from "./in_order.ts";
 import { HIDDEN } from "./mask.ts";
 import { BLOCK, fewWidths, KEEP_WEIGHTS } from "./query_blocks.ts";
 import {
@@ -88,7 +88,7 @@ function attentionGrad(
   let done: tf.Tensor[] = [];
   for (const [i, width] of [...widths.entries()].reverse()) {
     const [keys, values] = [upTo(key, width), upTo(value, width)];
-    const [query, dBlock] = [after(queries[i]!, done), after(dys[i]!, done)];
+    const [query, dBlock] = [controlDependency(queries[i]!, done), controlDependency(dys[i]!, done)];
     const weight = kept[i] ?? weightsOf(query, keys, i * block);
     const from = i * block;
     const own = choice && choiceOf(choice, { from, end: from + query.shape[1]!, ranges: [[0, width]] });

@@ -3,7 +3,7 @@
 
 import { tf } from "../common/tf.ts";
 
-import type { CacheRoom, LayerCache } from "./forward_args.ts";
+import type { CacheSlots, LayerCache } from "./forward_args.ts";
 import { type FusedKernel, fused } from "./fused.ts";
 import { type AttentionChoices, attend, GPT2_ATTENTION, scoreBias } from "./general_attention.ts";
 import { mergeHeads, type Qkv, repeatHeads, splitHeads } from "./heads.ts";
@@ -31,26 +31,26 @@ export function cachedAttention(
   options: CachedOptions,
 ): tf.Tensor {
   const { H, K = H, choices = GPT2_ATTENTION, formula, fused: mayFuse = true, position = {} } = options;
-  const { room, positions } = cache;
+  const { slots, positions } = cache;
   const attention: AttentionFormula = (query, key, value, at, from) =>
     formula
       ? formula(query, repeatHeads(key, H), repeatHeads(value, H), at, from)
       : attend(query, key, value, at, from, choices);
   const turn = ([query, key, value]: Qkv): Qkv =>
     position.turn ? [position.turn(query, positions), position.turn(key, positions), value] : [query, key, value];
-  if (room) {
+  if (slots) {
     const common = { H, K, choices, attention, mayFuse };
     const table = position.turnTable && fitsTable(cache, position.turnTable()) ? position.turnTable() : undefined;
-    if (!position.turn || table) return attendInPlace(rows, cache, room, { ...common, turn, table });
+    if (!position.turn || table) return attendInPlace(rows, cache, slots, { ...common, turn, table });
     const turned = turn(headsOf(rows, H, K)).map(mergeHeads) as unknown as Qkv; // by the operator's rules it can't do it
-    return attendInPlace(turned, cache, room, { ...common, turn: (three) => three, table });
+    return attendInPlace(turned, cache, slots, { ...common, turn: (three) => three, table });
   }
   const [query, key, value] = turn(headsOf(rows, H, K));
   const [keys, values] = [tf.concat([cache.key, key], 2), tf.concat([cache.value, value], 2)];
   cache.updated = { key: keys, value: values };
   // counted, so that no constant depends on how many there are: an exported model serves any number
-  const places = tf.cumsum(tf.ones([keys.shape[2]!]), 0, true);
-  return mergeHeads(attention(query, keys, values, tf.cast(positions, "float32"), places));
+  const keyPositions = tf.cumsum(tf.ones([keys.shape[2]!]), 0, true);
+  return mergeHeads(attention(query, keys, values, tf.cast(positions, "float32"), keyPositions));
 }
 
 type Table = readonly [cos: tf.Tensor, sin: tf.Tensor];
@@ -65,11 +65,11 @@ interface InPlace {
   table: Table | undefined; // what `turn` turns by
 }
 
-function attendInPlace(rows: readonly tf.Tensor[], cache: LayerCache, room: CacheRoom, options: InPlace): tf.Tensor {
+function attendInPlace(rows: readonly tf.Tensor[], cache: LayerCache, slots: CacheSlots, options: InPlace): tf.Tensor {
   const { choices, table } = options;
-  const { places, last, total } = room;
-  const bias = beyondOperator(choices) ? scoreBias(choices, cache.positions, places) : undefined;
-  const given = [...rows, cache.key, cache.value, cache.positions, places, last, total, ...(table ?? []), bias];
+  const { keyPositions, last, total } = slots;
+  const bias = beyondOperator(choices) ? scoreBias(choices, cache.positions, keyPositions) : undefined;
+  const given = [...rows, cache.key, cache.value, cache.positions, keyPositions, last, total, ...(table ?? []), bias];
   const kernel = inPlace(rows.length, options);
   const inputs = given.filter((tensor) => tensor !== undefined);
   const fits = options.mayFuse && cache.key.shape[3]! % 8 === 0; // else the operator refuses
@@ -95,25 +95,25 @@ function headsOf(rows: readonly tf.Tensor[], H: number, K: number): Qkv {
   return [splitHeads(query!, H), splitHeads(key!, K), splitHeads(value!, K)];
 }
 
-/** New rows [B, K, T, D] at `positions` [T] into the cache [B, K, S, D], whose places are [S]; and attention to it. */
+/** New rows [B, K, T, D] at `positions` [T] into the cache [B, K, S, D], whose keyPositions are [S]; and attention to it. */
 function putAndAttend(
   [query, key, value]: Qkv,
-  [oldKey, oldValue, positions, places]: readonly tf.Tensor[],
+  [oldKey, oldValue, positions, keyPositions]: readonly tf.Tensor[],
   attention: AttentionFormula,
 ): [tf.Tensor, tf.Tensor, tf.Tensor] {
-  const [T, S] = [positions!.size, places!.size];
+  const [T, S] = [positions!.size, keyPositions!.size];
   const [B, K] = oldKey!.shape as [number, number];
-  const is = tf.cast(tf.equal(tf.reshape(places!, [1, S]), tf.reshape(positions!, [T, 1])), "float32"); // [T, S]
+  const is = tf.cast(tf.equal(tf.reshape(keyPositions!, [1, S]), tf.reshape(positions!, [T, 1])), "float32"); // [T, S]
   const old = tf.reshape(tf.sub(1, tf.sum(is, 0)), [S, 1]);
   const spread = tf.broadcastTo(tf.reshape(is, [1, 1, T, S]), [B, K, T, S]);
   const put = (cache: tf.Tensor, rows: tf.Tensor) => tf.add(tf.mul(cache, old), tf.matMul(spread, rows, true));
   const [newKey, newValue] = [put(oldKey!, key), put(oldValue!, value)];
-  const [at, of] = [tf.cast(positions!, "float32"), tf.cast(places!, "float32")];
+  const [at, of] = [tf.cast(positions!, "float32"), tf.cast(keyPositions!, "float32")];
   return [attention(query, newKey, newValue, at, of), newKey, newValue];
 }
 
 /**
- * `count` rows (1 or 3, as in `cachedAttention`), key, value, positions, places, last, total (as in LayerCache), the table, a bias
+ * `count` rows (1 or 3, as in `cachedAttention`), key, value, positions, keyPositions, last, total (as in LayerCache), the table, a bias
  * of the scores -> y [B, T, H D] and the updated cache: bound to the very arrays of the old one, the new rows are written there
  * and nothing is copied.
  */

@@ -82,7 +82,7 @@ export interface ModelConfig extends Choices {
 }
 
 /** Implementation keys: how something is computed, not what. With others the model is the same. */
-export const WAYS = ["attention", "attn_chunk"] as const;
+export const IMPLEMENTATION_KEYS = ["attention", "attn_chunk"] as const;
 
 /** What a stack's blocks do: see those before them, see all, or see those before them and a source. */
 export type BlockRole = "decoder" | "encoder" | "crossing";

@@ -38,15 +38,15 @@ export interface LayerCache {
   key: tf.Tensor;
   value: tf.Tensor;
   positions: tf.Tensor; // of the new tokens, int32 [T], ascending
-  /** Where the cache has a fixed capacity of S positions: which of them are new. Without it the cache
-   * is as long as it is full, and the new ones are joined to it. */
-  room?: CacheRoom;
+  /** For a cache with a fixed capacity of S positions: which of them are new. Without it the cache
+   * has exactly the earlier positions, and the new ones are appended. */
+  slots?: CacheSlots;
   source?: SourceKeys; // in a model that has one
   updated?: { key: tf.Tensor; value: tf.Tensor }; // set by the layer: the cache with the new positions in it
 }
 
-export interface CacheRoom {
-  places: tf.Tensor; // 0 to S - 1, int32 [S]
+export interface CacheSlots {
+  keyPositions: tf.Tensor; // 0 to S - 1, int32 [S]
   last: tf.Tensor; // the last new position, for each sequence, int32 [B]
   total: tf.Tensor; // how many positions there are with the new ones, int32 [1]
 }

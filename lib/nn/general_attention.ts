@@ -164,7 +164,7 @@ function visible(pattern: Pattern, from: number, end: number, last: number): (re
 }
 
 /**
- * Queries at `positions` (float [T]) to keys at `places` (float [S]).
+ * Queries at `positions` (float [T]) to keys at `keyPositions` (float [S]).
  * @param query [B, H, T, D]
  * @param key [B, K, S, D], as value
  * @returns [B, H, T, D]
@@ -174,14 +174,14 @@ export function attend(
   key: tf.Tensor,
   value: tf.Tensor,
   positions: tf.Tensor,
-  places: tf.Tensor,
+  keyPositions: tf.Tensor,
   choices: AttentionChoices,
   drops?: WeightDropout,
   keyPaddingMask?: tf.Tensor,
 ): tf.Tensor {
   const [B, H, T, D] = query.shape as [number, number, number, number];
   const [K, S] = [key.shape[1]!, key.shape[2]!];
-  const all = tap("attention", attentionWeights(query, key, positions, places, choices, keyPaddingMask));
+  const all = tap("attention", attentionWeights(query, key, positions, keyPositions, choices, keyPaddingMask));
   const weights = dropWeights(all, drops);
   return tf.reshape(tf.matMul(tf.reshape(weights, [B, K, (H / K) * T, S]), value), [B, H, T, D]);
 }
@@ -191,7 +191,7 @@ export function attentionWeights(
   query: tf.Tensor,
   key: tf.Tensor,
   positions: tf.Tensor,
-  places: tf.Tensor,
+  keyPositions: tf.Tensor,
   { pattern, softcap, bias }: AttentionChoices,
   keyPaddingMask?: tf.Tensor,
 ): tf.Tensor {
@@ -199,16 +199,20 @@ export function attentionWeights(
   const [K, S] = [key.shape[1]!, key.shape[2]!];
   const grouped = tf.reshape(tf.mul(query, 1 / Math.sqrt(D)), [B, K, (H / K) * T, D]);
   let scores = softCap(tf.reshape(tf.matMul(grouped, key, false, true), [B, H, T, S]), softcap);
-  const distance = distances(positions, places);
+  const distance = distances(positions, keyPositions);
   if (bias) scores = tf.add(scores, bias(distance));
   if (keyPaddingMask) scores = tf.add(scores, tf.reshape(tf.mul(keyPaddingMask, HIDDEN), [B, 1, 1, S]));
-  const unseen = unseenBy(pattern, distance, positions, places);
+  const unseen = unseenBy(pattern, distance, positions, keyPositions);
   return tf.softmax(unseen ? tf.add(scores, tf.mul(unseen, HIDDEN)) : scores);
 }
 
-/** What a bias and a pattern add to the scores of queries at `positions` (int32 [T]) for keys at `places` (int32 [S]): [1 or H, T, S]. */
-export function scoreBias({ bias, pattern }: AttentionChoices, positions: tf.Tensor, places: tf.Tensor): tf.Tensor {
-  const [from, to] = [tf.cast(positions, "float32"), tf.cast(places, "float32")];
+/** What a bias and a pattern add to the scores of queries at `positions` (int32 [T]) for keys at `keyPositions` (int32 [S]): [1 or H, T, S]. */
+export function scoreBias(
+  { bias, pattern }: AttentionChoices,
+  positions: tf.Tensor,
+  keyPositions: tf.Tensor,
+): tf.Tensor {
+  const [from, to] = [tf.cast(positions, "float32"), tf.cast(keyPositions, "float32")];
   const distance = distances(from, to);
   const unseen = unseenBy(pattern, distance, from, to);
   const hidden = unseen && tf.expandDims(tf.mul(unseen, HIDDEN), 0);
@@ -216,29 +220,29 @@ export function scoreBias({ bias, pattern }: AttentionChoices, positions: tf.Ten
   return hidden ? tf.add(bias(distance), hidden) : bias(distance);
 }
 
-/** How far each key, at `places` [S], is before each query, at `positions` [T]: [T, S]. */
-const distances = (positions: tf.Tensor, places: tf.Tensor) =>
-  tf.sub(tf.reshape(positions, [-1, 1]), tf.reshape(places, [1, -1]));
+/** How far each key, at `keyPositions` [S], is before each query, at `positions` [T]: [T, S]. */
+const distances = (positions: tf.Tensor, keyPositions: tf.Tensor) =>
+  tf.sub(tf.reshape(positions, [-1, 1]), tf.reshape(keyPositions, [1, -1]));
 
 /** 1 where the pattern doesn't let a query see a key, else 0: [T, S]; undefined where it lets all see all. */
 function unseenBy(
   { causal, window, global, stride, strideFrom }: Pattern,
   distance: tf.Tensor,
   positions: tf.Tensor,
-  places: tf.Tensor,
+  keyPositions: tf.Tensor,
 ): tf.Tensor | undefined {
   const later = causal ? tf.less(distance, 0) : undefined;
   if (window === 0) return later && tf.cast(later, "float32");
   let far: tf.Tensor = tf.greaterEqual(causal ? distance : tf.abs(distance), window);
-  const S = places.size;
-  if (global > 0) far = tf.logicalAnd(far, tf.reshape(tf.greaterEqual(places, global), [1, S]));
+  const S = keyPositions.size;
+  if (global > 0) far = tf.logicalAnd(far, tf.reshape(tf.greaterEqual(keyPositions, global), [1, S]));
   if (global > 0 && !causal) far = tf.logicalAnd(far, tf.reshape(tf.greaterEqual(positions, global), [-1, 1]));
   if (stride > 0) {
     const phase = (x: tf.Tensor) => tf.sub(x, tf.mul(tf.floor(tf.div(x, stride)), stride));
     const other =
       strideFrom === "query"
         ? tf.notEqual(phase(distance), 0)
-        : tf.reshape(tf.notEqual(phase(places), stride - 1), [1, S]);
+        : tf.reshape(tf.notEqual(phase(keyPositions), stride - 1), [1, S]);
     far = tf.logicalAnd(far, other);
   }
   return tf.cast(later ? tf.logicalOr(later, far) : far, "float32");

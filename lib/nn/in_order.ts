@@ -1,16 +1,16 @@
-// For backward passes that take one block after the other: what makes the runtime keep to that order, and sums of what the
-// blocks give.
+// For backward passes that process one block of queries after the other: a control dependency, which makes the runtime keep that
+// order, and sums of the blocks' gradients.
 
 import { sizeOf } from "../common/shape.ts";
 import { tf } from "../common/tf.ts";
 import { type FusedKernel, fused } from "./fused.ts";
 
 /**
- * x, but not before `others` are there. A runtime that is given a whole graph starts from its results and goes for all that
- * the first of them needs: of every block first the weights, then the scores' gradients, and so they wait for each other in
- * memory. What depends on a block through this is made after it. Any shapes; the values are those of x.
+ * x, computed only after `others` are. The runtime orders a whole graph from its results backwards: without this it would compute
+ * all blocks' attention weights, then all gradients of their scores, and keep all of them in memory meanwhile. Any shapes; the
+ * values are those of x.
  */
-export function after(x: tf.Tensor, others: readonly tf.Tensor[]): tf.Tensor {
+export function controlDependency(x: tf.Tensor, others: readonly tf.Tensor[]): tf.Tensor {
   return others.length === 0 ? x : fused(kernel, [x, ...others])[0]!;
 }
 
@@ -60,7 +60,7 @@ export class RowSums {
     [this.#from, this.#end] = [from, end];
   }
 
-  /** The sum of all parts so far, for `after`. */
+  /** The sum of all parts so far, for `controlDependency`. */
   get pending(): tf.Tensor[] {
     return this.#sum ? [this.#sum] : [];
   }

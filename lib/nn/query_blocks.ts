@@ -5,7 +5,7 @@ import { tf } from "../common/tf.ts";
 
 import type { AttentionName } from "./choices.ts";
 import { withGradient } from "./fused.ts";
-import { after, RowSums } from "./in_order.ts";
+import { controlDependency, RowSums } from "./in_order.ts";
 import type { Parameter } from "./parameter.ts";
 import { bound, gradients } from "./recompute.ts";
 import { choiceAfter, choiceFrom, choiceOf, tensorsOf, type WeightDropout } from "./weight_dropout.ts";
@@ -137,7 +137,7 @@ function attendAgainGrad(
       rows(query, block.from, block.end),
       rows(dy, block.from, block.end),
       positionsOf(block),
-    ].map((x) => after(x, done)) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    ].map((x) => controlDependency(x, done)) as [tf.Tensor, tf.Tensor, tf.Tensor];
     const dropped = drops && choiceAfter(choiceOf(drops, block), done);
     const again = ([queries, keys, values, ...given]: tf.Tensor[]) =>
       bound(weights, given, () => {

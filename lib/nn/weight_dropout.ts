@@ -6,7 +6,7 @@ import { tf } from "../common/tf.ts";
 
 import { type DropoutRng, dropMasked } from "./dropout.ts";
 import { withGradient } from "./fused.ts";
-import { after } from "./in_order.ts";
+import { controlDependency } from "./in_order.ts";
 
 /**
  * Weights [..., T, S] are zeroed with probability `rate`. That of query i for key j is kept where rows[i] * columns[j], modulo 2^32 and
@@ -57,7 +57,7 @@ function part(x: tf.Tensor, from: number, end: number): tf.Tensor {
 export function choiceAfter(choice: WeightDropout, others: readonly tf.Tensor[]): WeightDropout {
   if (others.length === 0) return choice;
   const exact = tf.cast(choice.rows, "float32"); // of 21 bits
-  return { ...choice, rows: tf.cast(after(exact, others), "int32") };
+  return { ...choice, rows: tf.cast(controlDependency(exact, others), "int32") };
 }
 
 /** What a function with a hand-written gradient saves of a choice, and what its gradient makes of that. */

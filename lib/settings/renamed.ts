@@ -19,7 +19,7 @@ export const currentKey = (key: string): string => newName(RENAMED_KEYS, key) ??
 /** A setting under today's names. `note` says what was renamed, if anything was. A list's items are renamed one by one. */
 export function currentSetting<T>(key: string, value: T): { key: string; value: T; note?: string } {
   const now = currentKey(key);
-  const names = Object.hasOwn(RENAMED_VALUES, now) ? RENAMED_VALUES[now]! : {};
+  const names = Object.hasOwn(RENAMED_VALUES, now) ? RENAMED_VALUES[now] : undefined;
   const renamed: string[] = now === key ? [] : [`${key} is now called ${now}`];
   const itemNow = (item: unknown) => {
     const name = typeof item === "string" ? newName(names, item) : undefined;
@@ -40,6 +40,6 @@ export function currentSettings<T>(saved: Readonly<Record<string, T>>): Record<s
   );
 }
 
-function newName(names: Readonly<Record<string, string>>, name: string): string | undefined {
-  return Object.hasOwn(names, name) ? names[name] : undefined;
+function newName(names: Readonly<Record<string, string>> | undefined, name: string): string | undefined {
+  return names && Object.hasOwn(names, name) ? names[name] : undefined;
 }

@@ -39,7 +39,7 @@ export const METRICS: Record<string, { title: string; digits: number; better?: "
   peak_rss_mb: { title: "memory, MB", digits: 0, better: "min" },
   parameters: { title: "parameters", digits: 0 },
   train_tokens_per_s: { title: "training, tokens/s", digits: 0, better: "max" },
-  inference_tokens_per_s: { title: "drawing, tokens/s", digits: 0, better: "max" },
+  inference_tokens_per_s: { title: "sampling, tokens/s", digits: 0, better: "max" },
 };
 
 /** A run's metrics.jsonl, read once. */

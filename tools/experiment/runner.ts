@@ -42,10 +42,10 @@ export interface Outcome {
 }
 
 const LOOK = 300; // ms between two looks at how far the runs are
-const DRAWN = 200; // tokens by which the speed of drawing is measured
+const SAMPLED = 200; // tokens by which the speed of sampling is measured
 
 /** Of sample.ts' line of JSON. */
-const Drawn = z.object({ logprobs: z.array(z.number()), seconds: z.number() });
+const Sample = z.object({ logprobs: z.array(z.number()), seconds: z.number() });
 
 /**
  * Make the runs of `experiment` that are missing below `out`; go on with those that were begun.
@@ -86,7 +86,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
     for (const [run, state] of active) {
       for (const event of state.reader.read()) state.iter = event.event === "step" ? event.iter + 1 : event.iter;
       done.set(run, Math.min(stepsOf(run), state.iter));
-      notes.push(`${run.label}: ${state.script === "train.ts" ? `${state.iter}/${stepsOf(run)}` : "drawing text"}`);
+      notes.push(`${run.label}: ${state.script === "train.ts" ? `${state.iter}/${stepsOf(run)}` : "sampling"}`);
     }
     progress.update(stepsDone(), `${outcome.finished}/${plan.length} runs | ${notes.join(" | ")}`);
   }, LOOK);
@@ -182,7 +182,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
       history: told ? thinned(told.history) : {},
       notes: [],
     };
-    if (error === undefined) await measureDrawing(run, results);
+    if (error === undefined) await measureSampling(run, results);
     if (outcome.interrupted) return;
     writeJson(join(run.folder, RESULTS_FILE), results);
     done.set(run, stepsOf(run));
@@ -195,9 +195,9 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
     progress.log(`${run.label}: ${error === undefined ? figures : `failed: ${error}`} (${count})`);
   }
 
-  /** Tokens a second of sample.ts with the run's checkpoint. */
-  async function measureDrawing(run: PlannedRun, results: Results): Promise<void> {
-    const flags = ["--num_samples=1", `--max_new_tokens=${DRAWN}`, `--seed=${run.seed}`, "--json=true"];
+  /** Sampling speed, in tokens/s, of sample.ts with the run's checkpoint. */
+  async function measureSampling(run: PlannedRun, results: Results): Promise<void> {
+    const flags = ["--num_samples=1", `--max_new_tokens=${SAMPLED}`, `--seed=${run.seed}`, "--json=true"];
     const { problem, stdout } = await child(
       run,
       "sample.ts",
@@ -205,10 +205,10 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
       { pipe: "stdout" },
     );
     if (problem !== undefined) {
-      results.notes.push(`speed of drawing: ${problem}`);
+      results.notes.push(`sampling speed: ${problem}`);
       return;
     }
-    const { logprobs, seconds } = Drawn.parse(JSON.parse(stdout));
+    const { logprobs, seconds } = Sample.parse(JSON.parse(stdout));
     results.metrics.inference_tokens_per_s = Number((logprobs.length / seconds).toFixed(1));
   }
 

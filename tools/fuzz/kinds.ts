@@ -49,13 +49,14 @@ export interface Kind {
 
 /** What a script does with a body. */
 /** What a script may be told. */
-const SCRIPTS: Readonly<Record<string, Settings>> = {
+const SCRIPTS = {
   "train.ts": trainDefaults,
   "sample.ts": sampleDefaults,
   "bench.ts": benchDefaults,
   "tools/evaluate.ts": evaluateDefaults,
   "tools/export.ts": exportDefaults,
-};
+} satisfies Record<string, Settings>;
+type Script = keyof typeof SCRIPTS;
 
 const body = (run: () => void | Promise<void>) => captured(() => main(async () => run()));
 
@@ -238,8 +239,8 @@ export const kinds: Record<string, Kind> = {
     make: () => {},
     files: {},
     read(_, chance) {
-      const script = chance.pick(Object.keys(SCRIPTS));
-      const keys = Object.keys(SCRIPTS[script]!);
+      const script = chance.pick(Object.keys(SCRIPTS) as Script[]);
+      const keys = Object.keys(SCRIPTS[script]);
       const argv: string[] = [];
       const env: Record<string, string> = {};
       for (let i = 0; i <= chance.below(3); i++) {
@@ -360,9 +361,9 @@ async function askTracker(path: string, chance: Chance): Promise<void> {
 }
 
 /** The settings of a script, and whether a model of them can be made. */
-async function readConfig(argv: string[], env: Record<string, string>, script: string): Promise<void> {
+async function readConfig(argv: string[], env: Record<string, string>, script: Script): Promise<void> {
   const url = pathToFileURL(join(ROOT, script)).href;
-  const config = await configure(url, SCRIPTS[script]!, { argv, env, log: () => {} });
+  const config = await configure(url, SCRIPTS[script] as Settings, { argv, env, log: () => {} });
   if (script !== "train.ts") return;
   const model = { ...(config as unknown as TrainConfig), vocab_size: 65 };
   checkTraining(model as GPTConfig, config as unknown as TrainConfig);

@@ -37,10 +37,13 @@ import { search } from "./search.ts";
 import { type Found, flagsOf, numberOf, SEARCHED, type Searched, sized, timed, trainFlags, tried } from "./settings.ts";
 import { markOf, type StageName } from "./state.ts";
 
+export const TOKENIZERS = ["characters", "gpt2"] as const;
+type TokenizerName = (typeof TOKENIZERS)[number];
+
 /** Settings of the pipeline alone. */
 export interface Own {
   input_file: string;
-  tokenizer: string;
+  tokenizer: TokenizerName;
   field: string;
   separator: string;
   skip_bad: boolean;
@@ -96,11 +99,10 @@ export const SCRATCH = "pipeline";
 
 // ---- process ----
 
-const PREPARE: Record<string, string> = {
+const PREPARE: Record<TokenizerName, string> = {
   characters: join("data", "shakespeare_char", "prepare.ts"), // of whatever text --input names
   gpt2: join("data", "shakespeare", "prepare.ts"),
 };
-export const TOKENIZERS = Object.keys(PREPARE);
 
 const PART = 1 << 16; // tokens
 
@@ -125,7 +127,7 @@ const process_: Stage = {
   },
 
   command: ({ own, outDir }) => [
-    PREPARE[own.tokenizer]!,
+    PREPARE[own.tokenizer],
     flagsOf({ input: shownPath(own.input_file), out: join(outDir, "data"), ...readingGiven(own) }),
   ],
 

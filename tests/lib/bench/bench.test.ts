@@ -148,7 +148,7 @@ test("layer choices: a row for each that differs and can be made, ratios to the 
   const folder = join(FOLDER, "layers");
   const { metrics, settings } = readReport(join(folder, readdirSync(folder)[0]!));
   assert.equal(settings.ffn, "relu2");
-  for (const figure of ["tokens_per_s", "peak_rss_mb", "drawn_tokens_per_s"] as const) {
+  for (const figure of ["tokens_per_s", "peak_rss_mb", "sampled_tokens_per_s"] as const) {
     const samples = (name: string) => metrics.find((metric) => metric.name === name)!.samples!;
     const [beside, fewer] = [samples(`${figure}_beside[n_kv_head=1]`), samples(`${figure}[n_kv_head=1]`)];
     const ratios = samples(`${figure}_ratio[n_kv_head=1]`);
@@ -156,14 +156,14 @@ test("layer choices: a row for each that differs and can be made, ratios to the 
     ratios.forEach((ratio, round) => {
       assert.ok(Math.abs(ratio * beside[round]! - fewer[round]!) < 1e-4 * fewer[round]!, figure); // six digits are kept
     });
-    const rows = figure === "drawn_tokens_per_s" ? 2 : 3; // that the settings ran beside, in two rounds
+    const rows = figure === "sampled_tokens_per_s" ? 2 : 3; // that the settings ran beside, in two rounds
     assert.equal(samples(`${figure}[as given]`).length, 2 * rows);
 
     // the table tells the fastest, or of memory the median
     const [, , , training, drawn, ratio] = table[2]!;
     const cells = [...training!.split("|").slice(1), drawn!, ratio!].map((cell) => Number(cell.replaceAll(",", "")));
     const told = figure === "peak_rss_mb" ? median : (samples: number[]) => Math.max(...samples);
-    const at = { tokens_per_s: 0, peak_rss_mb: 2, drawn_tokens_per_s: 4 }[figure];
+    const at = { tokens_per_s: 0, peak_rss_mb: 2, sampled_tokens_per_s: 4 }[figure];
     // of whole numbers, and of two digits
     assert.ok(Math.abs(cells[at]! - told(fewer)) <= 0.51, `${figure}: ${cells[at]}, of ${fewer}`);
     const expected = told(fewer) / told(beside);

@@ -22,7 +22,7 @@ import { type Position, positions } from "../../../lib/nn/position.ts";
 import { assertClose, compiled, eager, evaluate, floats, randomVariable } from "../../support.ts";
 
 const B = 2;
-const S = 10; // places in the cache
+const S = 10; // capacity of the cache
 
 interface Case {
   D: number;
@@ -65,10 +65,10 @@ for (const [name, given] of Object.entries(CASES)) {
   };
   const C = (H + 2 * K) * D;
   const split = (qkv: tf.Tensor) => tf.split(qkv, [H * D, K * D, K * D], 2) as [tf.Tensor, tf.Tensor, tf.Tensor];
-  const through = ([qkv, key, value, positions, places, last, total, ...table]: tf.Tensor[]) => {
+  const through = ([qkv, key, value, positions, keyPositions, last, total, ...table]: tf.Tensor[]) => {
     for (const [i, weight] of weights.entries()) weight.value = table[i]!;
-    const room = { places: places!, last: last!, total: total! };
-    const cache: LayerCache = { key: key!, value: value!, positions: positions!, room };
+    const slots = { keyPositions: keyPositions!, last: last!, total: total! };
+    const cache: LayerCache = { key: key!, value: value!, positions: positions!, slots };
     const y = cachedAttention(apart ? split(qkv!) : [qkv!], cache, { H, K, choices, position });
     return [y, cache.updated!.key, cache.updated!.value];
   };
@@ -128,9 +128,9 @@ for (const [name, given] of Object.entries(CASES)) {
       const floats = (name: string, shape: number[]) => input(name, shape, "float32");
       const ints = (name: string, shape: number[]) => input(name, shape, "int32");
       const cache = [floats("key", [B, K, S, D]), floats("value", [B, K, S, D]), ints("positions", [1])];
-      const room = [ints("places", [S]), ints("last", [B]), ints("total", [1])];
+      const slots = [ints("keyPositions", [S]), ints("last", [B]), ints("total", [1])];
       const table = weights.map(({ name, shape }) => floats(name, [...shape]));
-      return { y: through([floats("qkv", [B, 1, C]), ...cache, ...room, ...table])[0]! };
+      return { y: through([floats("qkv", [B, 1, C]), ...cache, ...slots, ...table])[0]! };
     });
     const calls = graph.nodes.filter(({ kernel }) => kernel === "Fused").length;
     assert.equal(calls, given.operator === false ? 0 : 1);

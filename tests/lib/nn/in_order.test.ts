@@ -5,12 +5,12 @@ import { test } from "node:test";
 
 import { tf } from "../../../lib/common/tf.ts";
 
-import { after, RowSums } from "../../../lib/nn/in_order.ts";
+import { controlDependency, RowSums } from "../../../lib/nn/in_order.ts";
 import { compiled, eager, evaluate, floats, randomFloats } from "../../support.ts";
 
 test("after: the values of x, whatever it waits for, and recorded as depending on it", async () => {
   const args = [floats("x", [2, 3]), floats("y", [4]), floats("z", [])];
-  const wait = ([x, y, z]: tf.Tensor[]) => after(x!, [tf.square(y!), z!]);
+  const wait = ([x, y, z]: tf.Tensor[]) => controlDependency(x!, [tf.square(y!), z!]);
   for (const engine of [eager, compiled]) {
     const { values, kernels } = await evaluate(engine, wait, args, { gradients: false });
     assert.deepEqual(values, args[0]!.data);

@@ -193,6 +193,11 @@ test("in what runs, experiments, pipelines and benchmarks have written", () => {
   assert.deepEqual(state.stages.train!.inputs.settings, NOW);
 
   const hardware = { cpu: "some", cores: 2, memory_gb: 8, platform: "linux x64" };
-  const report = { name: "layers", date: "2026-11-25T17:30:05.123Z", versions: {}, hardware, facts: {}, metrics: [] };
-  assert.doesNotMatch(compare({ ...report, settings: OLD }, { ...report, settings: NOW }).join("\n"), /other settings/);
+  const report = { name: "layers", date: "2026-11-25T17:30:05.123Z", versions: {}, hardware, facts: {} };
+  const one = (name: string, value: number) => ({ name, value, unit: "tokens/s", better: "higher" as const });
+  const before = [one("drawn_tokens_per_s_ratio[attention=flash attn_block_size=16]", 2)];
+  const after = [one("sampled_tokens_per_s_ratio[attention=recompute attn_chunk=16]", 3)];
+  const lines = compare({ ...report, settings: OLD, metrics: before }, { ...report, settings: NOW, metrics: after });
+  assert.doesNotMatch(lines.join("\n"), /other settings/);
+  assert.match(lines.join("\n"), /attn_chunk=16\] +2 +3 +tokens\/s +1\.500 +faster/);
 });

@@ -28,7 +28,7 @@ const OWN = {
   top_k: 0,
 };
 
-function context(input_file: string, tokenizer = "characters"): Context {
+function context(input_file: string, tokenizer: "characters" | "gpt2" = "characters"): Context {
   const train = { block_size: 64, max_iters: 0 };
   const own = { ...OWN, input_file, tokenizer };
   return {
@@ -189,7 +189,7 @@ test("optimize tries the model and the optimizer that will be trained: every oth
     writeFileSync(join(given.out_dir!, METRICS_FILE), lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
     return "";
   };
-  const own = { ...OWN, input_file: "", tokenizer: "characters" };
+  const own = { ...OWN, input_file: "", tokenizer: "characters" as const };
   const known = {
     outDir,
     own,

@@ -29,7 +29,7 @@ for (const [name, text, expected] of [
     prepareCharacters({ text, source, directory: join(outDir, "data") });
     const defaults = defaultsOfTraining();
     const train = { ...defaults, ...SMALL, ...STEPS, gradient_accumulation_steps: 1, always_save_checkpoint: false };
-    const own = { input_file: "", tokenizer: "characters", ...READING, optimize: false, optimize_seconds: 1 };
+    const own = { input_file: "", tokenizer: "characters" as const, ...READING, optimize: false, optimize_seconds: 1 };
     const drawn = { start: "\n", num_samples: 1, max_new_tokens: 1, temperature: 1, top_k: 0 };
     const context: Context = {
       ...{ outDir, own: { ...own, ...drawn }, train, trainDefaults: defaults, flags: new Set(Object.keys(STEPS)) },
