@@ -11,8 +11,7 @@ import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import { readText } from "../../lib/common/read_file.ts";
 import { shownPath } from "../../lib/text/dataset.ts";
-import { networkReason } from "../../lib/text/download.ts";
-import { downloadFile } from "../../lib/text/hub.ts";
+import { downloadFile, networkReason } from "../../lib/text/download_file.ts";
 
 export const REPOSITORY = "Skylion007/openwebtext";
 

@@ -19,13 +19,14 @@ import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import { isRunning } from "../common/running.ts";
-import { networkReason } from "./download.ts";
 
 export interface DownloadOptions {
   label?: string; // what the progress bar calls it; the file's name if not given
   token?: string; // sent to the origin of the URL as Authorization, and to no other origin
   stallMs?: number; // the longest silence, in ms
   pauses?: readonly number[]; // ms before each further attempt that brings nothing new; then it gives up
+  bytes?: number; // the file's length, where it is known beforehand
+  sha256?: string; // and its checksum
   warn?: (line: string) => void;
 }
 
@@ -74,6 +75,7 @@ class Download {
   readonly #token: string | undefined;
   readonly #stallMs: number;
   readonly #pauses: readonly number[];
+  readonly #expected: Partial<Pick<Remote, "size" | "sha256">>; // what is known beforehand
   readonly #warn: (line: string) => void;
   readonly #bar: SingleBar;
   readonly #label: string;
@@ -88,6 +90,8 @@ class Download {
     this.#token = options.token;
     this.#stallMs = options.stallMs ?? 20_000;
     this.#pauses = options.pauses ?? [1000, 2000, 4000, 8000, 16_000];
+    const { bytes, sha256 } = options;
+    this.#expected = { ...(bytes !== undefined && { size: bytes }), ...(sha256 !== undefined && { sha256 }) };
     this.#warn = options.warn ?? console.error;
     this.#label = options.label ?? basename(path);
     const format = "{label} [{bar}] {percentage}% of {size} MB, {rate} MB/s, {eta_formatted} left";
@@ -211,7 +215,8 @@ class Download {
       linked.push(response.headers);
       const location = response.headers.get("location");
       if (response.status < 300 || response.status >= 400 || location === null) {
-        if (response.ok || response.status === 416) return { remote: describe(linked), response };
+        if (response.ok || response.status === 416)
+          return { remote: { ...describe(linked), ...this.#expected }, response };
         throw this.#refused(response);
       }
       await response.body?.cancel();
@@ -296,6 +301,13 @@ function describe(answers: readonly Headers[]): Remote {
   const size = linked?.get("x-linked-size") ?? /\/(\d+)$/.exec(last?.get("content-range") ?? "")?.[1];
   const length = size ?? (last?.has("content-encoding") ? null : last?.get("content-length"));
   return { etag: sure ? plain : null, size: length && /^\d+$/.test(length) ? Number(length) : null, sha256, blob };
+}
+
+/** `fetch` says only "fetch failed"; what a person can act on is in the cause. */
+export function networkReason(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (!(cause instanceof Error)) return String(cause);
+  return "code" in cause ? String(cause.code) : cause.message;
 }
 
 function discard(partial: string): void {

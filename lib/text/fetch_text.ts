@@ -2,21 +2,29 @@
 // else a stand-in from the npm registry, said loudly. The stand-in is never saved under the original's name, so the
 // next run with a route to the original takes the original.
 
-import { existsSync } from "node:fs";
-import { basename } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
 
 import { writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
+import { withTemporaryFolder } from "../common/temporary_folder.ts";
 import { shownPath } from "./dataset.ts";
-import { download, type RemoteFile } from "./download.ts";
+import { downloadFile } from "./download_file.ts";
 import { type Pack, type PackedText, readPackedText } from "./npm_text.ts";
 import { readInput, readText, type SourcedText, sha256 } from "./text.ts";
+
+interface RemoteFile {
+  name: string;
+  url: string;
+  bytes: number;
+  sha256: string;
+}
 
 /** What to look for, and where. Everything after `standIn` is for tests. */
 export interface TextRequest {
   input: string; // the user's own file, or "" for none
   saved: string; // the original's copy on this machine
-  original: RemoteFile & { name: string };
+  original: RemoteFile;
   standIn: PackedText & { name: string };
   keep_crlf?: boolean; // leave line ends \r\n and \r as they are
   log?: (line: string) => void; // told where some became \n
@@ -38,6 +46,15 @@ export async function readOrFetch(request: TextRequest): Promise<SourcedText> {
   }
   save(bytes, request);
   return fromBytes(bytes, { name: original.name, url: original.url }, request);
+}
+
+/** The bytes of the original, in one attempt: its stand-in is near. */
+function download({ name, url, bytes, sha256 }: RemoteFile, stallMs = 5000): Promise<Buffer> {
+  return withTemporaryFolder("text", async (folder) => {
+    const path = join(folder, "original");
+    await downloadFile(url, path, { label: name, bytes, sha256, stallMs, pauses: [] });
+    return readFileSync(path);
+  });
 }
 
 /** A file is called by the original's name only where it is the original, byte for byte. */

@@ -14,8 +14,6 @@ import { UserError } from "../common/errors.ts";
 import { readText } from "../common/read_file.ts";
 import { DownloadError, type DownloadOptions, downloadFile } from "./download_file.ts";
 
-export { type DownloadOptions, downloadFile };
-
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface HubOptions extends Pick<DownloadOptions, "stallMs" | "pauses" | "warn"> {

@@ -77,18 +77,12 @@ const half = ORIGINAL.subarray(0, ORIGINAL.length / 2);
 const wrong = Buffer.from(ORIGINAL).fill("x", 100, 101);
 const failures: { name: string; answer: (response: ServerResponse) => void; reason: RegExp }[] = [
   { name: "404", answer: (r) => r.writeHead(404).end("no such page"), reason: /answered 404 Not Found/ },
+  { name: "a wrong checksum", answer: (r) => r.end(wrong), reason: /another file than it says: checksum/ },
   {
-    name: "a body cut off by the connection",
-    answer: (r) => {
-      r.setHeader("content-length", ORIGINAL.length);
-      r.write(half, () => r.destroy());
-    },
-    reason: /cannot reach/,
+    name: "too long a body",
+    answer: (r) => r.end(Buffer.concat([ORIGINAL, ORIGINAL])),
+    reason: /sent more than the 86000 bytes/,
   },
-  { name: "a body that ends early", answer: (r) => r.end(half), reason: /sent 43,000 bytes, not the expected 86,000/ },
-  { name: "a wrong checksum", answer: (r) => r.end(wrong), reason: /another file: SHA-256/ },
-  { name: "too long a body", answer: (r) => r.end(Buffer.concat([ORIGINAL, ORIGINAL])), reason: /bytes, not the exp/ },
-  { name: "a stall before the answer", answer: () => {}, reason: /sent nothing for 0\.15 seconds/ },
   { name: "a stall in the middle", answer: (r) => r.write(half), reason: /sent nothing for 0\.15 seconds/ },
 ];
 
@@ -121,12 +115,6 @@ test("with neither server nor registry there is one line that names both and the
   const expected = userError(/answered 404/, /npm pack whale@1\.0\.0 failed: ENOTFOUND/, /--input=FILE$/);
   await assert.rejects(readOrFetch({ ...request, pack: noRegistry }), expected);
   assert.deepEqual(readdirSync(home), []);
-});
-
-test("an unreachable server is a reason, too", async (t) => {
-  const { request, said } = await setUp(t, sendWhole);
-  await readOrFetch({ ...request, original: { ...request.original, url: "http://127.0.0.1:1/input.txt" } });
-  assert.match(said.join("\n"), /cannot reach http:\/\/127\.0\.0\.1:1\/input\.txt: (ECONNREFUSED|bad port)/);
 });
 
 test("--input comes before everything and is asked for nothing", async (t) => {

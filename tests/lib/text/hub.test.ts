@@ -10,7 +10,8 @@ import { dirname, join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
 
-import { downloadFile, hubFile } from "../../../lib/text/hub.ts";
+import { downloadFile } from "../../../lib/text/download_file.ts";
+import { hubFile } from "../../../lib/text/hub.ts";
 import { sha256 } from "../../../lib/text/text.ts";
 import { ROOT, TSX } from "../../scripts.ts";
 import { randomNumbers, serve, temporaryFolder, userError } from "./support.ts";
