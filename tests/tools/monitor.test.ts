@@ -6,11 +6,11 @@ import { spawnSync } from "node:child_process";
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stripVTControlCharacters } from "node:util";
 
-import { type Browser, chromium, type Page, type Route } from "playwright-core";
+import type { Page, Route } from "playwright-core";
 
 import { METRICS_FILE } from "../../lib/monitor/metrics_file.ts";
 import type { Update } from "../../tools/monitor/server.ts";
@@ -20,12 +20,11 @@ import {
   launch,
   launchCommand,
   oneProcess,
-  PATIENCE,
   ROOT,
-  type Running,
   TSX,
   temporaryFolder,
 } from "../scripts.ts";
+import { complaints, inBrowser, openPage as openAny, serve as serveScript } from "./browser.ts";
 
 const FOLDER = temporaryFolder();
 const MONITOR = "tools/monitor.ts";
@@ -188,48 +187,10 @@ test("on a terminal: a run that begins below the folder appears by itself", {
 
 // ---- the page ----------------------------------------------------------------------------------------------------
 
-const names = [process.env.CHROME, "chromium", "chromium-browser", "google-chrome"].filter(
-  (name) => name !== undefined,
-);
-const BROWSER = names.map((name) => spawnSync("which", [name], { encoding: "utf8" }).stdout?.trim()).find(Boolean);
-const inBrowser = { skip: BROWSER ? false : `needs a browser: none of ${names.join(", ")} is here; see CHROME` };
+const serve = (...flags: string[]) => serveScript(MONITOR, ["--web=true", ...flags], { cwd: FOLDER });
 
-let browser: Browser | undefined;
-const servers: Running[] = [];
-const complaints: string[] = []; // console errors, and requests to others
-
-before(async () => {
-  if (BROWSER) browser = await chromium.launch({ executablePath: BROWSER, args: ["--no-sandbox"] });
-});
-
-after(async () => {
-  await browser?.close();
-  for (const { child } of servers) child.kill("SIGKILL");
-});
-
-async function serve(...flags: string[]): Promise<[Running, string]> {
-  const running = monitor("--web=true", "--open=false", ...flags);
-  servers.push(running);
-  let stdout = "";
-  running.child.stdout!.on("data", (part) => {
-    stdout += part;
-  });
-  await running.until(/http:\S+ /);
-  return [running, /http:\S+/.exec(stdout)![0]];
-}
-
-async function openPage(address: string, options: Parameters<Browser["newPage"]>[0] = {}): Promise<Page> {
-  const page = await browser!.newPage(options);
-  page.setDefaultTimeout(PATIENCE);
-  page.on("console", (message) => {
-    if (message.type() === "error") complaints.push(message.text());
-  });
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("request", (asked) => {
-    const { origin, protocol } = new URL(asked.url());
-    if (origin !== new URL(address).origin && protocol !== "data:") complaints.push(asked.url());
-  });
-  await page.goto(address);
+async function openPage(...args: Parameters<typeof openAny>): Promise<Page> {
+  const page = await openAny(...args);
   await page.waitForSelector("canvas");
   return page;
 }

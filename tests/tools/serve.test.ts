@@ -2,13 +2,12 @@
 // asks nobody else. Needs Chromium or Chrome, found by its name or named by the environment's CHROME; skipped without.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync } from "node:fs";
 import { request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { before, test } from "node:test";
+import type { Page } from "playwright-core";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { tf } from "../../lib/common/tf.ts";
 import { continueTokens } from "../../lib/decoding/generate.ts";
@@ -16,8 +15,9 @@ import { createPlainDecoder } from "../../lib/decoding/plain_decoder.ts";
 import { createTokenizer } from "../../lib/text/tokenizer.ts";
 import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import type { GPT } from "../../model.ts";
-import { assertRefused, launch, type Running, run, temporaryFolder } from "../scripts.ts";
+import { assertRefused, type Running, run, temporaryFolder } from "../scripts.ts";
 import { shaken } from "../support.ts";
+import { complaints, inBrowser, openPage as openAny, serve as serveScript } from "./browser.ts";
 
 const FOLDER = temporaryFolder();
 const TEMPORARY = join(FOLDER, "tmp"); // where the server puts its own folder
@@ -33,16 +33,8 @@ const gpt2 = shaken({ vocab_size: 50_257, n_layer: 1, tie_weights: false });
 const gpt2Tokenizer = await createTokenizer({ kind: "gpt2", vocab_size: 50_257 });
 for (const token of gpt2Tokenizer.encode("🙂é漢 x")) gpt2.lmHead.data.fill(3, token * 8, token * 8 + 4);
 
-const names = [process.env.CHROME, "chromium", "chromium-browser", "google-chrome"].filter(
-  (name) => name !== undefined,
-);
-const BROWSER = names.map((name) => spawnSync("which", [name], { encoding: "utf8" }).stdout?.trim()).find(Boolean);
-const inBrowser = { skip: BROWSER ? false : `needs a browser: none of ${names.join(", ")} is here; see CHROME` };
-
 let server: Running;
 let url = "";
-let browser: Browser | undefined;
-const complaints: string[] = []; // console errors, and requests to others
 
 async function save(trained: GPT, name: string, meta: Record<string, unknown> | null): Promise<void> {
   const state = { model_args: { ...trained.config }, config: {}, rng: { seed: 1, iteration: 7 } };
@@ -50,15 +42,7 @@ async function save(trained: GPT, name: string, meta: Record<string, unknown> | 
   await saveCheckpoint(join(FOLDER, name), { ...state, ...numbers, tokenizer: meta }, trained.parameters);
 }
 
-async function serve(...flags: string[]): Promise<[Running, string]> {
-  const running = launch("tools/serve.ts", ["--open=false", ...flags], { cwd: FOLDER, env });
-  let stdout = "";
-  running.child.stdout!.on("data", (part) => {
-    stdout += part;
-  });
-  await running.until(/http:\S+ /);
-  return [running, /http:\S+/.exec(stdout)![0]];
-}
+const serve = (...flags: string[]) => serveScript("tools/serve.ts", flags, { cwd: FOLDER, env });
 
 before(async () => {
   mkdirSync(TEMPORARY);
@@ -66,29 +50,11 @@ before(async () => {
   await save(gpt2, "gpt2-like", null);
   await save(model, "numbers", { kind: "ids", vocab_size: itos.length });
   [server, url] = await serve();
-  if (!BROWSER) return;
-  // WebGPU on the processor; a page takes it only when it is told to
-  const webgpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
-  browser = await chromium.launch({ executablePath: BROWSER, args: ["--no-sandbox", ...webgpu] });
-});
-
-after(async () => {
-  await browser?.close();
-  server.child.kill("SIGKILL");
 });
 
 /** A page whose model is loaded. */
 async function openPage(address = url): Promise<Page> {
-  const page = await browser!.newPage();
-  page.on("console", (message) => {
-    if (message.type() === "error") complaints.push(message.text());
-  });
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("request", (request) => {
-    const asked = request.url();
-    if (new URL(asked).origin !== new URL(address).origin && !asked.startsWith("data:")) complaints.push(asked);
-  });
-  await page.goto(address);
+  const page = await openAny(address);
   await page.waitForSelector("#loading", { state: "hidden" });
   return page;
 }
