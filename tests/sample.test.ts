@@ -9,41 +9,20 @@ import { keyOf, uniform } from "../lib/common/rng.ts";
 import { modelLosses, totalLoss } from "../lib/decoding/evaluate.ts";
 import { generateTexts, type Sample, type TextOptions } from "../lib/decoding/generate.ts";
 import { createPlainDecoder } from "../lib/decoding/plain_decoder.ts";
-import type { CharacterMeta } from "../lib/text/meta.ts";
 import { createTokenizer } from "../lib/text/tokenizer.ts";
-import { saveCheckpoint } from "../lib/training/checkpoint.ts";
+import { characterMeta } from "./lib/text/support.ts";
 import { assertRefused, type Ended, launch, oneProcess, temporaryFolder } from "./scripts.ts";
-import { eager, shaken } from "./support.ts";
+import { eager, saveModel, shaken } from "./support.ts";
 
 const FOLDER = temporaryFolder();
-const LETTERS = [..."\n abcdefghi"];
 const model = shaken({ block_size: 8 }); // 11 tokens
-const META: CharacterMeta = {
-  kind: "char",
-  vocab_size: 11,
-  itos: LETTERS,
-  stoi: Object.fromEntries(LETTERS.map((letter, i) => [letter, i])),
-};
+const META = characterMeta("\n abcdefghi");
 const tokenizer = await createTokenizer(META);
-const about = { config: {}, iter_num: 1, best_val_loss: null, optimizer_steps: 1, rng: { seed: 1, iteration: 1 } };
-await saveCheckpoint(
-  join(FOLDER, "out"),
-  { ...about, model_args: { ...model.config }, tokenizer: META },
-  model.parameters.map(({ name, shape, data }) => ({ name, shape, data })),
-);
+await saveModel(join(FOLDER, "out"), model, { tokenizer: META });
 
 /** A model whose vocabulary has no line break. */
-async function saveOneLine(): Promise<void> {
-  const itos = ["j", ...LETTERS.slice(1)];
-  const stoi = Object.fromEntries(itos.map((letter, i) => [letter, i]));
-  const metadata = { ...about, model_args: { ...model.config }, tokenizer: { ...META, itos, stoi } };
-  await saveCheckpoint(join(FOLDER, "one-line"), metadata, model.parameters);
-}
-await saveCheckpoint(
-  join(FOLDER, "numbers"),
-  { ...about, model_args: { ...model.config }, tokenizer: { kind: "ids", vocab_size: 11 } },
-  model.parameters,
-);
+const saveOneLine = () => saveModel(join(FOLDER, "one-line"), model, { tokenizer: characterMeta("j abcdefghi") });
+await saveModel(join(FOLDER, "numbers"), model, { tokenizer: { kind: "ids", vocab_size: 11 } });
 
 const runHere = oneProcess();
 
@@ -102,7 +81,7 @@ test("json: an object a line, of the same texts", async () => {
   for (const [i, { logprobs, ...line }] of lines.entries()) {
     assert.equal(logprobs.length, 12);
     assert.ok(logprobs.every((logprob) => logprob < 0));
-    assert.equal(line.tokens.map((token) => LETTERS[token]).join(""), line.text);
+    assert.equal(line.tokens.map((token) => META.itos[token]).join(""), line.text);
     const { text, tokens, seconds, ...rest } = line;
     assert.ok(seconds > 0);
     assert.deepEqual(rest, { sample: i, prompt: "abc", finish: "length" });

@@ -14,6 +14,7 @@ import {
   type Variable,
 } from "../lib/engine/runtime/program.ts";
 import { Parameter } from "../lib/nn/parameter.ts";
+import { type Metadata, saveCheckpoint } from "../lib/training/checkpoint.ts";
 import { type Batch, createObjective } from "../lib/training/objective.ts";
 import { GPT, type GPTConfig } from "../model.ts";
 
@@ -232,6 +233,16 @@ export function randomBatch(model: GPT, B: number, name = "batch"): Batch {
   if (!model.transformer.encoder) return { x, y: ids("y") } as Batch;
   const source_length = randomInts(`${name} length`, [B], 1, T + 1);
   return { x, y: ids("y", -1), source: ids("source"), source_length } as Batch; // -1: doesn't count
+}
+
+/** Save a model as a run of seven steps leaves it. */
+export function saveModel(folder: string, { config: model, parameters }: GPT, about: Partial<Metadata> = {}) {
+  const state = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
+  return saveCheckpoint(
+    folder,
+    { model_args: { ...model }, config: {}, tokenizer: null, ...state, ...about },
+    parameters,
+  );
 }
 
 /** The model's loss with its gradients, as train.ts makes it. */

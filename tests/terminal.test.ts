@@ -8,9 +8,10 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 
 import { shellWords } from "../lib/common/scripts.ts";
-import { saveCheckpoint } from "../lib/training/checkpoint.ts";
 import { shakenGPT } from "./lib/formats/support.ts";
+import { characterMeta } from "./lib/text/support.ts";
 import { assertRefused, launchCommand, ROOT, run, succeed, TSX, temporaryFolder } from "./scripts.ts";
+import { saveModel } from "./support.ts";
 
 const FOLDER = temporaryFolder();
 const EVIL = "\x1b]0;mine\x07\x1b[2J\x9b2Jx\r\x7f\u202e"; // a title, twice a clear screen, and back to the line's start
@@ -38,20 +39,8 @@ function assertText(output: string): void {
 }
 
 before(async () => {
-  const itos = [...new Set(`${EVIL}\nab`)];
-  const tokenizer = {
-    kind: "char",
-    vocab_size: itos.length,
-    itos,
-    stoi: Object.fromEntries(itos.map((c, i) => [c, i])),
-  };
-  const model = shakenGPT({ vocab_size: itos.length });
-  const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
-  await saveCheckpoint(
-    join(FOLDER, "out"),
-    { model_args: { ...model.config }, config: {}, ...numbers, tokenizer },
-    model.parameters,
-  );
+  const tokenizer = characterMeta([...new Set(`${EVIL}\nab`)].join(""));
+  await saveModel(join(FOLDER, "out"), shakenGPT({ vocab_size: tokenizer.vocab_size }), { tokenizer });
 
   const events = [
     {

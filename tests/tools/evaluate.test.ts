@@ -7,10 +7,9 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { modelLosses, totalLoss } from "../../lib/decoding/evaluate.ts";
 import { readMeta } from "../../lib/text/meta.ts";
-import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { GPT } from "../../model.ts";
 import { assertRefused, contentsOf, type Ended, oneProcess, temporaryFolder, tinyDataset } from "../scripts.ts";
-import { eager, shaken } from "../support.ts";
+import { eager, saveModel, shaken } from "../support.ts";
 
 const FOLDER = temporaryFolder();
 const WORDS = tinyDataset(FOLDER, 3000); // 300 of them in val.bin
@@ -23,23 +22,14 @@ const evaluateIn = (...args: string[]) => runHere("tools/evaluate.ts", ["--threa
 const results = (outDir: string) => readdirSync(join(FOLDER, outDir, "evaluation"));
 
 before(async () => {
-  const state = { iter_num: 7, best_val_loss: null, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
-  for (const [name, { config, parameters }] of Object.entries({ run: model, turning })) {
-    const about = { model_args: { ...config }, config: { dataset: WORDS }, tokenizer: META };
-    await saveCheckpoint(join(FOLDER, name), { ...state, ...about }, parameters);
-  }
+  await saveModel(join(FOLDER, "run"), model, { config: { dataset: WORDS }, tokenizer: META });
+  await saveModel(join(FOLDER, "turning"), turning, { config: { dataset: WORDS }, tokenizer: META });
 });
 
 /** The words as tokens without a text. */
 const NUMBERS = join(FOLDER, "tokens");
 before(async () => {
-  const about = {
-    model_args: { ...model.config },
-    config: {},
-    tokenizer: { kind: "ids", vocab_size: META.vocab_size },
-  };
-  const state = { iter_num: 7, best_val_loss: null, optimizer_steps: 7, rng: { seed: 1, iteration: 7 } };
-  await saveCheckpoint(join(FOLDER, "numbers"), { ...state, ...about }, model.parameters);
+  await saveModel(join(FOLDER, "numbers"), model, { tokenizer: { kind: "ids", vocab_size: META.vocab_size } });
   cpSync(WORDS, NUMBERS, { recursive: true });
   rmSync(join(NUMBERS, "meta.json"));
 });

@@ -5,14 +5,14 @@ import { cpSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { openModel } from "../../lib/formats/pretrained.ts";
-import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { GPT } from "../../model.ts";
 import { assertSameModel, editJson, fixture, shakenGPT } from "../lib/formats/support.ts";
+import { characterMeta } from "../lib/text/support.ts";
 import { assertRefused, contentsOf, oneProcess, succeed, temporaryFolder } from "../scripts.ts";
+import { saveModel } from "../support.ts";
 
 const FOLDER = temporaryFolder();
-const itos = [..."abcdefghijk"];
-const META = { kind: "char", vocab_size: 11, itos, stoi: Object.fromEntries(itos.map((c, i) => [c, i])) };
+const META = characterMeta("abcdefghijk");
 const trained = shakenGPT({ bias: false, dropout: 0.2 });
 
 const place = (name: string) => join(FOLDER, name);
@@ -20,9 +20,7 @@ const runHere = oneProcess();
 const exported = (...flags: string[]) => runHere("tools/export.ts", flags, FOLDER);
 
 before(async () => {
-  const state = { model_args: { ...trained.config }, config: {}, rng: { seed: 1, iteration: 7 } };
-  const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7 };
-  await saveCheckpoint(place("out"), { ...state, ...numbers, tokenizer: META }, trained.parameters);
+  await saveModel(place("out"), trained, { tokenizer: META });
 });
 
 async function readModel(folder: string): Promise<GPT> {

@@ -5,13 +5,13 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { before, test } from "node:test";
 
-import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import { shakenGPT } from "../lib/formats/support.ts";
+import { characterMeta } from "../lib/text/support.ts";
 import { assertRefused, assertSucceeded, contentsOf, oneProcess, run, succeed, temporaryFolder } from "../scripts.ts";
+import { saveModel } from "../support.ts";
 
 const FOLDER = temporaryFolder();
-const itos = [..."abcdefghij\n"];
-const META = { kind: "char", vocab_size: 11, itos, stoi: Object.fromEntries(itos.map((c, i) => [c, i])) };
+const META = characterMeta("abcdefghij\n");
 
 const runHere = oneProcess();
 const plotted = async (...args: string[]) =>
@@ -36,10 +36,7 @@ before(async () => {
     makeRun(name, steps.flat());
   }
   makeRun("out-new", []);
-  const model = shakenGPT();
-  const state = { model_args: { ...model.config }, config: {}, rng: { seed: 1, iteration: 7 } };
-  const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7 };
-  await saveCheckpoint(join(FOLDER, "out-a"), { ...state, ...numbers, tokenizer: META }, model.parameters);
+  await saveModel(join(FOLDER, "out-a"), shakenGPT(), { tokenizer: META });
 });
 
 const pictures = (folder: string) => readdirSync(join(FOLDER, folder, "visualizations")).sort();

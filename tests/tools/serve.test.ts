@@ -13,19 +13,18 @@ import { tf } from "../../lib/common/tf.ts";
 import { continueTokens } from "../../lib/decoding/generate.ts";
 import { createPlainDecoder } from "../../lib/decoding/plain_decoder.ts";
 import { createTokenizer } from "../../lib/text/tokenizer.ts";
-import { saveCheckpoint } from "../../lib/training/checkpoint.ts";
 import type { GPT } from "../../model.ts";
+import { characterMeta } from "../lib/text/support.ts";
 import { assertRefused, type Running, run, temporaryFolder } from "../scripts.ts";
-import { shaken } from "../support.ts";
+import { saveModel, shaken } from "../support.ts";
 import { complaints, inBrowser, openPage as openAny, serve as serveScript } from "./browser.ts";
 
 const FOLDER = temporaryFolder();
 const TEMPORARY = join(FOLDER, "tmp"); // where the server puts its own folder
 const env = { TMPDIR: TEMPORARY, TEMP: TEMPORARY, TMP: TEMPORARY };
 
-const itos = [..."\n abcdefghijklmnopé🙂"];
-const META = { kind: "char", vocab_size: itos.length, itos, stoi: Object.fromEntries(itos.map((c, i) => [c, i])) };
-const model = shaken({ vocab_size: itos.length, block_size: 8 });
+const META = characterMeta("\n abcdefghijklmnopé🙂");
+const model = shaken({ vocab_size: META.vocab_size, block_size: 8 });
 const tokenizer = await createTokenizer(META);
 const gpt2 = shaken({ vocab_size: 50_257, n_layer: 1, tie_weights: false });
 
@@ -36,19 +35,13 @@ for (const token of gpt2Tokenizer.encode("🙂é漢 x")) gpt2.lmHead.data.fill(3
 let server: Running;
 let url = "";
 
-async function save(trained: GPT, name: string, meta: Record<string, unknown> | null): Promise<void> {
-  const state = { model_args: { ...trained.config }, config: {}, rng: { seed: 1, iteration: 7 } };
-  const numbers = { iter_num: 7, best_val_loss: 1.5, optimizer_steps: 7 };
-  await saveCheckpoint(join(FOLDER, name), { ...state, ...numbers, tokenizer: meta }, trained.parameters);
-}
-
 const serve = (...flags: string[]) => serveScript("tools/serve.ts", flags, { cwd: FOLDER, env });
 
 before(async () => {
   mkdirSync(TEMPORARY);
-  await save(model, "out", META);
-  await save(gpt2, "gpt2-like", null);
-  await save(model, "numbers", { kind: "ids", vocab_size: itos.length });
+  await saveModel(join(FOLDER, "out"), model, { tokenizer: META });
+  await saveModel(join(FOLDER, "gpt2-like"), gpt2);
+  await saveModel(join(FOLDER, "numbers"), model, { tokenizer: { kind: "ids", vocab_size: META.vocab_size } });
   [server, url] = await serve();
 });
 

@@ -15,7 +15,7 @@ import {
 import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
 import { createTokenizer } from "../../../lib/text/tokenizer.ts";
 import { assertClose, shaken } from "../../support.ts";
-import { userError } from "../text/support.ts";
+import { characterMeta, userError } from "../text/support.ts";
 import { scriptedDecoder } from "./support.ts";
 
 const seeded = (seed: number) => (sample: number, step: number) => uniform(keyOf(seed, "generate", sample), step);
@@ -134,12 +134,7 @@ test("log-probabilities are the model's own", async () => {
 // ---- texts -------------------------------------------------------------------------------------------------------
 
 const letters = [..."abcdefghijk"];
-const tokenizer = await createTokenizer({
-  kind: "char",
-  vocab_size: 11,
-  itos: letters,
-  stoi: Object.fromEntries(letters.map((letter, i) => [letter, i])),
-});
+const tokenizer = await createTokenizer(characterMeta("abcdefghijk"));
 
 /** Writes the alphabet on from the prompt's last letter. */
 const alphabet = () =>

@@ -4,9 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readExtended } from "../../../lib/formats/extend.ts";
 import { openModel } from "../../../lib/formats/pretrained.ts";
-import { saveCheckpoint } from "../../../lib/training/checkpoint.ts";
 import { GPT } from "../../../model.ts";
-import { assertClose } from "../../support.ts";
+import { assertClose, saveModel } from "../../support.ts";
 import { newFolder, shakenGPT } from "./support.ts";
 
 for (const tie_weights of [true, false]) {
@@ -14,8 +13,7 @@ for (const tie_weights of [true, false]) {
     const old = shakenGPT({ tie_weights });
     const [V, C] = [old.config.vocab_size, old.config.n_embd];
     const folder = newFolder();
-    const state = { config: {}, iter_num: 1, best_val_loss: null, optimizer_steps: 1, rng: { seed: 1, iteration: 1 } };
-    await saveCheckpoint(folder, { ...state, model_args: { ...old.config }, tokenizer: null }, old.parameters);
+    await saveModel(folder, old);
     const opened = await openModel(folder, "");
 
     const rows = Int32Array.from([V - 1, -1, 0, -1, 2, ...new Int32Array(V).fill(-1)]);

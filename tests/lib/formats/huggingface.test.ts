@@ -8,7 +8,7 @@ import test from "node:test";
 import { SafetensorsFile } from "../../../lib/common/safetensors.ts";
 import { writeHuggingFace } from "../../../lib/formats/huggingface.ts";
 import { GPT2_META } from "../../../lib/text/meta.ts";
-import { userError } from "../text/support.ts";
+import { characterMeta, userError } from "../text/support.ts";
 import {
   assertSameModel,
   copyOf,
@@ -24,8 +24,7 @@ import {
   writeTensors,
 } from "./support.ts";
 
-const itos = [..."abcdefghijk"];
-const META = { kind: "char", vocab_size: 11, itos, stoi: Object.fromEntries(itos.map((c, i) => [c, i])) } as const;
+const META = characterMeta("abcdefghijk");
 
 for (const changes of [
   {},

@@ -7,9 +7,8 @@ import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
 import { modelWithContext } from "../../../lib/formats/model_settings.ts";
 import { openModel } from "../../../lib/formats/pretrained.ts";
 import { NAMES } from "../../../lib/nn/choices.ts";
-import { saveCheckpoint } from "../../../lib/training/checkpoint.ts";
 import { temporaryFolder } from "../../scripts.ts";
-import { assertClose, compiled, randomInts, shaken } from "../../support.ts";
+import { assertClose, compiled, randomInts, saveModel, shaken } from "../../support.ts";
 import { userError } from "../text/support.ts";
 
 const SEEN = 6; // tokens, in training
@@ -18,9 +17,7 @@ for (const pos of NAMES.pos) {
   test(`${pos}: drawn with a cache beyond what was seen in training, or below`, async () => {
     const folder = temporaryFolder();
     const trained = shaken({ block_size: SEEN, pos, n_embd: 32 });
-    const state = { config: {}, iter_num: 1, best_val_loss: null, optimizer_steps: 1, rng: { seed: 1, iteration: 1 } };
-    const about = { model_args: { ...trained.config }, tokenizer: null };
-    await saveCheckpoint(folder, { ...state, ...about }, trained.parameters);
+    await saveModel(folder, trained);
     const opened = await openModel(folder, "", { log: () => {} });
 
     const longest = pos === "learned" ? SEEN : 70; // beyond the cache's first room, too

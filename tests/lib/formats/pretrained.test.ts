@@ -9,23 +9,14 @@ import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
 import { createEngine } from "../../../lib/engine/runtime/program.ts";
 import { GPT2_NAMES, type OpenedModel, openModel, textTokenizer } from "../../../lib/formats/pretrained.ts";
 import { GPT2_META } from "../../../lib/text/meta.ts";
-import { saveCheckpoint } from "../../../lib/training/checkpoint.ts";
 import { GPT } from "../../../model.ts";
+import { saveModel } from "../../support.ts";
 import { serve, userError } from "../text/support.ts";
 import { assertSameModel, fixture, newFolder, placedNames, shakenGPT } from "./support.ts";
 
 async function checkpoint(model: GPT, tokenizer: Record<string, unknown> | null = null): Promise<string> {
   const folder = newFolder();
-  const state = {
-    model_args: { ...model.config },
-    config: {},
-    iter_num: 7,
-    best_val_loss: 1.5,
-    rng: { seed: 1, iteration: 7 },
-    optimizer_steps: 7,
-    tokenizer,
-  };
-  await saveCheckpoint(folder, state, model.parameters);
+  await saveModel(folder, model, { tokenizer });
   return folder;
 }
 

@@ -8,23 +8,17 @@ import { test } from "node:test";
 import type { EvaluateEvent } from "../../../lib/monitor/callback.ts";
 import { samples } from "../../../lib/monitor/samples.ts";
 import { temporaryFolder } from "../../scripts.ts";
+import { characterMeta } from "../text/support.ts";
 import { fakeRun } from "./support.ts";
 
 const CHARACTERS = "\nabcdefghij";
-const meta = (characters: string) => ({
-  kind: "char" as const,
-  vocab_size: characters.length,
-  itos: [...characters],
-  stoi: Object.fromEntries([...characters].map((character, i) => [character, i])),
-});
-
 const evaluation = (iter: number): EvaluateEvent => ({ iter, metrics: {}, best: true, texts: new Map() });
 
 test("every second evaluation has a text, of the weights of that moment; compiled and plain agree", async () => {
   const texts = new Map<boolean, string[]>();
   for (const compile of [true, false]) {
     const outDir = temporaryFolder();
-    const { run } = await fakeRun({ outDir, config: { seed: 1, compile }, tokenizer: meta(CHARACTERS) });
+    const { run } = await fakeRun({ outDir, config: { seed: 1, compile }, tokenizer: characterMeta(CHARACTERS) });
     const callback = samples({ interval: 2 });
     callback.onTrainStart!(run);
     const drawn: string[] = [];
@@ -48,7 +42,7 @@ test("every second evaluation has a text, of the weights of that moment; compile
 });
 
 test("a resumed run goes on counting, and doesn't count the evaluation that it repeats", async () => {
-  const { run } = await fakeRun({ outDir: temporaryFolder(), tokenizer: meta(CHARACTERS) });
+  const { run } = await fakeRun({ outDir: temporaryFolder(), tokenizer: characterMeta(CHARACTERS) });
   const first = samples({ interval: 2 });
   first.onTrainStart!(run);
   await first.onEvaluate!(evaluation(0));
@@ -66,7 +60,7 @@ test("a resumed run goes on counting, and doesn't count the evaluation that it r
 });
 
 test("where the dataset has no line's end the text begins with a token that it has", async () => {
-  const { run } = await fakeRun({ outDir: temporaryFolder(), tokenizer: meta("abcdefghijk") });
+  const { run } = await fakeRun({ outDir: temporaryFolder(), tokenizer: characterMeta("abcdefghijk") });
   const callback = samples({ interval: 1 });
   callback.onTrainStart!(run);
   const event = evaluation(0);

@@ -6,7 +6,7 @@ import { defaultStart } from "../../../lib/decoding/start.ts";
 import { prepareCharacters } from "../../../lib/text/characters.ts";
 import { GPT2_META } from "../../../lib/text/meta.ts";
 import { createTokenizer, loadTokenizer, type Tokenizer } from "../../../lib/text/tokenizer.ts";
-import { randomNumbers, randomText, temporaryFolder, userError } from "./support.ts";
+import { characterMeta, randomNumbers, randomText, temporaryFolder, userError } from "./support.ts";
 
 const source = { name: "a test", sha256: "" };
 
@@ -147,9 +147,7 @@ test("<|endoftext|> is text, unless its token is asked for", async () => {
   assert.equal(tokenizer.decode(ordinary), tokenizer.decode([64, 50256, 65]));
 
   const text = "<|endoftext|>";
-  const itos = [...new Set(text)].sort();
-  const stoi = Object.fromEntries(itos.map((character, id) => [character, id]));
-  const characters = await createTokenizer({ kind: "char", vocab_size: itos.length, itos, stoi });
+  const characters = await createTokenizer(characterMeta([...new Set(text)].join("")));
   assert.equal(characters.encode(text, { special: true }).length, text.length); // they have no such token
 });
 
