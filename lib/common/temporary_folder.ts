@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { explain, UserError } from "./errors.ts";
+import { explain, hasCode, UserError } from "./errors.ts";
 import { type FolderLock, LOCK_FILE, lock } from "./lock.ts";
 
 const KINDS = ["model", "serve", "bench", "compare", "fuzz", "text"] as const;
@@ -37,8 +37,22 @@ export class TemporaryFolder {
 
   readonly #removeNow = () => {
     this.#release();
-    rmSync(this.path, { recursive: true, force: true });
+    removeWhileWritten(this.path);
   };
+}
+
+const PATIENCE = 2000; // ms
+
+/** At a signal a file may be under way: opened by another thread after its folder was listed, and before the folder is removed. */
+function removeWhileWritten(folder: string): void {
+  for (const deadline = performance.now() + PATIENCE; ; ) {
+    try {
+      rmSync(folder, { recursive: true, force: true });
+      return;
+    } catch (error) {
+      if (!hasCode(error, "ENOTEMPTY") || performance.now() > deadline) throw error;
+    }
+  }
 }
 
 /** Run `body` with a new folder, which is gone afterwards. */
