@@ -10,7 +10,7 @@ import { findConflict } from "../lib/settings/rules.ts";
 import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { OPTIMIZERS } from "../lib/training/choices.ts";
 import { GPT } from "../model.ts";
-import { assertRefused, assertSucceeded, flags } from "./scripts.ts";
+import { assertRefused, assertSucceeded, flags, once } from "./scripts.ts";
 import { assertClose } from "./support.ts";
 import { type Changes, tinyRuns } from "./tiny_runs.ts";
 
@@ -33,22 +33,25 @@ const RUNS: Record<string, Changes> = {
 };
 assert.deepEqual(Object.keys(RUNS), [...OPTIMIZERS]);
 
+/** All 12 steps of one of them in NAME_whole; gives what was printed. */
+const whole = Object.fromEntries(
+  Object.entries(RUNS).map(([name, changes]) => [name, once(() => train(`${name}_whole`, changes))]),
+);
+
 for (const [name, changes] of Object.entries(RUNS)) {
   test(`${name}: 12 steps are 6 steps, resumed, and 6 more, to the bit; it learns`, async () => {
-    const [whole] = await Promise.all([
-      train(`${name}_whole`, changes),
-      train(`${name}_parts`, { ...changes, max_iters: 6 }),
-    ]);
+    const [printed] = await Promise.all([whole[name]!(), train(`${name}_parts`, { ...changes, max_iters: 6 })]);
     assert.equal((await stateOf(`${name}_parts`)).metadata.iter_num, 6);
     await train(`${name}_parts`, { ...changes, init_from: "resume" });
     await assertSameState(`${name}_whole`, `${name}_parts`);
-    const losses = [...whole.matchAll(/^step \d+: .*val loss (\d+\.\d+)/gm)].map(([, loss]) => Number(loss));
+    const losses = [...printed.matchAll(/^step \d+: .*val loss (\d+\.\d+)/gm)].map(([, loss]) => Number(loss));
     assert.equal(losses.length, 3);
     assert.ok(losses[2]! < losses[0]! - 0.1, `${name} goes from ${losses[0]} to ${losses[2]}`);
   });
 }
 
 test("a checkpoint of another optimizer is one line, unless the run is only evaluated", async () => {
+  await whole.muon!();
   const other = { init_from: "resume", optimizer: "sgd", ema: 0.99 };
   assertRefused(
     await runHere("train.ts", tiny("muon_whole", other), FOLDER),
@@ -59,6 +62,7 @@ test("a checkpoint of another optimizer is one line, unless the run is only eval
 });
 
 test("the average is evaluated, decides what is best, and is what other scripts open", async () => {
+  await whole.lion!();
   const stdout = await train("lion_whole", { ...RUNS.lion, init_from: "resume", eval_only: true });
   const [, own, averaged] = /^step 12: train loss .*, val loss (\d\.\d+), averaged (\d\.\d+)$/m.exec(stdout) ?? [];
   assert.ok(own && averaged && own !== averaged, stdout);
@@ -104,6 +108,7 @@ test("the average is evaluated, decides what is best, and is what other scripts 
 
 test("a resumed run can begin an average, and end it", async () => {
   const changes = { optimizer: "adafactor", schedule: "constant", learning_rate: 0.05, init_from: "resume" };
+  await whole.adafactor!();
   cpSync(outDir("adafactor_whole"), outDir("later"), { recursive: true });
   const begun = await train("later", { ...changes, ema: 0.9, max_iters: 18 });
   assert.match(begun, /^the checkpoint has no average of the weights: it starts at these \(ema\)$/m);

@@ -1,7 +1,7 @@
 // The script itself, on documents of our own: the same files from any number of threads, with and without kills.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { once as onceTold } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, watch, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
@@ -12,7 +12,16 @@ import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { GPT2_META, readMeta } from "../../lib/text/meta.ts";
 import { createTokenizer } from "../../lib/text/tokenizer.ts";
 import { randomNumbers, serve, userError } from "../lib/text/support.ts";
-import { assertRefused, contentsOf, flags, launch, oneProcess, succeed, temporaryFolder } from "../scripts.ts";
+import {
+  assertRefused,
+  assertSucceeded,
+  contentsOf,
+  flags,
+  launch,
+  once,
+  oneProcess,
+  temporaryFolder,
+} from "../scripts.ts";
 
 const SCRIPT = "data/openwebtext/prepare.ts";
 const FOLDER = temporaryFolder();
@@ -21,6 +30,9 @@ const FIXTURES = fileURLToPath(new URL("../fixtures/", import.meta.url));
 const fixture = (name: string) => join(FIXTURES, name);
 const args = (input: string, out: string, more: Record<string, string | number | boolean> = {}) =>
   flags({ input, out: join(FOLDER, out), workers: 1, val_fraction: 0.2, ...more });
+
+const prepare = async (...given: Parameters<typeof args>) =>
+  assertSucceeded(await runHere(SCRIPT, args(...given)), given[1]);
 
 /** train.bin and val.bin, as numbers. */
 function tokensOf(out: string): Record<"train" | "val", number[]> {
@@ -50,14 +62,14 @@ test("each document with <|endoftext|> behind it goes where the seed says; all f
   });
   assert.ok(expected.val.length > 20 && expected.train.length > 200);
 
-  const texts = join(FOLDER, "separate"); // .txt files of the same documents
+  const texts = join(FOLDER, "texts"); // .txt files of the same documents
   mkdirSync(texts);
   documents.forEach((text, i) => {
     writeFileSync(join(texts, `${String(i).padStart(3, "0")}.txt`), text);
   });
-  const inputs = { jsonl: fixture("documents.jsonl"), zstd: fixture("documents_zstd.parquet"), texts };
+  const inputs = { jsonl: fixture("documents.jsonl"), zstd: fixture("documents_zstd.parquet"), separate: texts };
   for (const [name, input] of Object.entries(inputs)) {
-    const stdout = await succeed(SCRIPT, args(input, name));
+    const stdout = await prepare(input, name);
     assert.deepEqual(tokensOf(name), expected, name);
     assert.match(
       stdout,
@@ -67,18 +79,18 @@ test("each document with <|endoftext|> behind it goes where the seed says; all f
     const meta = readMeta(join(FOLDER, name));
     assert.ok(meta?.source && "documents" in meta.source);
     assert.deepEqual([meta.kind, meta.train_tokens, meta.val_tokens], ["gpt2", 560, 68]);
-    assert.deepEqual([meta.source.documents, meta.source.files], [40, name === "texts" ? 40 : 1]);
+    assert.deepEqual([meta.source.documents, meta.source.files], [40, name === "separate" ? 40 : 1]);
   }
 
   // another seed, another choice of the same documents
-  await succeed(SCRIPT, args(inputs.jsonl, "seeded", { seed: 1 }));
+  await prepare(inputs.jsonl, "seeded", { seed: 1 });
   const seeded = tokensOf("seeded");
   assert.notDeepEqual(seeded.val, expected.val);
   assert.equal(seeded.val.length + seeded.train.length, 628);
 });
 
-/** Some megabytes of many short documents and one long text, of which a thread has a second of work. */
-function largeInput(): string {
+/** Some megabytes of many short documents and one long text, of which a thread has a second of work; prepared undisturbed in "one". */
+const largeInput = once(async () => {
   const random = randomNumbers(11);
   const letters = "etaoin shrdlu\n";
   const words = Array.from({ length: 20_000 }, () => {
@@ -93,8 +105,9 @@ function largeInput(): string {
   writeFileSync(join(folder, "b.txt"), text(400_000));
   writeFileSync(join(folder, "c.jsonl"), lines.slice(0, 700).join("\n"));
   writeFileSync(join(folder, "d.parquet"), readFileSync(fixture("documents_snappy.parquet")));
+  await prepare(folder, "one");
   return folder;
-}
+});
 
 /** Wait until a file in `folder` is written. */
 async function nextChange(folder: string, name: string, ended: Promise<unknown>): Promise<void> {
@@ -110,9 +123,8 @@ async function nextChange(folder: string, name: string, ended: Promise<unknown>)
 }
 
 test("the same bytes from one thread, from three, and after kill -9 at any moment", async () => {
-  const input = largeInput();
-  await succeed(SCRIPT, args(input, "one"));
-  await succeed(SCRIPT, args(input, "three", { workers: 3 }));
+  const input = await largeInput();
+  await prepare(input, "three", { workers: 3 });
   assert.deepEqual(filesOf("three"), filesOf("one"));
 
   const random = randomNumbers(12);
@@ -140,30 +152,32 @@ test("the same bytes from one thread, from three, and after kill -9 at any momen
     await runHere(SCRIPT, args(input, "killed", { seed: 3 })),
     /with other input or settings .*--restart=true/,
   );
-  await succeed(SCRIPT, args(input, "killed"));
+  await prepare(input, "killed");
   assert.deepEqual(filesOf("killed"), filesOf("one"));
 });
 
 test("Ctrl-C stops it where it can go on; --restart=true throws that away", async () => {
-  const input = join(FOLDER, "large");
+  const input = await largeInput();
   const { child, ended } = launch(SCRIPT, args(input, "stopped"));
   await nextChange(join(FOLDER, "stopped"), "meta.json.partial", ended);
   child.kill("SIGINT");
   const { code, stdout } = await ended;
   assert.equal(code, 130);
   assert.match(stdout, /^stopped after [\d,]+ documents; the same command continues from there$/m);
-  const again = await succeed(SCRIPT, args(input, "stopped", { restart: true }));
+  const again = await prepare(input, "stopped", { restart: true });
   assert.doesNotMatch(again, /going on/);
   assert.deepEqual(filesOf("stopped"), filesOf("one"));
 });
 
 test("what can't be used is one line, and nothing is left", async () => {
   const bad = join(FOLDER, "bad.jsonl");
+  const single = join(FOLDER, "single.txt");
+  writeFileSync(single, "One document.");
   writeFileSync(bad, '{"text": "good"}\n'.repeat(1000).concat('{"text": '));
   const cases: [string, Record<string, string | number>, RegExp][] = [
     [bad, {}, /bad\.jsonl, line 1001 is not JSON/],
     [join(FOLDER, "none.txt"), {}, /no file or folder/],
-    [join(FOLDER, "separate", "000.txt"), {}, /1 documents in the input, and it takes two/],
+    [single, {}, /1 documents in the input, and it takes two/],
     [fixture("documents.jsonl"), { val_fraction: 0 + 1e-9 }, /none of 40 documents fell to val\.bin; use a larger/],
     [fixture("documents.jsonl"), { val_fraction: 1 }, /val_fraction must be a number from 0 to below 1/],
     [fixture("documents.jsonl"), { workers: -1 }, /workers must be an integer of at least 0/],
@@ -196,7 +210,7 @@ test("without a way to the hub it is one line that names --input", async (t) => 
   const folder = join(FOLDER, "offline");
   const get = (HF_ENDPOINT: string) => downloadOpenWebText(folder, { HF_ENDPOINT });
   const closed = createServer().listen(0, "127.0.0.1");
-  await once(closed, "listening");
+  await onceTold(closed, "listening");
   const { port } = closed.address() as AddressInfo;
   await new Promise((resolve) => closed.close(resolve));
   await assert.rejects(get(`http://127.0.0.1:${port}`), userError(/^no route to http:.*ECONNREFUSED/, /--input=FILE/));
