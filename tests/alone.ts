@@ -15,15 +15,24 @@ interface Result {
   passed: boolean;
 }
 
+/** What the runner says of a test. */
+interface Told {
+  name: string;
+  nesting: number;
+  skip?: string | boolean;
+  details: { type?: string };
+}
+
 /** Run a file's tests, or those of one name. */
 async function resultsOf(file: string, name?: string): Promise<Result[]> {
   const pattern =
     name === undefined ? {} : { testNamePatterns: [`/^${name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")}$/`] };
   const stream = run({ files: [file], timeout: 900_000, ...pattern });
   const results: Result[] = [];
-  const keep = (passed: boolean) => (event: { name: string; nesting: number; skip?: string | boolean }) => {
-    if (event.nesting === 0 && event.skip === undefined && event.name !== file)
-      results.push({ name: event.name, passed });
+  const keep = (passed: boolean) => (event: Told) => {
+    const { name, nesting, skip, details } = event;
+    if (nesting === 0 && skip === undefined && details.type !== "suite" && name !== file)
+      results.push({ name, passed });
   };
   stream.on("test:pass", keep(true)).on("test:fail", keep(false)).resume();
   await new Promise((end) => stream.on("end", end));

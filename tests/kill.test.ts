@@ -12,7 +12,7 @@ import { loadCheckpoint } from "../lib/training/checkpoint.ts";
 import { launch } from "./scripts.ts";
 import { tinyRuns } from "./tiny_runs.ts";
 
-const KILLS = Number(process.env.KILLS ?? 8);
+const KILLS = Number(process.env.KILLS ?? 4);
 
 // 0.4M weights: a step takes some 5 ms and a checkpoint of 5 MB some 30, so most moments are within a save
 const { outDir, args, train, stateOf } = tinyRuns({

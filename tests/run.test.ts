@@ -70,6 +70,18 @@ test("a test of the quick ones passes alone: it makes what it needs", async () =
   );
 });
 
+test("alone.ts finds the test that needs an earlier one", async () => {
+  const leaning = fixture(
+    "leaning",
+    'let made = 0; test("makes it", () => { made = 1; }); test("takes it (1)", () => { if (made !== 1) throw new Error("no"); });',
+  );
+  const { code, stdout, stderr } = await run("tests/alone.ts", [leaning, passing]);
+  assert.match(stdout, /leaning\.test\.ts: \n {2}✖ takes it \(1\)\n/);
+  assert.match(stdout, /passing\.test\.ts: each passes alone\n/);
+  assert.equal(stderr, "error: 1 tests fail alone\n");
+  assert.equal(code, 1);
+});
+
 test("--module and --suite run what they name", async () => {
   const ended = await run("tests/run.ts", ["--module=lib/text/text.ts", "--suite=unit"]);
   closes(ended, "5 passed, 0 failed, 0 skipped", 0);

@@ -22,11 +22,11 @@ const { entries, shared } = shareProcesses(files);
 const count = { passed: 0, failed: 0, skipped: 0 };
 const empty: string[] = [];
 const seen = new Set<string>(); // files with tests
-// The entries' processes get this one's Node flags, tsx among them. Many of them start processes of two threads and
-// wait for one another, so on two cores two run, and beyond that one on every second core.
+// The entries' processes get this one's Node flags, tsx among them. Many of them start processes of two threads, and wait a
+// third of the time for a disk, a timer or a signal: on two cores three run.
 const stream = run({
   files: entries,
-  concurrency: Math.max(2, availableParallelism() >> 1),
+  concurrency: 2 + (availableParallelism() >> 1),
   timeout: 900_000, // ms for an entry: one that hangs must not take the others with it, however busy the machine is
   ...(names.length > 0 && { testNamePatterns: names }),
 });

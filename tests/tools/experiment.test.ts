@@ -64,7 +64,7 @@ function outcomeOf(folder: string) {
 }
 
 // some seconds each, saved every 125 steps
-const LONG = { ...TINY, max_iters: 2000, lr_decay_iters: 2000, eval_interval: 125, log_interval: 100 };
+const LONG = { ...TINY, max_iters: 1000, lr_decay_iters: 1000, eval_interval: 125, log_interval: 100 };
 const TRIALS = ["n_head=1", "n_head=2"];
 const long = (name: string) => experimentFile(name, { base: LONG, axes: { n_head: [1, 2] } });
 
@@ -96,7 +96,7 @@ test("kill -9 of the tool: the run that lives on is waited for, and nothing is d
     ["ckpt.json", "config.json", "environment.json", "metrics.jsonl", "output.log", "results.json"],
   );
   const results = JSON.parse(readFileSync(join(second!, "results.json"), "utf8"));
-  assert.equal(results.iter, 2000);
+  assert.equal(results.iter, 1000);
   for (const name of [
     "val/loss",
     "train/loss",
