@@ -11,7 +11,7 @@ import { Parameter, type Role } from "../../../../lib/nn/parameter.ts";
 import { OPTIMIZERS, type OptimizerName } from "../../../../lib/training/choices.ts";
 import { checkSameOptimizer, createOptimizer } from "../../../../lib/training/optimizers/create.ts";
 import { optimizerState, Update } from "../../../../lib/training/update.ts";
-import { assertClose, assertSameBits, compiled, sizeOf } from "../../../support.ts";
+import { assertClose, assertSameBits, compiled, eager, sizeOf } from "../../../support.ts";
 
 const Fixture = z.object({
   steps: z.int(),
@@ -79,9 +79,13 @@ async function advance({ weights, update }: Made, name: OptimizerName, step: num
 const TOLERANCE = 20 * 2 ** -24;
 
 for (const name of OPTIMIZERS) {
-  for (const accumulated of [1, 4]) {
-    test(`${name}: ${fixture.steps} steps equal PyTorch's, ${accumulated} gradients added up`, async () => {
-      const made = await make(name);
+  for (const [kind, engine, accumulated] of [
+    ["compiled", compiled, 1],
+    ["compiled", compiled, 4],
+    ["eager", eager, 4],
+  ] as const) {
+    test(`${name}, ${kind}: ${fixture.steps} steps equal PyTorch's, ${accumulated} gradients added up`, async () => {
+      const made = await make(name, engine);
       const { norms, final } = fixture.cases[name];
       for (let step = 0; step < fixture.steps; step++) {
         const norm = await advance(made, name, step, accumulated);
@@ -93,6 +97,24 @@ for (const name of OPTIMIZERS) {
       }
     });
   }
+
+  test(`${name}: matrices of a stack are updated as one matrix is`, async () => {
+    const shape = [4, 6];
+    const [one, stack] = [shape, [2, ...shape]].map((shape) => new Parameter("experts", shape, { constant: 0 }));
+    for (const data of [one!.data, stack!.data.subarray(0, 24), stack!.data.subarray(24)]) data.set(draw(1, 24));
+    for (const weight of [one!, stack!]) {
+      weight.grad = new Float32Array(weight.size);
+      const groups = { decay: [weight], noDecay: [] };
+      const update = await Update.create(compiled, groups, optimizer(name), { weight_decay: 0.1, grad_clip: 0 });
+      for (let step = 0; step < 5; step++) {
+        for (let at = 0; at < weight.size; at += 24) weight.grad.set(draw(2 + step, 24), at);
+        await update.run(0.01);
+      }
+      await update.dispose();
+    }
+    for (const at of [0, 24])
+      assertClose(stack!.data.subarray(at, at + 24), one!.data, { atol: TOLERANCE, label: `from ${at}` });
+  });
 
   test(`${name}: the restored state goes on to the bit`, async () => {
     const whole = await make(name);
