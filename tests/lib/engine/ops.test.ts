@@ -45,26 +45,12 @@ function kernel(name: string, inputs: tf.NamedTensorMap, attrs: tf.NamedAttrMap,
 }
 
 const SHAPES = [[], [1], [7], [3, 5], [1, 4], [2, 3, 4], [2, 1, 3, 2]];
-const PAIRS: [number[], number[]][] = [
-  [[3], [3]],
-  [
-    [2, 3],
-    [2, 3],
-  ],
-  [[2, 3], [3]],
-  [[3], [2, 3]],
-  [
-    [2, 1, 4],
-    [3, 1],
-  ],
-  [[2, 3, 4], [1]],
-  [[], [2, 2]],
-  [[1, 1], [1]],
-  [
-    [2, 3, 4, 5],
-    [4, 1],
-  ],
-];
+
+/** "2x3 [] 4" -> [[2, 3], [], [4]] */
+const shapesIn = (text: string) => text.split(" ").map((shape) => (shape === "[]" ? [] : shape.split("x").map(Number)));
+const pairsIn = (...texts: string[]) => texts.map((text) => shapesIn(text) as [number[], number[]]);
+
+const PAIRS = pairsIn("3 3", "2x3 2x3", "2x3 3", "3 2x3", "2x1x4 3x1", "2x3x4 1", "[] 2x2", "1x1 1", "2x3x4x5 4x1");
 
 type Unary = (x: tf.Tensor) => tf.Tensor;
 const UNARY: Record<string, [run: Unary, low?: number, high?: number]> = {
@@ -260,17 +246,7 @@ test("reshape, expandDims, squeeze, flatten", async () => {
 });
 
 test("broadcastTo", async () => {
-  for (const [from, to] of [
-    [[3], [2, 3]],
-    [
-      [2, 1, 4],
-      [2, 3, 4],
-    ],
-    [
-      [1, 1],
-      [3, 2],
-    ],
-  ] as [number[], number[]][]) {
+  for (const [from, to] of pairsIn("3 2x3", "2x1x4 2x3x4", "1x1 3x2")) {
     await check("broadcastTo", ([x]) => tf.broadcastTo(x, to), [floats("broadcast", from)]);
     const direct: Operation = ([x]) =>
       kernel("BroadcastTo", { x }, { shape: to, inputShape: from }, () => tf.broadcastTo(x, to));
@@ -372,21 +348,7 @@ test("split, unstack", async () => {
 });
 
 test("tile", async () => {
-  const cases: [number[], number[]][] = [
-    [[3], [2]],
-    [
-      [2, 1],
-      [1, 3],
-    ],
-    [
-      [2, 1, 3],
-      [2, 2, 1],
-    ],
-    [
-      [1, 2, 1, 2],
-      [2, 1, 3, 2],
-    ],
-  ];
+  const cases = pairsIn("3 2", "2x1 1x3", "2x1x3 2x2x1", "1x2x1x2 2x1x3x2");
   for (const [shape, reps] of cases) {
     await check(`tile ${reps}`, ([x]) => tf.tile(x, reps), [floats("tile", shape)]);
     await check(`tile ${reps} int32`, ([x]) => tf.tile(x, reps), [ints("tile", shape, 0, 9)]);
@@ -399,16 +361,7 @@ test("addN", async () => {
 });
 
 test("where", async () => {
-  const cases = [
-    [
-      [2, 3],
-      [2, 3],
-      [2, 3],
-    ],
-    [[3], [2, 3], [3]],
-    [[2, 1], [2, 3], []],
-    [[1], [1], [1]],
-  ] as [number[], number[], number[]][];
+  const cases = ["2x3 2x3 2x3", "3 2x3 3", "2x1 2x3 []", "1 1 1"].map(shapesIn) as [number[], number[], number[]][];
   for (const [c, a, b] of cases) {
     const run: Operation = ([condition, x, y]) => tf.where(tf.cast(condition, "bool"), x, y);
     await check("where", run, [ints("where", c, 0, 2), floats("a", a), floats("b", b)]);
@@ -419,50 +372,9 @@ test("where", async () => {
 test("matMul", async () => {
   const turned = (shape: number[], turn: boolean) =>
     turn ? [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!] : shape;
-  const cases: [a: number[], b: number[]][] = [
-    [
-      [1, 1],
-      [1, 1],
-    ],
-    [
-      [3, 4],
-      [4, 5],
-    ],
-    [
-      [1, 4],
-      [4, 1],
-    ],
-    [
-      [2, 3, 4],
-      [2, 4, 5],
-    ],
-    [
-      [2, 3, 1, 4],
-      [2, 3, 4, 2],
-    ],
-  ];
-  const broadcast: typeof cases = [
-    [
-      [2, 3, 4],
-      [1, 4, 5],
-    ],
-    [
-      [1, 3, 4],
-      [2, 4, 5],
-    ],
-    [
-      [2, 3, 4],
-      [4, 5],
-    ],
-    [
-      [3, 4],
-      [2, 4, 5],
-    ],
-    [
-      [2, 1, 3, 4],
-      [4, 2], // tfjs' CPU backend gets [2, 1, 3, 4] by [3, 4, 2] wrong
-    ],
-  ];
+  const cases = pairsIn("1x1 1x1", "3x4 4x5", "1x4 4x1", "2x3x4 2x4x5", "2x3x1x4 2x3x4x2");
+  // tfjs' CPU backend gets [2, 1, 3, 4] by [3, 4, 2] wrong
+  const broadcast = pairsIn("2x3x4 1x4x5", "1x3x4 2x4x5", "2x3x4 4x5", "3x4 2x4x5", "2x1x3x4 4x2");
   for (const ta of [false, true]) {
     for (const tb of [false, true]) {
       for (const [a, b] of [...cases, ...broadcast]) {
