@@ -48,7 +48,7 @@ import {
   settingsOfRun,
 } from "./lib/training/run_checkpoint.ts";
 import { learningRateAt } from "./lib/training/schedule.ts";
-import { createStep } from "./lib/training/step.ts";
+import { Step } from "./lib/training/step.ts";
 
 // The defaults train GPT-2 (124M) on OpenWebText; config/ has smaller ones.
 export const defaults = {
@@ -155,7 +155,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
   const micros = (accumulation * B) / rows; // micro-batches in a step
   if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
   const half = config.dtype === "float16";
-  const step = await createStep({
+  const step = await Step.create({
     ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: objective.inputs },
     loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
     optimizer: createOptimizer(config.optimizer, config),

@@ -8,7 +8,7 @@ import { continueTokens } from "../lib/decoding/generate.ts";
 import { createEngine } from "../lib/engine/runtime/program.ts";
 import { createModel } from "../lib/formats/create_model.ts";
 import { adamw } from "../lib/training/optimizers/adamw.ts";
-import { createStep } from "../lib/training/step.ts";
+import { Step } from "../lib/training/step.ts";
 
 const TEXT = "the quick brown fox jumps over the lazy dog. ".repeat(40);
 const [B, T, STEPS] = [8, 32, 150];
@@ -22,7 +22,7 @@ const shape = { n_layer: 2, n_head: 2, n_embd: 32, block_size: T, vocab_size: ch
 const model = createModel(shape);
 const engine = await createEngine({ compile: true, threads: 1 });
 const batch = { shape: [B, T], dtype: "int32" } as const;
-const step = await createStep({
+const step = await Step.create({
   ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: batch, y: batch } },
   loss: ({ x, y }) => model.loss(x, y),
   optimizer: adamw({ beta1: 0.9, beta2: 0.99 }),

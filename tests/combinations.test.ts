@@ -24,7 +24,7 @@ import { OPTIMIZERS, type OptimizerName, SCHEDULES, type ScheduleName } from "..
 import { createObjective } from "../lib/training/objective.ts";
 import { createOptimizer } from "../lib/training/optimizers/create.ts";
 import { learningRateAt } from "../lib/training/schedule.ts";
-import { createStep } from "../lib/training/step.ts";
+import { Step } from "../lib/training/step.ts";
 import type { TrainingState } from "../lib/training/training_state.ts";
 import { GPT, type GPTConfig, LAYER_CHOICES } from "../model.ts";
 import { modelOf, openHF } from "./lib/formats/support.ts";
@@ -139,7 +139,7 @@ async function train(model: GPT, { optimizer: name, schedule, ema, dtype, grad_c
   const { architecture, block_size: T, vocab_size } = model.config;
   const { inputs } = createObjective(architecture, { B, T, vocab_size, mask_fraction: GUESSED, pairs: undefined });
   const half = dtype === "float16";
-  const step = await createStep({
+  const step = await Step.create({
     ...{ engine: compiled, parameters: model.parameters, groups: model.decayGroups(), inputs },
     loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
     optimizer: createOptimizer(name, OPTIONS),

@@ -8,7 +8,7 @@ import { SafetensorsFile } from "../lib/common/safetensors.ts";
 import type { Engine } from "../lib/engine/runtime/program.ts";
 import type { Batch } from "../lib/training/objective.ts";
 import { adamw } from "../lib/training/optimizers/adamw.ts";
-import { createStep } from "../lib/training/step.ts";
+import { Step } from "../lib/training/step.ts";
 import { GPT, type GPTConfig } from "../model.ts";
 import { assertClose, compiled, eager, lossProgram, sizeOf } from "./support.ts";
 
@@ -71,7 +71,7 @@ function openCase(t: TestContext, name: string) {
 async function train(engine: Engine, { recording, model, batch }: ReturnType<typeof openCase>, steps: number) {
   const { accumulation, batch_size: B, optimizer: settings } = recording;
   const tokens = { shape: [B, model.config.block_size], dtype: "int32" } as const;
-  const step = await createStep({
+  const step = await Step.create({
     ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },
     loss: ({ x, y }) => model.loss(x, y),
     optimizer: adamw({ ...settings, epsilon: settings.eps }),

@@ -14,7 +14,7 @@ import { checkBlockSize, TokenFile } from "../text/token_file.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
 import { createObjective, emptyBatch } from "../training/objective.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
-import { createStep } from "../training/step.ts";
+import { Step } from "../training/step.ts";
 import { type Benchmark, describeModel, MB, metric, peakRssMb, randomBatch, randomModel, rate } from "./benchmark.ts";
 
 export const trainingThroughput: Benchmark = async (settings) => {
@@ -48,7 +48,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const profiles = join("out", "profiles");
   if (settings.profile) mkdirSync(profiles, { recursive: true });
   const compileStart = performance.now();
-  const training = await createStep({
+  const training = await Step.create({
     ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: objective.inputs },
     loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
     optimizer: createOptimizer(settings.optimizer, settings),

@@ -17,7 +17,7 @@ import { Watch, watchRun } from "../monitor/watch.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
 import { createObjective } from "../training/objective.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
-import { createStep } from "../training/step.ts";
+import { Step } from "../training/step.ts";
 import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
 import type { BenchSettings } from "./settings.ts";
 
@@ -38,7 +38,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   const { inputs } = objective;
   const batch = randomBatch(objective, keyOf(seed, "bench"), vocab_size);
   const engine = await createEngine(settings);
-  const training = await createStep({
+  const training = await Step.create({
     ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs },
     loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
     optimizer: createOptimizer(settings.optimizer, settings),

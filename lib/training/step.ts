@@ -1,7 +1,7 @@
 // One step of training, whatever the model: micro-batches -> gradients -> norm, clipping, update -> EMA of the weights. Two
 // programs make it: backward, which adds the gradients of one micro-batch after the other, and update (update.ts).
 //
-//   const step = await createStep({ engine, loss, parameters, groups, inputs, optimizer, weight_decay: 0.1, grad_clip: 1 });
+//   const step = await Step.create({ engine, loss, parameters, groups, inputs, optimizer, weight_decay: 0.1, grad_clip: 1 });
 //   const { loss, gradNorm } = await step.run({ iteration, learningRate, batch: (micro) => inputs });
 
 import { breathe } from "../common/breathe.ts";
@@ -77,6 +77,7 @@ export class Step<Name extends string> {
     this.#update = update;
   }
 
+  /** Compile a step for a model. */
   static async create<Name extends string>(options: StepOptions<Name>): Promise<Step<Name>> {
     const { engine, loss, parameters, groups, inputs, optimizer, recompute = false, microSteps = 1 } = options;
     const scaler = options.half ? new LossScaler() : undefined;
@@ -130,7 +131,3 @@ export class Step<Name extends string> {
     await Promise.all([this.#backward.dispose(), this.#update.dispose()]);
   }
 }
-
-/** Compile a step for a model. */
-export const createStep = <Name extends string>(options: StepOptions<Name>): Promise<Step<Name>> =>
-  Step.create(options);

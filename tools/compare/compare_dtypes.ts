@@ -10,7 +10,7 @@ import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { adamw } from "../../lib/training/optimizers/adamw.ts";
-import { createStep } from "../../lib/training/step.ts";
+import { Step } from "../../lib/training/step.ts";
 import { GPT } from "../../model.ts";
 
 export const defaults = {
@@ -35,7 +35,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const trainer = async (half: boolean) => {
     const model = new GPT({ ...config, dropout: 0, bias: false, ffn: "gelu" }).initWeights(1);
     const tokens = { shape: [B, T], dtype: "int32" } as const;
-    const step = await createStep({
+    const step = await Step.create({
       ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens }, half },
       loss: ({ x, y }) => model.loss(x, y),
       optimizer: adamw({ beta1: 0.9, beta2: 0.99 }),

@@ -14,7 +14,7 @@ import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { adamw } from "../../lib/training/optimizers/adamw.ts";
-import { createStep } from "../../lib/training/step.ts";
+import { Step } from "../../lib/training/step.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
 
 export const defaults = {
@@ -44,7 +44,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const steps = async (name: string, config: GPTConfig) => {
     const model = new GPT(config).initWeights(1);
     const tokens = { shape: [B, T], dtype: "int32" } as const;
-    const training = await createStep({
+    const training = await Step.create({
       ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },
       loss: ({ x, y }, mask) => model.loss(x, y, mask),
       optimizer: adamw({ beta1: 0.9, beta2: 0.99 }),

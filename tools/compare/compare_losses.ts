@@ -27,7 +27,7 @@ import { sampleBatch, TokenFile } from "../../lib/text/token_file.ts";
 import { microBatchSize } from "../../lib/training/micro_batch.ts";
 import { adamw } from "../../lib/training/optimizers/adamw.ts";
 import { learningRateAt } from "../../lib/training/schedule.ts";
-import { createStep } from "../../lib/training/step.ts";
+import { Step } from "../../lib/training/step.ts";
 import { GPT } from "../../model.ts";
 import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 
@@ -194,7 +194,7 @@ async function train(model: GPT, batches: Batches, learningRates: number[], conf
   console.log(`ours: ${engine.description}, ${rows} sequences at once`);
   const tokens = { shape: [rows, T], dtype: "int32" } as const;
   const micros = B / rows;
-  const training = await createStep({
+  const training = await Step.create({
     ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },
     loss: ({ x, y }) => model.loss(x, y),
     optimizer: adamw(config),

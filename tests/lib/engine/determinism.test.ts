@@ -11,7 +11,7 @@ import { embedding } from "../../../lib/nn/embedding.ts";
 import { layerNorm } from "../../../lib/nn/layer_norm.ts";
 import { createObjective } from "../../../lib/training/objective.ts";
 import { adamw } from "../../../lib/training/optimizers/adamw.ts";
-import { createStep } from "../../../lib/training/step.ts";
+import { Step } from "../../../lib/training/step.ts";
 import {
   assertSameBits,
   compiled,
@@ -153,7 +153,7 @@ test("a GPT's training step with dropout: loss, gradients, and the weights after
       results.push([value, ...model.parameters.map(({ grad }) => grad!.slice())]);
     }
     const { inputs } = createObjective("decoder", { B: 8, T: 32, vocab_size: 600, mask_fraction: 0, pairs: undefined });
-    const step = await createStep({
+    const step = await Step.create({
       ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs },
       loss: ({ x, y }, mask) => model.loss(x, y, mask),
       optimizer: adamw({ beta1: 0.9, beta2: 0.95 }),

@@ -8,13 +8,13 @@ import { tf } from "../../../lib/common/tf.ts";
 
 import { Cancelled } from "../../../lib/engine/runtime/session.ts";
 import { sgd } from "../../../lib/training/optimizers/sgd.ts";
-import { createStep, type Phase, type StepOptions } from "../../../lib/training/step.ts";
+import { type Phase, Step, type StepOptions } from "../../../lib/training/step.ts";
 import { assertClose, assertSameBits, compiled, eager, randomFloats, randomVariable } from "../../support.ts";
 
 /** factor mean((x w)^2) over rows of x [4, 3]; the gradient is factor 2 / 4 x^T x w. */
 async function quadratic(changes: Partial<StepOptions<"x">> = {}, factor = 1) {
   const w = randomVariable("w", [3, 1]);
-  const step = await createStep<"x">({
+  const step = await Step.create<"x">({
     engine: compiled,
     loss: ({ x }) => tf.mul(tf.mean(tf.square(tf.matMul(x, w.value))), factor),
     ...{ parameters: [w], groups: { decay: [w], noDecay: [] }, inputs: { x: { shape: [4, 3], dtype: "float32" } } },
