@@ -7,12 +7,11 @@
 // Each run keeps one checkpoint in its out_dir; `--init_from=resume` goes on from it, to the bit. Left out so far:
 // several processes, number formats other than float32 and float16.
 
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { configure, pick } from "./configurator.ts";
 import { Clock } from "./lib/common/clock.ts";
-import { hasDiverged, main } from "./lib/common/errors.ts";
-import { runName, stamp } from "./lib/common/file_names.ts";
+import { main } from "./lib/common/errors.ts";
+import { stamp } from "./lib/common/file_names.ts";
 import { lock } from "./lib/common/lock.ts";
 import { Log } from "./lib/common/log.ts";
 import { isMain } from "./lib/common/main_module.ts";
@@ -22,31 +21,22 @@ import { exitCodeOf, listenForInterrupt } from "./lib/common/signals.ts";
 import { Peak } from "./lib/engine/runtime/peak.ts";
 import { createEngine } from "./lib/engine/runtime/program.ts";
 import { Cancelled } from "./lib/engine/runtime/session.ts";
-import { beginModel } from "./lib/formats/begin_model.ts";
+import { beginModel, openWeights } from "./lib/formats/begin_model.ts";
 import { MODEL_KEYS } from "./lib/formats/model_settings.ts";
-import { openModel } from "./lib/formats/pretrained.ts";
-import type { EndReason, Metrics, Run } from "./lib/monitor/callback.ts";
-import { longerCommand } from "./lib/monitor/ending.ts";
+import type { EndEvent, Metrics } from "./lib/monitor/callback.ts";
+import { endBy, hasFinished } from "./lib/monitor/ending.ts";
 import { REACTING, WATCHING } from "./lib/monitor/settings.ts";
 import { chosenCallbacks, watchRun } from "./lib/monitor/watch.ts";
+import { watchedRun } from "./lib/monitor/watched_run.ts";
 import { type FeedForwardName, LAYER_CHOICES } from "./lib/nn/choices.ts";
 import { datasetFolder } from "./lib/text/dataset.ts";
 import { tokensOf } from "./lib/text/meta.ts";
-import { openDataset } from "./lib/text/open_dataset.ts";
-import { checkBlockSize } from "./lib/text/token_file.ts";
+import { checkSplits, openDataset } from "./lib/text/open_dataset.ts";
 import { OPTIMIZER_CHOICES, SCHEDULE_CHOICES } from "./lib/training/choices.ts";
 import { microBatchSize } from "./lib/training/micro_batch.ts";
 import { createObjective, emptyBatch } from "./lib/training/objective.ts";
 import { checkSameOptimizer, createOptimizer } from "./lib/training/optimizers/create.ts";
-import {
-  type Losses,
-  lossOf,
-  type Moment,
-  RunCheckpoint,
-  reachedBy,
-  resumeFolder,
-  settingsOfRun,
-} from "./lib/training/run_checkpoint.ts";
+import { type Losses, RunCheckpoint, settingsOfRun } from "./lib/training/run_checkpoint.ts";
 import { learningRateAt } from "./lib/training/schedule.ts";
 import { Step } from "./lib/training/step.ts";
 
@@ -112,55 +102,48 @@ export type TrainConfig = typeof defaults;
  */
 export async function run(config: Readonly<TrainConfig>, log = new Log()): Promise<void> {
   const { out_dir, batch_size: B, gradient_accumulation_steps: accumulation, seed } = config;
-  const chosen = await chosenCallbacks(config);
+  const callbacks = await chosenCallbacks(config);
 
   // 1) data
   const folder = datasetFolder(config.dataset);
-  const { meta: said, splits } = openDataset(folder);
-  const meta = tokensOf(said, folder, config.vocab_size, log.line);
+  const dataset = openDataset(folder);
+  const meta = tokensOf(dataset.meta, folder, config.vocab_size, log.line);
 
   // 2) model: new, or from other weights, whose shape then counts
   const held = config.eval_only ? undefined : lock(out_dir, "training"); // until this process ends
-  const average = config.init_from !== "resume"; // a run goes on from its weights, not from their average
-  const opened =
-    config.init_from === "scratch"
-      ? undefined
-      : await openModel(config.init_from, resumeFolder(out_dir), { log: log.line, average });
+  const opened = await openWeights(config, log.line);
   const resumed = config.init_from === "resume" ? opened?.metadata : undefined;
-  if (resumed && !config.eval_only) checkSameOptimizer(config.optimizer, resumed.config, out_dir);
-  const startIter = resumed?.iter_num ?? 0;
-  if (resumed && !config.eval_only && reachedBy(resumed) >= config.max_iters) {
-    log.line(
-      `the run in ${out_dir} has made all of its ${config.max_iters} steps; its checkpoint is of step ${startIter}`,
-    );
-    return log.line(`train it longer: ${longerCommand(out_dir, reachedBy(resumed))}`);
+  if (resumed && !config.eval_only) {
+    checkSameOptimizer(config.optimizer, resumed.config, out_dir);
+    if (hasFinished(resumed, config, log.line)) return;
   }
-  const { model, tokens } = await beginModel(config, meta, opened, resumed !== undefined, log.line);
-  const T = model.config.block_size;
+  const { model, tokens } = await beginModel(config, meta, opened, log.line);
+  const { architecture, block_size: T, vocab_size } = model.config;
   const rows = microBatchSize(B, T, config.micro_batch_size);
-  const { architecture, vocab_size } = model.config;
+  const micros = (accumulation * B) / rows; // micro-batches in a step
+  const tokensPerIter = accumulation * B * T;
   const shape = { B: rows, T, vocab_size, mask_fraction: config.mask_fraction };
   const objective = createObjective(architecture, { ...shape, pairs: meta?.pairs });
-  for (const split of Object.values(splits)) {
-    checkBlockSize(split, T, objective.spans);
-    split.vocabSize = tokens;
-    split.scan();
-  }
+  checkSplits(dataset, T, objective.spans, tokens);
   log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
-  log.line(`tokens per iteration will be: ${(accumulation * B * T).toLocaleString("en-US")}`);
+  log.line(`tokens per iteration will be: ${tokensPerIter.toLocaleString("en-US")}`);
 
   // 3) the two programs: a step, and the loss alone for evaluation
   const engine = await createEngine(config);
   log.line(`device: ${engine.description}`);
-  const micros = (accumulation * B) / rows; // micro-batches in a step
   if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
   const half = config.dtype === "float16";
   const step = await Step.create({
-    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: objective.inputs },
-    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    engine,
+    loss: ({ x, y, ...source }, rng) => model.loss(x, y, rng, source),
+    parameters: model.parameters,
+    groups: model.decayGroups(),
+    inputs: objective.inputs,
     optimizer: createOptimizer(config.optimizer, config),
-    ...{ weight_decay: config.weight_decay, grad_clip: config.grad_clip, ema: config.ema, seed },
-    ...{ half, recompute: config.grad_checkpoint, microSteps: micros },
+    ...pick(config, ["weight_decay", "grad_clip", "ema", "seed"]),
+    half,
+    recompute: config.grad_checkpoint,
+    microSteps: micros,
   });
   const spec = { variables: model.parameters, inputs: objective.inputs, half };
   const forward = await engine.program(({ x, y, ...source }) => model.loss(x, y, undefined, source), spec);
@@ -174,95 +157,71 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
   const peak = await Peak.of(engine);
   log.line(`peak: ${peak} in a matrix product on this device; mfu is measured against it`);
 
-  let iterNum = startIter;
-  let sound = false; // was there a step, and did it leave weights that are worth a checkpoint?
-  let bestValLoss = resumed?.best_val_loss ?? Number.POSITIVE_INFINITY;
+  let iterNum = resumed?.iter_num ?? 0;
   const batch = emptyBatch(objective);
+  const targets = batch.y.length / batch.x.length; // of each token: an encoder's are the masked ones alone
 
   /** Draw micro-batch number `index` of a purpose: the same sequences in every run with this seed. */
   function getBatch(split: "train" | "val", purpose: string, index: number, iter = iterNum): typeof batch {
-    objective.draw(splits[split], keyOf(seed, purpose, split, iter), index * rows, batch);
+    objective.draw(dataset.splits[split], keyOf(seed, purpose, split, iter), index * rows, batch);
     return batch;
   }
 
-  /** The mean loss of each split over eval_iters batches, without dropout. */
-  async function estimateLoss<Split extends "train" | "val">(...names: Split[]): Promise<Record<Split, number>> {
-    const losses = Object.fromEntries(names.map((split) => [split, 0])) as Record<Split, number>;
-    for (const split of names) {
-      const count = (config.eval_iters * B) / rows;
-      for (let k = 0; k < count; k++) {
-        const [loss] = await forward.run(getBatch(split, "eval", k), { signal: interrupt.abort });
-        losses[split] += loss! / count;
-        progress.update(iterNum, `evaluating ${split} ${Math.round((100 * (k + 1)) / count)} %`);
-      }
+  /** The mean loss of a split over eval_iters batches, without dropout. */
+  async function estimateLoss(split: "train" | "val"): Promise<number> {
+    let mean = 0;
+    const count = (config.eval_iters * B) / rows;
+    for (let k = 0; k < count; k++) {
+      const [loss] = await forward.run(getBatch(split, "eval", k), { signal: interrupt.abort });
+      mean += loss! / count;
+      progress.update(iterNum, `evaluating ${split} ${Math.round((100 * (k + 1)) / count)} %`);
     }
-    return losses;
+    return mean;
   }
 
-  // 4) what is kept, and who watches and may say what happens next
+  // 4) the checkpoint, and the callbacks, which watch the run and may end it or send it back
+  const clock = new Clock();
+  const progress = startProgress(config.max_iters, iterNum, log.line);
   const checkpoint = new RunCheckpoint({
-    ...{ folder: out_dir, always: config.always_save_checkpoint, held, state, resumed: resumed !== undefined },
-    log: (line) => progress.log(line),
+    folder: out_dir,
+    always: config.always_save_checkpoint,
+    held,
+    state,
+    resumed,
+    seed,
+    clock,
     describe: () => ({
       model_args: { ...model.config },
       config: { ...config, ...pick(model.config, MODEL_KEYS) },
-      iter_num: iterNum,
-      best_val_loss: Number.isFinite(bestValLoss) ? bestValLoss : null,
-      rng: { seed, iteration: iterNum },
       callbacks: watch.state(),
       tokenizer: meta ?? null,
     }),
+    log: progress.log,
+    onSave: (saved) => watch.onCheckpoint(saved),
   });
-
-  /** Let the state of now be saved, if it is worth it. */
-  async function keep(save: (now: Moment) => Promise<string | undefined>): Promise<void> {
-    clock.lap("other");
-    const wasSound = sound;
-    sound = false; // what fails now isn't tried once more at the end
-    const path = await save({ iter: iterNum });
-    sound = wasSound;
-    const seconds = clock.lap("checkpoint");
-    if (path !== undefined) await watch.onCheckpoint({ iter: iterNum, path, seconds });
-  }
-
-  if (!resumed && existsSync(join(out_dir, "ckpt.json"))) log.line(`the checkpoint in ${out_dir} will be replaced`);
-  const clock = new Clock();
-  const progress = startProgress(config.max_iters, iterNum, log.line);
-  const watch = watchRun(chosen, config, progress, clock, checkpoint);
+  const watch = watchRun(callbacks, config, progress, clock, checkpoint);
   watch.restore(resumed?.callbacks ?? {});
   const interrupt = listenForInterrupt((signal) => {
     progress.stop(); // now, because a second one ends the process
     progress.log(`${signal}: stopping; once more ends at once`);
   });
-  const wish: { stop?: string; rollBack?: string } = {};
-  const tokensPerIter = accumulation * B * T;
-  const targets = batch.y.length / batch.x.length; // of each token
-  const { description: device, threads } = engine;
-  const parameters = model.numParams();
-  const data = { dataset: config.dataset, vocab_size: model.config.vocab_size };
-  const run: Run = {
-    ...{ name: runName(out_dir), outDir: out_dir, config, model, engine, tokenizer: meta, micros, startIter },
-    facts: { device, threads, parameters, tokens_per_iter: tokensPerIter, micro_batch_size: rows, ...data },
-    parameters: model.parameters,
-    inputs: objective.inputs,
-    resumed: resumed !== undefined,
-    learningRateScale: 1,
+  const run = watchedRun({
+    config,
+    model,
+    engine,
+    objective,
+    micros,
+    tokenizer: meta,
+    resumed,
+    checkpoint,
     abort: interrupt.abort,
     log: progress.log,
     validationBatch: () => getBatch("val", "watch", 0, 0),
-    stop(why) {
-      wish.stop ??= why;
-    },
-    rollBack(why) {
-      if (checkpoint.saved) wish.rollBack ??= why;
-      return checkpoint.saved !== undefined;
-    },
-  };
+  });
+  const { wish } = run;
 
   // 5) the loop: max_iters steps, and evaluations between them, at the beginning and the end
-  let reason: EndReason = "failed";
-  let why: string | undefined;
-  let diverged = false;
+  let end: Omit<EndEvent, "iter"> = { reason: "finished" };
   try {
     if (!config.eval_only) log.open(join(out_dir, "logs", `train_${run.name}_${stamp()}.log`));
     await watch.onTrainStart(run);
@@ -271,20 +230,17 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
       const isEnd = iterNum >= config.max_iters || config.eval_only || wish.stop !== undefined;
       if (isEnd || iterNum % config.eval_interval === 0) {
         clock.lap("other");
-        const losses: Losses = await estimateLoss("train", "val");
-        const averaged = await ema?.during(() => estimateLoss("val"));
+        const losses: Losses = { train: await estimateLoss("train"), val: await estimateLoss("val") };
+        if (ema) losses.ema = await ema.during(() => estimateLoss("val"));
         clock.lap("evaluate");
         const metrics: Metrics = { "train/loss": losses.train, "val/loss": losses.val };
-        if (averaged) metrics["val/ema_loss"] = losses.ema = averaged.val;
-        const valLoss = lossOf(losses);
-        const best = valLoss < bestValLoss;
-        if (best) bestValLoss = valLoss;
-        sound &&= Number.isFinite(valLoss);
+        if (losses.ema !== undefined) metrics["val/ema_loss"] = losses.ema;
+        const best = checkpoint.evaluated(losses);
         await watch.onEvaluate({ iter: iterNum, metrics, best, texts: new Map() });
         if (await peak.lookAgain()) progress.log(`peak: ${peak}, now that the machine was less busy`);
         if (config.eval_only) break;
-        const stops = isEnd || wish.stop !== undefined;
-        await keep((now) => checkpoint.offer({ ...now, losses }, stops));
+        const stops = isEnd || wish.stop !== undefined; // a callback may just have asked for it
+        await checkpoint.offer({ iter: iterNum, losses }, stops);
         if (stops) break;
       }
 
@@ -293,42 +249,39 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
       clock.lap("other");
       const lr = learningRateAt(iterNum, config) * run.learningRateScale;
       const made = await step.run({
-        ...{ iteration: iterNum, learningRate: lr, signal: interrupt.abort },
+        iteration: iterNum,
+        learningRate: lr,
+        signal: interrupt.abort,
         batch: (micro) => getBatch("train", "train", micro),
         onPhase: (phase) => clock.lap(phase),
       });
 
-      // tell it
+      // report it
       const seconds = (performance.now() - start) / 1000;
       const speed = { step_ms: 1000 * seconds, tokens_per_s: tokensPerIter / seconds };
       const metrics: Metrics = { loss: made.loss, lr, ...made.metrics, ...speed };
-      if (made.skipped) progress.log(`step ${iterNum}: ${made.skipped}`);
-      sound = Number.isFinite(made.loss) && Number.isFinite(metrics.grad_norm ?? 0);
       if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak.flops, targets);
+      if (made.skipped) progress.log(`step ${iterNum}: ${made.skipped}`);
+      checkpoint.sound = Number.isFinite(made.loss) && Number.isFinite(metrics.grad_norm ?? 0);
       await watch.onStep({ iter: iterNum++, metrics, gradScale: made.gradScale, histograms: new Map() });
       if (wish.rollBack) {
-        const metadata = await checkpoint.rollBack();
-        [iterNum, bestValLoss] = [metadata.iter_num, metadata.best_val_loss ?? Number.POSITIVE_INFINITY];
+        iterNum = await checkpoint.rollBack();
         progress.log(`${wish.rollBack}: back to the checkpoint of step ${iterNum}`);
         delete wish.rollBack;
       }
     }
-    if (interrupt.heard) throw new Cancelled(); // after a step, which was not
-    reason = wish.stop ? "stopped" : "finished";
-    why = wish.stop;
+    if (interrupt.heard) throw new Cancelled(); // heard between two steps: none was cancelled
+    if (wish.stop) end = { reason: "stopped", why: wish.stop };
     if (!config.eval_only) await checkpoint.end(wish.stop ? undefined : iterNum);
   } catch (error) {
-    const cancelled = error instanceof Cancelled;
-    if (cancelled) reason = "interrupted";
-    else why = error instanceof Error ? error.message : String(error);
-    if (!cancelled) log.keep(`error: ${why}`);
-    diverged = hasDiverged(error);
+    end = endBy(error);
+    if (end.reason === "failed") log.keep(`error: ${end.why}`);
     const tell = (other: unknown) => progress.log(`the last state isn't saved: ${other}`);
-    if (sound && !step.updating) await keep((now) => checkpoint.cutShort(now)).catch(tell);
-    if (!cancelled) throw error;
+    if (!step.updating) await checkpoint.cutShort(iterNum).catch(tell);
+    if (end.reason === "failed") throw error;
   } finally {
     progress.stop(); // also before the line of an error
-    await watch.onTrainEnd({ iter: iterNum, reason, ...(why && { why }), ...(diverged && { diverged }) });
+    await watch.onTrainEnd({ iter: iterNum, ...end });
   }
   if (interrupt.heard) process.exitCode = exitCodeOf(interrupt.heard);
 }

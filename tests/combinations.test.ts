@@ -141,7 +141,7 @@ async function train(model: GPT, { optimizer: name, schedule, ema, dtype, grad_c
   const half = dtype === "float16";
   const step = await Step.create({
     ...{ engine: compiled, parameters: model.parameters, groups: model.decayGroups(), inputs },
-    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    loss: ({ x, y, ...source }, rng) => model.loss(x, y, rng, source),
     optimizer: createOptimizer(name, OPTIONS),
     ...{ weight_decay: OPTIONS.weight_decay, grad_clip: OPTIONS.grad_clip, ema, half, recompute: grad_checkpoint },
   });

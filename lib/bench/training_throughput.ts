@@ -50,7 +50,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
   const compileStart = performance.now();
   const training = await Step.create({
     ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: objective.inputs },
-    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    loss: ({ x, y, ...source }, rng) => model.loss(x, y, rng, source),
     optimizer: createOptimizer(settings.optimizer, settings),
     ...{ weight_decay: settings.weight_decay, grad_clip: settings.grad_clip, seed },
     ...{ half: settings.dtype === "float16", recompute: grad_checkpoint, microSteps: micros },

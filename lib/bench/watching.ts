@@ -7,13 +7,14 @@ import { startProgress } from "../common/progress.ts";
 import { keyOf } from "../common/rng.ts";
 import { withTemporaryFolder } from "../common/temporary_folder.ts";
 import { createEngine } from "../engine/runtime/program.ts";
-import type { Run, StepEvent } from "../monitor/callback.ts";
+import type { StepEvent } from "../monitor/callback.ts";
 import { earlyStop } from "../monitor/early_stop.ts";
 import { layers } from "../monitor/layers.ts";
 import { samples } from "../monitor/samples.ts";
 import { stability } from "../monitor/stability.ts";
 import { tensorboard } from "../monitor/tensorboard.ts";
 import { Watch, watchRun } from "../monitor/watch.ts";
+import { watchedRun } from "../monitor/watched_run.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
 import { createObjective } from "../training/objective.ts";
 import { createOptimizer } from "../training/optimizers/create.ts";
@@ -35,12 +36,11 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   const micros = (accumulation * B) / rows;
   const { architecture, vocab_size } = model.config;
   const objective = createObjective(architecture, { B: rows, T, vocab_size, mask_fraction: 0.15, pairs: undefined });
-  const { inputs } = objective;
   const batch = randomBatch(objective, keyOf(seed, "bench"), vocab_size);
   const engine = await createEngine(settings);
   const training = await Step.create({
-    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs },
-    loss: ({ x, y, ...source }, mask) => model.loss(x, y, mask, source),
+    ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: objective.inputs },
+    loss: ({ x, y, ...source }, rng) => model.loss(x, y, rng, source),
     optimizer: createOptimizer(settings.optimizer, settings),
     ...{ weight_decay: settings.weight_decay, grad_clip: settings.grad_clip, microSteps: micros, seed },
     ...{ half: settings.dtype === "float16", recompute: settings.grad_checkpoint },
@@ -58,37 +58,16 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   const clock = new Clock();
   const bar = startProgress(1, 0, () => {}); // the lines are made, not printed
   const react = { lr_patience: 10, lr_factor: 0.5, spike_threshold: 1e6, rollback: true };
-  const first = [
-    stability(react),
-    earlyStop({ patience: 10 }),
-    layers({ statsInterval: STATS_INTERVAL, histogramInterval: 0 }),
-  ];
-  first.push(samples({ interval: 1 }));
+  const inspection = layers({ statsInterval: STATS_INTERVAL, histogramInterval: 0 });
+  const first = [stability(react), earlyStop({ patience: 10 }), inspection, samples({ interval: 1 })];
   const everything = { first, writers: [tensorboard({ histogramInterval: 0 })] };
-  const watch = watchRun(
-    everything,
-    { ...settings, log_interval: 1, eval_only: false, max_iters: 1, eval_interval: 1 },
-    bar,
-    clock,
-  );
-  const run: Run = {
-    ...{
-      name: "bench",
-      outDir: folder,
-      config: { ...settings },
-      facts: {},
-      parameters: model.parameters,
-      model,
-      engine,
-    },
-    ...{ tokenizer: undefined, micros, startIter: 0, resumed: false, learningRateScale: 1 },
-    abort: new AbortController().signal,
-    log: bar.log,
-    stop() {},
-    rollBack: () => false,
-    inputs,
+  const config = { ...settings, log_interval: 1, eval_only: false, max_iters: 1, eval_interval: 1 };
+  const watch = watchRun(everything, config, bar, clock);
+  const run = watchedRun({
+    ...{ config: { ...settings, out_dir: folder }, model, engine, objective, tokenizer: undefined, micros },
+    ...{ resumed: undefined, abort: new AbortController().signal, log: bar.log },
     validationBatch: () => batch,
-  };
+  });
   await watch.onTrainStart(run);
   const nobody = new Watch([], () => {});
 

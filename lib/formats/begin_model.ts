@@ -1,20 +1,35 @@
-// The model that a run begins with: new, or with other weights, whose shape then counts.
+// The model that a run begins with, by --init_from: new, or with other weights, whose shape then counts.
 
 import { GPT } from "../../model.ts";
 import { randomWeightsInPieces } from "../nn/init.ts";
 import type { Meta } from "../text/meta.ts";
+import { resumeFolder } from "../training/run_checkpoint.ts";
 import { readExtended } from "./extend.ts";
 import { checkTraining } from "./model_memory.ts";
 import { chooseModel } from "./model_settings.ts";
-import type { OpenedModel } from "./pretrained.ts";
+import { type OpenedModel, openModel } from "./pretrained.ts";
 
-type Settings = Parameters<typeof chooseModel>[0] & Parameters<typeof checkTraining>[1] & { seed: number };
+type Settings = Parameters<typeof chooseModel>[0] & Parameters<typeof checkTraining>[1] & Start & { seed: number };
+
+interface Start {
+  init_from: string;
+  out_dir: string;
+}
+
+/** The weights to begin with, opened; undefined for "scratch". A run goes on from its weights themselves, any other takes their average.
+ * @throws UserError where they can't be used */
+export async function openWeights(
+  { init_from, out_dir }: Start,
+  log: (line: string) => void,
+): Promise<OpenedModel | undefined> {
+  if (init_from === "scratch") return undefined;
+  return openModel(init_from, resumeFolder(out_dir), { log, average: init_from !== "resume" });
+}
 
 /**
  * Make a model for training, and give it its weights: random ones, which are a function of config.seed, or those of `opened`.
  * @param meta of the dataset; undefined for GPT-2's tokens
  * @param opened the weights to begin with, if there are some
- * @param resumes whether they are the run's own
  * @returns the model, and from which token on the dataset's files have none
  * @throws UserError where the tokens mean something else to the weights, or the training doesn't fit into this machine
  */
@@ -22,10 +37,9 @@ export async function beginModel(
   config: Settings,
   meta: Meta | undefined,
   opened: OpenedModel | undefined,
-  resumes: boolean,
   log: (line: string) => void,
 ): Promise<{ model: GPT; tokens: number }> {
-  const { modelArgs, rows, crop, tokens } = await chooseModel(config, meta, opened, resumes, log);
+  const { modelArgs, rows, crop, tokens } = await chooseModel(config, meta, opened, config.init_from === "resume", log);
   checkTraining(modelArgs, config);
   const model = new GPT(modelArgs);
   if (opened && rows) await readExtended(opened, model, rows, config.seed);

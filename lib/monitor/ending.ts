@@ -1,8 +1,11 @@
-// The last lines of a run: why it ended, what its folder holds, and what to type next.
+// The end of a run: why it ended, what its folder holds, and what to type next.
 
+import { hasDiverged } from "../common/errors.ts";
 import { commandOf } from "../common/scripts.ts";
+import { Cancelled } from "../engine/runtime/session.ts";
 import { joinList } from "../settings/lists.ts";
-import { type Losses, lossOf, type Moment, type RunCheckpoint } from "../training/run_checkpoint.ts";
+import type { Metadata } from "../training/checkpoint.ts";
+import { type Losses, lossOf, type Moment, type RunCheckpoint, reachedBy } from "../training/run_checkpoint.ts";
 import type { Callback, EndEvent, Run } from "./callback.ts";
 import type { Series } from "./metrics_file.ts";
 
@@ -11,12 +14,32 @@ export function resumeCommand(outDir: string, ...changes: string[]): string {
   return commandOf("train.ts", ["--init_from=resume", `--out_dir=${outDir}`, ...changes]);
 }
 
+/** Has the run that is to be resumed made all its steps? Says so, and how to train it longer. */
+export function hasFinished(
+  resumed: Metadata,
+  { out_dir, max_iters }: { out_dir: string; max_iters: number },
+  log: (line: string) => void,
+): boolean {
+  const reached = reachedBy(resumed);
+  if (reached < max_iters) return false;
+  log(`the run in ${out_dir} has made all of its ${max_iters} steps; its checkpoint is of step ${resumed.iter_num}`);
+  log(`train it longer: ${longerCommand(out_dir, reached)}`);
+  return true;
+}
+
+/** Why a run ended, by what ended it: Cancelled is Ctrl-C or a termination signal. */
+export function endBy(error: unknown): Omit<EndEvent, "iter"> {
+  if (error instanceof Cancelled) return { reason: "interrupted" };
+  const why = error instanceof Error ? error.message : String(error);
+  return { reason: "failed", why, ...(hasDiverged(error) && { diverged: true }) };
+}
+
 /** How to train a run longer that has made all its steps. */
-export function longerCommand(outDir: string, steps: number): string {
+function longerCommand(outDir: string, steps: number): string {
   return resumeCommand(outDir, `--max_iters=${2 * Math.max(1, steps)}`);
 }
 
-/** Prints them. */
+/** Prints the last lines. */
 export function ending(checkpoint: Pick<RunCheckpoint, "folder" | "saved" | "newest">): Callback {
   let run: Run;
   const seen: Series = { iters: [], values: [] };

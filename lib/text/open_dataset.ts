@@ -6,7 +6,7 @@ import { statOf } from "../common/read_file.ts";
 import { type DatasetFile, datasetFile, prepareHint, shownPath } from "./dataset.ts";
 import { type Meta, readMeta } from "./meta.ts";
 import { SPLITS, type Split } from "./replace.ts";
-import { TokenFile } from "./token_file.ts";
+import { checkBlockSize, TokenFile } from "./token_file.ts";
 
 export interface Dataset {
   meta: Meta | undefined; // where there is no meta.json
@@ -27,6 +27,16 @@ export function openDataset(folder: string): Dataset {
     if (opened && stateOf(folder) === before) return opened;
     for (const file of Object.values(opened?.splits ?? {})) file.close();
     if (attempt > 9) throw new UserError(`${shownPath(folder)} is being replaced again and again; start again`);
+  }
+}
+
+/** @throws UserError where a split has no room for rows of `spans` times T tokens, or has a token that isn't below `vocabSize`: said now
+ * or, of files beyond 256 MiB, when it is read */
+export function checkSplits({ splits }: Dataset, T: number, spans: number, vocabSize: number): void {
+  for (const split of Object.values(splits)) {
+    checkBlockSize(split, T, spans);
+    split.vocabSize = vocabSize;
+    split.scan();
   }
 }
 

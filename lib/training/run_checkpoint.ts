@@ -4,6 +4,7 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import type { Clock } from "../common/clock.ts";
 import { explain, UserError } from "../common/errors.ts";
 import type { FolderLock } from "../common/lock.ts";
 import { loadCheckpoint, type Metadata, readMetadata, rewriteMetadata, saveCheckpoint } from "./checkpoint.ts";
@@ -22,7 +23,7 @@ export interface Losses {
 /** The validation loss of the weights that sample.ts takes. */
 export const lossOf = ({ val, ema }: Losses) => ema ?? val;
 
-/** Where a run is. */
+/** A state of a run. */
 export interface Moment {
   iter: number; // the step that comes next
   losses?: Losses | undefined; // where it was evaluated
@@ -52,26 +53,38 @@ export function reachedBy({ iter_num, ended }: Metadata): number {
 export interface RunCheckpointOptions {
   folder: string;
   always: boolean; // keep every evaluated state, not only the best
-  held: FolderLock | undefined; // on the folder
+  held: FolderLock | undefined; // on the folder; a run without it keeps nothing
   state: TrainingState;
-  /** All that a checkpoint says but what `state` knows. */
-  describe(): Omit<Metadata, "format_version" | "weights" | "optimizer_steps" | "ema_steps" | "loss_scale">;
+  resumed: Metadata | undefined; // of the checkpoint that the run goes on from
+  seed: number;
+  clock: Clock;
+  /** What a checkpoint says of the run besides. */
+  describe(): Pick<Metadata, "model_args" | "config" | "callbacks" | "tokenizer">;
   /** A line for the user. */
   log(line: string): void;
-  /** Does the run go on from the folder's checkpoint? */
-  resumed: boolean;
+  /** A checkpoint was written: the step that comes next, the path of its ckpt.json, and how long it took. */
+  onSave(saved: { iter: number; path: string; seconds: number }): Promise<void>;
 }
 
 export class RunCheckpoint {
   readonly folder: string;
+  /** Is the state of now worth keeping where the run is cut short? Not before its first step, nor after one whose loss or gradient wasn't
+   * finite: set after each. */
+  sound = false;
+  #bestValLoss: number;
   readonly #options: RunCheckpointOptions;
   #saved: Moment | undefined;
   #last: Moment | undefined;
 
   constructor(options: RunCheckpointOptions) {
     this.#options = options;
-    this.folder = options.folder;
-    if (!options.resumed) return;
+    const { folder, resumed, held, log } = options;
+    this.folder = folder;
+    this.#bestValLoss = resumed?.best_val_loss ?? Number.POSITIVE_INFINITY;
+    if (!resumed) {
+      if (held && existsSync(join(folder, CKPT))) log(`the checkpoint in ${folder} will be replaced`);
+      return;
+    }
     const has = (folder: string) => (existsSync(join(folder, CKPT)) ? momentOf(readMetadata(folder)) : undefined);
     this.#saved = has(this.folder);
     if (resumeFolder(this.folder) !== this.folder) this.#last = has(join(this.folder, LAST));
@@ -98,12 +111,20 @@ export class RunCheckpoint {
     if (this.#saved && !existsSync(join(this.folder, CKPT))) this.#saved = undefined;
   }
 
+  /** Note an evaluation of the state of now. @returns whether its validation loss is the lowest so far */
+  evaluated(losses: Losses): boolean {
+    const loss = lossOf(losses);
+    this.sound &&= Number.isFinite(loss);
+    const best = loss < this.#bestValLoss;
+    if (best) this.#bestValLoss = loss;
+    return best;
+  }
+
   /**
    * Keep an evaluated state if it is worth it; the last one of a run also where there is nothing else.
-   * @returns the path of its ckpt.json, where it was saved
    * @throws UserError with the code "diverged" where a run ends with a loss that is NaN, and where the files can't be written
    */
-  async offer(now: Moment & { losses: Losses }, isEnd: boolean): Promise<string | undefined> {
+  async offer(now: Moment & { losses: Losses }, isEnd: boolean): Promise<void> {
     this.check();
     const loss = lossOf(now.losses);
     if (!Number.isFinite(loss)) {
@@ -111,19 +132,20 @@ export class RunCheckpoint {
         const message = `the validation loss is NaN at step ${now.iter}; lower --learning_rate`;
         throw new UserError(message, { code: "diverged" });
       }
-      return undefined; // not worth keeping; the next step reports the NaN
+      return; // not worth keeping; the next step reports the NaN
     }
     const known = this.#saved?.losses;
     const better = known === undefined || loss < lossOf(known);
     const worth = now.iter > 0 && (this.#options.always || better);
-    return worth || (isEnd && !this.#saved) ? this.#save(this.folder, now) : undefined;
+    if (worth || (isEnd && !this.#saved)) await this.#save(this.folder, now);
   }
 
-  /** Keep the last state of a run that is cut short; beside the best one, where only that is asked for. */
-  async cutShort(now: Moment): Promise<string | undefined> {
+  /** Keep the last state of a run that is cut short before step `iter`, if it is sound; beside the best one, where only that is asked for. */
+  async cutShort(iter: number): Promise<void> {
+    if (!this.sound) return;
     this.check();
-    if (now.iter === this.newest?.iter) return undefined;
-    return this.#save(this.#options.always || !this.#saved ? this.folder : join(this.folder, LAST), now);
+    if (iter === this.newest?.iter) return;
+    await this.#save(this.#options.always || !this.#saved ? this.folder : join(this.folder, LAST), { iter });
   }
 
   /** The run has come to its end. @param made its steps, if it has made them all: a checkpoint of an earlier one will say so */
@@ -135,23 +157,33 @@ export class RunCheckpoint {
 
   /**
    * Go back to the folder's checkpoint.
+   * @returns the step that comes next
    * @throws UserError where it has gone, or is damaged
    */
-  async rollBack(): Promise<Metadata> {
+  async rollBack(): Promise<number> {
     const { state } = this.#options;
     const { metadata, tensors } = await loadCheckpoint(this.folder);
     await state.readWeights(tensors);
     await state.readRest(tensors, metadata);
     tensors.close();
     this.#dropLast(); // else a resumed run would go on from what was left behind
-    return metadata;
+    this.#bestValLoss = metadata.best_val_loss ?? Number.POSITIVE_INFINITY;
+    return metadata.iter_num;
   }
 
-  async #save(folder: string, now: Moment): Promise<string> {
-    const { state, describe, log } = this.#options;
+  async #save(folder: string, now: Moment): Promise<void> {
+    const { state, seed, clock, describe, log, onSave } = this.#options;
+    const { iter, losses } = now;
+    const { sound } = this;
+    this.sound = false; // what fails now isn't tried again when the run ends
+    clock.lap("other");
     log(`saving checkpoint to ${folder}`);
-    const metadata: Omit<Metadata, "format_version" | "weights"> = { ...describe(), ...state.metadata() };
-    if (now.losses) metadata.losses = now.losses;
+    const { model_args, config, ...others } = describe();
+    const best_val_loss = Number.isFinite(this.#bestValLoss) ? this.#bestValLoss : null;
+    const metadata: Omit<Metadata, "format_version" | "weights"> = {
+      ...{ model_args, config, iter_num: iter, best_val_loss, rng: { seed, iteration: iter } },
+      ...{ ...others, ...state.metadata(), ...(losses && { losses }) },
+    };
     const beside = folder !== this.folder;
     if (beside) metadata.beside = readMetadata(this.folder).weights.sha256;
     await this.#write(folder, () => saveCheckpoint(folder, metadata, state.tensors()));
@@ -160,7 +192,8 @@ export class RunCheckpoint {
       this.#saved = now;
       this.#dropLast();
     }
-    return join(folder, CKPT);
+    this.sound = sound;
+    await onSave({ iter, path: join(folder, CKPT), seconds: clock.lap("checkpoint") });
   }
 
   /** The folder's own checkpoint is the one to go on from. */

@@ -46,7 +46,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
     const tokens = { shape: [B, T], dtype: "int32" } as const;
     const training = await Step.create({
       ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs: { x: tokens, y: tokens } },
-      loss: ({ x, y }, mask) => model.loss(x, y, mask),
+      loss: ({ x, y }, rng) => model.loss(x, y, rng),
       optimizer: adamw({ beta1: 0.9, beta2: 0.99 }),
       ...{ weight_decay: 0.1, grad_clip: 1 },
     });

@@ -155,7 +155,7 @@ test("a GPT's training step with dropout: loss, gradients, and the weights after
     const { inputs } = createObjective("decoder", { B: 8, T: 32, vocab_size: 600, mask_fraction: 0, pairs: undefined });
     const step = await Step.create({
       ...{ engine, parameters: model.parameters, groups: model.decayGroups(), inputs },
-      loss: ({ x, y }, mask) => model.loss(x, y, mask),
+      loss: ({ x, y }, rng) => model.loss(x, y, rng),
       optimizer: adamw({ beta1: 0.9, beta2: 0.95 }),
       ...{ weight_decay: 0.1, grad_clip: 1, ema: 0.9, microSteps: 2, seed: 3 },
     });

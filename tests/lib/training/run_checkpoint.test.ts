@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Clock } from "../../../lib/common/clock.ts";
 import { lock } from "../../../lib/common/lock.ts";
 import { Parameter } from "../../../lib/nn/parameter.ts";
 import { loadCheckpoint, readMetadata } from "../../../lib/training/checkpoint.ts";
@@ -21,25 +22,42 @@ function aRun(folder: string, { always = false, resumed = false, held = false } 
   const weight = new Parameter("weight", [1], { constant: 0 });
   const state = new TrainingState([weight], { steps: 0, tensors: () => [] }, undefined, undefined);
   const lines: string[] = [];
+  const saves: [iter: number, path: string][] = [];
   const checkpoint = new RunCheckpoint({
-    ...{ folder, always, state, resumed, held: held ? lock(folder, "testing") : undefined },
+    ...{ folder, always, state, held: held ? lock(folder, "testing") : undefined, seed: 1, clock: new Clock() },
+    resumed: resumed ? readMetadata(folder) : undefined,
     log: (line) => lines.push(line),
     describe: () => ({
-      ...{ model_args: {}, config: { out_dir: "elsewhere", init_from: "scratch", eval_only: false, n_layer: 3 } },
-      ...{ iter_num: weight.data[0]!, best_val_loss: null, rng: { seed: 1, iteration: 0 }, tokenizer: null },
+      model_args: {},
+      config: { out_dir: "elsewhere", init_from: "scratch", eval_only: false, n_layer: 3 },
+      tokenizer: null,
     }),
+    onSave: async ({ iter, path }) => void saves.push([iter, path]),
   });
   const at = (iter: number) => {
     weight.data[0] = iter;
-    return { iter };
+    checkpoint.sound = true;
+    return iter;
   };
   return {
     checkpoint,
     lines,
     weight,
-    offer: async (iter: number, val: number, isEnd = false) =>
-      (await checkpoint.offer({ ...at(iter), losses: { train: 1, val } }, isEnd)) !== undefined,
-    cutShort: (iter: number) => checkpoint.cutShort(at(iter)),
+    /** @returns whether it was kept */
+    async offer(iter: number, val: number, isEnd = false): Promise<boolean> {
+      const before = saves.length;
+      const losses = { train: 1, val };
+      at(iter);
+      checkpoint.evaluated(losses);
+      await checkpoint.offer({ iter, losses }, isEnd);
+      return saves.length > before;
+    },
+    /** @returns the path of what was kept */
+    async cutShort(iter: number): Promise<string | undefined> {
+      const before = saves.length;
+      await checkpoint.cutShort(at(iter));
+      return saves[before]?.[1];
+    },
   };
 }
 
@@ -157,7 +175,7 @@ test("going back takes the weights of the folder's checkpoint", async () => {
   const { offer, checkpoint, weight } = aRun(newFolder());
   await offer(10, 3);
   weight.data[0] = 17;
-  assert.equal((await checkpoint.rollBack()).iter_num, 10);
+  assert.equal(await checkpoint.rollBack(), 10);
   assert.equal(weight.data[0], 10);
 });
 
