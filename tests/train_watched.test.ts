@@ -112,7 +112,7 @@ test("a callback that throws ends the run with a line that names it; the checkpo
     `export default { onError: "continue", onStep() { throw new Error("always"); } };`,
   );
   const stdout = await train("patient", { callbacks: patient });
-  assert.equal(stdout.match(/patient\.ts failed in onStep at step 0: always; training goes on without it/g)!.length, 1);
+  assert.equal(stdout.match(/patient\.ts failed in onStep at step 0: always; training continues without it/g)!.length, 1);
   assert.ok((await stateOf("patient")).weights.equals((await stateOf("plain")).weights));
 });
 
@@ -123,7 +123,7 @@ test("a disk that is full for the metrics is one line, and training goes on", {
   symlinkSync("/dev/full", join(outDir("full"), "metrics.jsonl"));
   const stdout = await train("full");
   assert.equal(
-    stdout.match(/^callback metrics failed in onTrainStart .*ENOSPC.*training goes on without it$/gm)?.length,
+    stdout.match(/^callback metrics failed in onTrainStart .*ENOSPC.*training continues without it$/gm)?.length,
     1,
   );
   assert.ok((await stateOf("full")).weights.equals((await stateOf("plain")).weights));

@@ -1,5 +1,5 @@
-// A file that a run adds to for hours. Where it was moved or removed meanwhile, or another was put in its place, all that
-// it has held is written there again: nothing ends up in a file that has no name.
+// A file that a run appends to for hours. If it was moved, removed or replaced meanwhile, its whole contents are written to the
+// path again: nothing is lost in a file that no longer has a name.
 
 import { type BigIntStats, closeSync, fstatSync, mkdirSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
@@ -11,15 +11,15 @@ export class AppendFile {
   #file: number;
   #identity: BigIntStats;
 
-  /** Open it, or make it; its folder too. */
+  /** Open it, or create it and its folder. */
   constructor(path: string) {
     this.#path = path;
     [this.#file, this.#identity] = open(path);
   }
 
   /**
-   * Add a text. It is one write: a kill between two leaves whole texts.
-   * @param restore false to write it to the file as it was opened, wherever that is by now
+   * Append a text in one write: a kill between two leaves whole texts.
+   * @param restore false to write to the file as it was opened, wherever it is by now
    */
   write(text: string, restore = true): void {
     const there = restore ? statSync(this.#path, { bigint: true, throwIfNoEntry: false }) : this.#identity;
@@ -38,7 +38,7 @@ export class AppendFile {
     closeSync(this.#file);
   }
 
-  /** What is open here is not what the path names: the latter gets what it lacks of the former. */
+  /** The open file is not the one at the path: the latter gets what it lacks of the former. */
   #restore(): void {
     const old = this.#file;
     [this.#file, this.#identity] = open(this.#path);

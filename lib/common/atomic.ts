@@ -4,7 +4,7 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "n
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 
-/** Write `chunks` one after the other as the file `path`, whole or not at all, even if the power fails meanwhile. */
+/** Write `chunks` as the file `path`, whole or not at all, even if the power fails meanwhile. */
 export function writeFileAtomic(path: string, ...chunks: (string | Uint8Array)[]): void {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
@@ -23,7 +23,7 @@ export function writeFileAtomic(path: string, ...chunks: (string | Uint8Array)[]
   flushDirectory(dirname(path));
 }
 
-/** The same for many bytes: they are written off the event loop. */
+/** The same for large files: they are written off the event loop. */
 export async function writeLargeFileAtomic(path: string, chunks: readonly Uint8Array[]): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   try {

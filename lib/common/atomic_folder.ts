@@ -1,6 +1,5 @@
-// Folders whose files change all together or not at all: the new ones are written into a folder beside it,
-// flushed, and then put in place. What a killed process leaves of that is finished or removed by the next one.
-// Leaves out folders within such a folder.
+// Folders whose files change all together or not at all: the new files are written into a folder beside it, flushed, and then
+// moved into place. The next process finishes or removes what a killed one has left. Left out: nested folders.
 
 import {
   accessSync,
@@ -24,7 +23,7 @@ import { hasCode } from "./errors.ts";
 import { exchange } from "./exchange.ts";
 import { lock } from "./lock.ts";
 
-const [NEW, READY, OLD] = ["new", "ready", "old"]; // being written; whole; what was there before
+const [NEW, READY, OLD] = ["new", "ready", "old"]; // being written; complete; what was there before
 
 export interface FolderKind {
   what: string; // the work, for the message that the folder is in use
@@ -35,10 +34,10 @@ export interface FolderKind {
 }
 
 /**
- * Give `folder`, which is made if need be, the files that `write` makes in the directory that it is given. A process that is
- * killed at any moment leaves the folder as it was, or whole and new. Two exceptions, after which `finishFolder` has to
- * come first: where the system can't exchange folders, a kill may fall between two renames; and a folder with other files,
- * a mounted one and the working directory keep their place, so that files move one by one.
+ * Replace the contents of `folder`, created if need be, by the files that `write` makes in the directory it is given. A process
+ * killed at any moment leaves the folder either as it was or complete and new. Two exceptions need `finishFolder` afterwards: where
+ * the system can't exchange folders, a kill may fall between two renames; and a folder with other files, a mounted one and the
+ * working directory stay in place, so their files move one by one.
  * @throws UserError where another process is doing the same; what `write` throws
  */
 export async function writeFolderAtomic(
@@ -66,8 +65,8 @@ export async function writeFolderAtomic(
 }
 
 /**
- * Bring to its end what a killed process had begun: files that were whole take their place, halves go.
- * @throws UserError where the process lives
+ * Finish what a killed process had begun: complete files are moved into place, incomplete ones removed.
+ * @throws UserError if that process is still running
  */
 export function finishFolder(folder: string, kind: FolderKind): void {
   const target = placeOf(folder);
@@ -84,7 +83,7 @@ export function finishFolder(folder: string, kind: FolderKind): void {
   }
 }
 
-/** A folder's own path, also where it is named by a link; or the path where it will be. */
+/** A folder's real path, links resolved; for a new one the path where it will be. */
 function placeOf(folder: string): string {
   return existsSync(folder) ? realpathSync(folder) : resolve(folder);
 }
@@ -114,10 +113,10 @@ function isWritable(folder: string): boolean {
   }
 }
 
-/** Lock a folder for unfinished work, which is made, and remove it after, but for files that are whole. */
+/** Create and lock a folder for unfinished work, and remove it afterwards, unless its files are complete. */
 async function withWorkFolder(work: string, { what }: FolderKind, body: (work: string) => Promise<void>) {
   const discard = () => rmSync(join(work, NEW), { recursive: true, force: true });
-  process.once("exit", discard); // before the lock's own
+  process.once("exit", discard); // before the lock's own listener
   const release = lock(work, what);
   let whole = false;
   try {

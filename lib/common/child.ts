@@ -1,5 +1,5 @@
-// Child processes: how they are started, what they print, how they ended. What becomes of one meanwhile (Ctrl-C, the end of
-// this process) is decided by who starts it.
+// Child processes: starting them, collecting their output, and how they ended. The caller decides what happens to one on Ctrl-C or
+// when this process ends.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, statSync } from "node:fs";
@@ -8,27 +8,27 @@ import { join } from "node:path";
 import { ROOT, TSX } from "./scripts.ts";
 
 export interface Ended {
-  code: number | null; // null where a signal ended it
+  code: number | null; // null if a signal ended it
   signal: NodeJS.Signals | null;
   stdout: string;
-  stderr: string; // with a log: all that went there
+  stderr: string; // with a log: everything written there
 }
 
 export interface Child {
   process: ChildProcess;
-  /** Rejects where it can't be started. */
+  /** Rejects if it can't be started. */
   ended: Promise<Ended>;
 }
 
 export interface ChildOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** The file that it appends its output to by itself: it may outlive this process. Without one the output comes in pipes. */
+  /** The file that the child appends its output to, so that it may outlive this process. Without one the output comes in pipes. */
   log?: string;
   pipe?: "stdout"; // with a log: stdout comes in a pipe all the same
-  ownGroup?: boolean; // a process group for itself: the terminal's Ctrl-C reaches this process only, which passes it on
+  ownGroup?: boolean; // its own process group: the terminal's Ctrl-C reaches this process only, which passes it on
   ipc?: boolean; // a channel, which closes when either process ends
-  onPart?(part: string, from: "stdout" | "stderr"): void; // what comes through a pipe, as it comes
+  onPart?(part: string, from: "stdout" | "stderr"): void; // output from a pipe, as it arrives
 }
 
 /** Start a program. */
@@ -48,7 +48,7 @@ export function startChild(command: string, args: readonly string[], options: Ch
 }
 
 /**
- * Start a script of the repository, such as "train.ts": its settings are its arguments, not this process' environment.
+ * Start a script of the repository, such as "train.ts": its settings come from its arguments, not from this process' environment.
  * @param nodeFlags further flags for Node, such as --expose-gc
  */
 export function startScript(
@@ -57,7 +57,7 @@ export function startScript(
   options: ChildOptions = {},
   nodeFlags: readonly string[] = [],
 ): Child {
-  const isSetting = (key: string) => key.startsWith("NANOGPT_") && key !== "NANOGPT_PYTHON"; // which is of the machine
+  const isSetting = (key: string) => key.startsWith("NANOGPT_") && key !== "NANOGPT_PYTHON"; // which belongs to the machine
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !isSetting(key)));
   return startChild(process.execPath, [...TSX, ...nodeFlags, join(ROOT, script), ...args], { env, ...options });
 }
@@ -78,8 +78,8 @@ export function endOf(child: ChildProcess, onPart?: ChildOptions["onPart"]): Pro
 }
 
 /**
- * Why it failed, in one line: its own line of error, the first of a stack, or how it ended. Undefined where it succeeded.
- * @param where follows the code of a process that said nothing: where to look
+ * Why it failed, in one line: its own error line, the first line of a stack, or its exit code. Undefined if it succeeded.
+ * @param where follows the exit code of a process that printed no error: where to look
  */
 export function problemOf({ code, signal, stderr }: Ended, where = ""): string | undefined {
   if (code === 0) return undefined;
@@ -88,7 +88,7 @@ export function problemOf({ code, signal, stderr }: Ended, where = ""): string |
   return errorLine(stderr) ?? thrown ?? `ended with code ${code}${where}`;
 }
 
-/** What a script said was the user's mistake, in one line; undefined where it said nothing. */
+/** A script's own report of a user's mistake, in one line; undefined if it reported none. */
 export function errorLine(text: string): string | undefined {
   return [...text.matchAll(/^error: (.+)$/gm)].at(-1)?.[1];
 }

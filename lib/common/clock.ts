@@ -1,10 +1,10 @@
-// Where a run's time goes: whoever ends a piece of work says what it was.
+// Where a run's time goes: at the end of a piece of work the caller names it.
 
 export class Clock {
   #last = performance.now();
   #seconds: Record<string, number> = {};
 
-  /** The time since the last lap was spent on `name`. @returns that time, in seconds */
+  /** Count the time since the last lap as spent on `name`. @returns that time, in seconds */
   lap(name: string): number {
     const now = performance.now();
     const seconds = (now - this.#last) / 1000;
@@ -13,7 +13,7 @@ export class Clock {
     return seconds;
   }
 
-  /** Seconds by name since the last call of this. */
+  /** Seconds by name since the last call. */
   take(): Record<string, number> {
     const taken = this.#seconds;
     this.#seconds = {};

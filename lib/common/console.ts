@@ -1,6 +1,6 @@
-// What programs print: names, paths, samples and errors come from files and models, and a terminal obeys what it reads. So
-// every line of console.log and the like passes through one function. Leaves out what is written to process.stdout itself:
-// sample.ts's text and the monitor's screen, which see to it themselves.
+// Safe output: names, paths, samples and errors come from files and models, and a terminal executes escape sequences. So every line
+// of console.log and the like passes through one function. Left out: what is written to process.stdout directly, sample.ts' text
+// and the monitor's screen, which escape it themselves.
 
 import { format } from "node:util";
 
@@ -8,7 +8,7 @@ import { shownText } from "./printable.ts";
 
 let guarded = false;
 
-/** From now on the console's lines are text alone, without a password of an address. */
+/** From here on the console's lines are plain text, without passwords in addresses. */
 export function guardConsole(): void {
   if (guarded) return;
   guarded = true;

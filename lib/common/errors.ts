@@ -1,5 +1,5 @@
-// What a user did wrong, in one line. Scripts run inside `main`, which turns a UserError into that line and exit
-// code 1; every other error is a bug of ours and keeps its stack.
+// Users' mistakes, in one line. Scripts run inside `main`, which turns a UserError into that line and exit code 1; any other
+// error is a bug of ours and keeps its stack.
 
 import { inspect } from "node:util";
 
@@ -8,12 +8,12 @@ import { printable, shownText } from "./printable.ts";
 import { endAtSignals } from "./signals.ts";
 
 /**
- * What code may decide on: "diverged", a loss or a gradient is NaN or infinite, so this model can't be trained with these
- * settings; "in_use", another process works in a folder (lock.ts); "invalid" all else.
+ * Codes that callers may branch on: "diverged", a loss or gradient is NaN or infinite, so the model can't be trained with these
+ * settings; "in_use", another process is using a folder (lock.ts); "invalid" for everything else.
  */
 export type ErrorCode = "invalid" | "diverged" | "in_use";
 
-/** A mistake of the user's: the message says what is wrong, where, and what to do, in one line. Nothing decides on its words. */
+/** A user's mistake: the message says what is wrong, where, and what to do, in one line. No code depends on its wording. */
 export class UserError extends Error {
   override name = "UserError";
   readonly code: ErrorCode;
@@ -24,13 +24,13 @@ export class UserError extends Error {
   }
 }
 
-/** Is it, or what caused it, a divergence? */
+/** Is it, or its cause, a divergence? */
 export function hasDiverged(error: unknown): boolean {
   const diverged = (what: unknown) => what instanceof UserError && what.code === "diverged";
   return diverged(error) || (error instanceof Error && diverged(error.cause));
 }
 
-/** True where `error` is a Node system error with this code, such as "ENOENT". */
+/** Is `error` a Node system error with this code, such as "ENOENT"? */
 export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
 }
@@ -42,12 +42,12 @@ export function explain(error: unknown, what: string): unknown {
     : error;
 }
 
-/** What is printed of a UserError. */
+/** The printed form of a UserError. */
 export function errorLine(error: UserError): string {
   return `error: ${shownText(error.message).replaceAll("\n", "\\n")}`;
 }
 
-/** Run a script's body, until a signal ends it (signals.ts). A UserError becomes one line on stderr and exit code 1 (`DEBUG=1`
+/** Run a script's body; a signal ends it early (signals.ts). A UserError becomes one line on stderr and exit code 1 (`DEBUG=1`
  * adds its stack, and its cause's). */
 export async function main(body: () => Promise<void>): Promise<void> {
   guardConsole();

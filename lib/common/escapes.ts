@@ -5,8 +5,7 @@ import { UserError } from "./errors.ts";
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t", "\\": "\\" };
 
 /**
- * A text as it is written in settings, with \n, \r, \t, \\ and \uXXXX for what a command line or a list separated by commas
- * can't hold.
+ * Decode \n, \r, \t, \\ and \uXXXX, which stand for what a command line or a comma-separated list can't hold.
  * @param key the setting, for the message
  * @throws UserError for another escape sequence
  */

@@ -1,5 +1,5 @@
-// Two folders change places in one step, so that no reader ever finds none: a call of the system that Node doesn't have. Left
-// out: Windows, which has none.
+// Exchanges two folders atomically, so that a reader always finds one: a system call that Node doesn't offer. Left out: Windows,
+// which has none.
 
 import { nativeCalls } from "./native.ts";
 
@@ -8,7 +8,7 @@ const SWAP = 2; // RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 let swap: ((a: string, b: string) => number) | undefined;
 
-/** False, with nothing changed, where the system or the disk can't. Both folders are there before and after. */
+/** False, with nothing changed, if the system or the disk can't do it. Both folders must exist. */
 export function exchange(a: string, b: string): boolean {
   swap ??= load();
   return swap(a, b) === 0;

@@ -1,5 +1,5 @@
 // The packages that only pages and plots need: package.json has them as peer dependencies, which `npm ci` installs and
-// `npm ci --omit=peer` leaves out. Whatever needs one asks for it first.
+// `npm ci --omit=peer` leaves out. Code that needs one checks for it first.
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -1,4 +1,4 @@
-// What files in a run's folder are called: a kind, the run and when.
+// Names of files in a run's folder: kind, run and time.
 
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
@@ -13,22 +13,22 @@ export function runName(outDir: string): string {
   return basename(resolve(outDir));
 }
 
-/** OUT_DIR/samples/sample_{date}_{time}.txt: texts that a run's model has written. */
+/** OUT_DIR/samples/sample_{date}_{time}.txt: a run's samples. */
 export function samplePath(outDir: string, date?: Date): string {
   return join(outDir, "samples", `sample_${stamp(date)}.txt`);
 }
 
-/** OUT_DIR/evaluation/eval_{run}_{dataset}_{date}_{time}.json: how well its model predicts a dataset. */
+/** OUT_DIR/evaluation/eval_{run}_{dataset}_{date}_{time}.json: an evaluation of its model on a dataset. */
 export function evaluationPath(outDir: string, dataset: string, date?: Date): string {
   return join(outDir, "evaluation", `eval_${runName(outDir)}_${dataset}_${stamp(date)}.json`);
 }
 
-/** A name as a part of a file's name: letters and digits of any script, ".", "_" and "-". */
+/** A name as part of a file name: letters and digits of any script, ".", "_" and "-". */
 export function fileNamePart(name: string): string {
   return name.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-");
 }
 
-/** The folders of a list that commas separate; one whose name has commas, where there is that and not all of the others. */
+/** The folders of a comma-separated list; a single one with commas in its name, if that exists and not all of the others do. */
 export function namedFolders(folders: readonly string[]): string[] {
   const whole = folders.join(",");
   return folders.length > 1 && !folders.every((folder) => existsSync(folder)) && existsSync(whole)

@@ -1,4 +1,4 @@
-// Numbers as a person reads them, in a terminal and on a page; and tables of them.
+// Numbers formatted for people, in a terminal and on a page, and tables.
 
 /** 1234567 -> "1,234,567" */
 export function whole(value: number): string {
@@ -67,7 +67,7 @@ export function alignTable(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => row.map(pad).join("  ").trimEnd()).join("\n");
 }
 
-/** The same in Markdown, which is readable as it is: a line each. */
+/** The same in Markdown, one line for each row. */
 export function markdownTable([heading = [], ...lines]: readonly (readonly string[])[]): string[] {
   const widths = heading.map((head, i) => Math.max(head.length, ...lines.map((line) => line[i]!.length)));
   const row = (cells: readonly string[]) =>

@@ -1,6 +1,6 @@
-// One process at a time in a folder: a file there names the one that works in it. The file of a process that is gone is
-// no lock. Whether it is gone, this machine's processes tell. Of another machine's, or another container's, the file's age
-// does: its holder renews it as long as it lives.
+// One process at a time in a folder: a lock file names the process that uses it. The lock file of a dead process doesn't count. For
+// a process of this machine its id tells; for one of another machine or container the file's age does, since a holder touches
+// the file as long as it lives.
 
 import { createHash } from "node:crypto";
 import {
@@ -27,23 +27,23 @@ import { jsonIf, readText } from "./read_file.ts";
 import { isRunning } from "./running.ts";
 
 export const LOCK_FILE = "lock.json";
-const MOST = 1 << 16; // bytes of a file of ours
+const MOST = 1 << 16; // bytes of a lock file
 const BEAT = 15_000; // ms between two signs of life
-/** Without a sign of life for so many ms, a holder that can't be asked counts as gone. */
+/** ms without a sign of life after which a holder that can't be checked counts as dead. */
 export const STALE = 120_000;
 
 const Holder = z.object({
-  pid: z.int().check(z.gte(1), z.lte(2 ** 31 - 1)), // others can't be asked for
+  pid: z.int().check(z.gte(1), z.lte(2 ** 31 - 1)), // others can't be checked
   host: z.string(),
-  pids: z.optional(z.nullable(z.string())), // the namespace that the process id is of: a container's is its own
+  pids: z.optional(z.nullable(z.string())), // the namespace of the process id: a container has its own
   began: z.nullable(z.string()),
   what: z.string(),
 });
 type Holder = z.infer<typeof Holder>;
 
-/** Another process has the folder. */
+/** Another process is using the folder. */
 export class InUseError extends UserError {
-  /** The message without what to do about it: who has the folder. */
+  /** The message without the advice: who is using the folder. */
   readonly state: string;
   /** ms since its last sign of life */
   readonly silence: number;
@@ -55,20 +55,20 @@ export class InUseError extends UserError {
   }
 }
 
-/** A folder that this process has: call it to give the folder back. */
+/** A folder locked by this process; call it to release the lock. */
 export interface FolderLock {
   (): void;
   /**
-   * Make sure that this process still has it. False where the lock had gone, with its folder or alone: both are there again.
-   * @throws InUseError where another process has taken it
+   * Make sure that this process still holds it. False if the lock had disappeared, with its folder or alone: both are restored.
+   * @throws InUseError if another process has taken it
    */
   renew(): boolean;
 }
 
 /**
- * Lock a folder, which is made if need be, until the function that is returned is called or the process ends.
+ * Lock a folder, created if need be, until the returned function is called or the process ends.
  * @param what the work, for the message: "training"
- * @throws InUseError where a living process has it, with its process id; UserError where the folder can't be written
+ * @throws InUseError, with the process id, if a live process holds it; UserError if the folder can't be written
  */
 export function lock(folder: string, what: string): FolderLock {
   const path = join(folder, LOCK_FILE);
@@ -95,14 +95,14 @@ export function lock(folder: string, what: string): FolderLock {
 
 const PAUSE = 20; // ms between two tries
 const TRIES = 250;
-const HALF_WRITTEN = 5; // tries after which a file that can't be read isn't being written any more
+const HALF_WRITTEN = 5; // tries after which an unreadable file isn't one that is being written
 
 /** @returns the first of the folders that weren't there */
 function take(folder: string, path: string, mine: Holder): string | undefined {
   const made = make(folder);
   for (let attempt = 0; ; attempt++) {
     try {
-      writeFileSync(path, textOf(mine), { flag: "wx" }); // fails where there is one
+      writeFileSync(path, textOf(mine), { flag: "wx" }); // fails if there is one
       for (const name of readdirSync(folder)) if (RIGHT.test(name)) rmSync(join(folder, name), { force: true });
       return made;
     } catch (error) {
@@ -119,16 +119,16 @@ function take(folder: string, path: string, mine: Holder): string | undefined {
 
 const textOf = (holder: Holder) => `${JSON.stringify(holder)}\n`;
 
-/** A file that gives the right to remove one dead lock, named after it. Whoever has the lock may remove them all. */
+/** A file that grants the right to remove one dead lock, named after it. The lock's holder may remove them all. */
 const RIGHT = /^lock\.json\.[0-9a-f]{16}\.tmp$/;
 const rightTo = (path: string, dead: string) =>
   `${path}.${createHash("sha256").update(dead).digest("hex").slice(0, 16)}.tmp`;
 
 /**
- * Remove the lock of a dead process, if its text still is `dead`. Of several that find it one alone gets the right to: with two,
- * the slower one would remove the lock that a third has made meanwhile. The right of a process that was killed with it passes to
- * whoever gets the right to remove that one's file.
- * @returns false where a living process has the right
+ * Remove the lock of a dead process, if its text is still `dead`. Only one of several processes that find it gets the right to: of
+ * two, the slower one would remove a lock that a third has made meanwhile. The right of a process that was killed with it passes
+ * to the one that gets the right to remove that process' file.
+ * @returns false if a live process has the right
  */
 function removeDead(path: string, dead: string, mine: Holder): boolean {
   for (let last = dead; ; ) {
@@ -172,7 +172,7 @@ function make(folder: string): string | undefined {
   }
 }
 
-/** Leave no empty folder behind where nothing came of the work. */
+/** Leave no empty folder behind if the work produced nothing. */
 function removeEmpty(folder: string, first: string): void {
   try {
     for (let path = resolve(folder); path.length >= resolve(first).length; path = dirname(path)) rmdirSync(path);
@@ -181,13 +181,13 @@ function removeEmpty(folder: string, first: string): void {
   }
 }
 
-/** Undefined where the file is gone or only half written: by a process that is doing so, or was killed just then. */
+/** Undefined if the file is gone or incomplete: still being written, or left by a process killed while writing. */
 function readHolder(path: string): Holder | undefined {
   const text = readText(path, { most: MOST });
   return text === undefined ? undefined : jsonIf(text, Holder);
 }
 
-/** Is it a process that this one can see? */
+/** Is it a process that this one can check? */
 function isNear({ host, pids }: Holder): boolean {
   return host === hostname() && (pids === undefined || pids === namespaceOf());
 }
@@ -195,10 +195,10 @@ function isNear({ host, pids }: Holder): boolean {
 function isAlive(holder: Holder, path: string): boolean {
   if (!isNear(holder)) return silenceOf(path) < STALE;
   const { pid, began } = holder;
-  return isRunning(pid) && beginningOf(pid) === began; // else the number has been given to a new process
+  return isRunning(pid) && beginningOf(pid) === began; // else the id was reused by a new process
 }
 
-/** A sign of life. The byte is every lock's first: should this be another's by now, it stays whole. */
+/** A sign of life. It rewrites the first byte, the same in every lock: another process' lock stays intact. */
 function touch(path: string, isMine: () => boolean): void {
   let file: number | undefined;
   try {
@@ -206,7 +206,7 @@ function touch(path: string, isMine: () => boolean): void {
     file = openSync(path, "r+");
     writeSync(file, "{", 0);
   } catch {
-    // it has gone with its folder, or the disk fails for a moment: renew() and whatever writes there report it
+    // it is gone with its folder, or the disk failed for a moment: renew() and the next write report it
   } finally {
     if (file !== undefined) closeSync(file);
   }
@@ -227,7 +227,7 @@ function silenceOf(path: string): number {
   }
 }
 
-/** When a process began, in clock ticks since the machine did; null where the system doesn't tell in a file. */
+/** When a process started, in clock ticks since boot; null on systems without /proc. */
 function beginningOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -238,7 +238,7 @@ function beginningOf(pid: number): string | null {
   }
 }
 
-/** What process ids are counted in; null where there is one count for all. */
+/** The namespace of process ids; null where all processes share one. */
 function namespaceOf(): string | null {
   try {
     return readlinkSync("/proc/self/ns/pid");

@@ -1,4 +1,4 @@
-// What a program prints, kept in a file too: also the lines that came before it was known where.
+// Keeps what a program prints in a file as well, including lines from before the file was known.
 
 import { AppendFile } from "./append_file.ts";
 import { shownText } from "./printable.ts";
@@ -15,13 +15,13 @@ export class Log {
     else this.#write(text);
   };
 
-  /** Keep the lines so far and all that follow in the file `path`, whose folder is made if need be. */
+  /** Keep the lines so far and all later ones in the file `path`, whose folder is created if need be. */
   open(path: string): void {
     this.#file = new AppendFile(path);
     for (const text of this.#early.splice(0)) this.#write(text);
   }
 
-  /** Keep a line that something else has printed. */
+  /** Keep a line that was printed elsewhere. */
   keep(text: string): void {
     if (this.#file !== undefined) this.#write(text);
   }

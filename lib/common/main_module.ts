@@ -1,5 +1,4 @@
-// Whether a module is the one that Node was started with: scripts start only then, so that others can import their defaults
-// and their run().
+// Is a module the one that Node was started with? Scripts start only then, so that others can import their defaults and run().
 
 import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";

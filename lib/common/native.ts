@@ -1,11 +1,10 @@
-// koffi, which calls libraries of the system, set up once for all who use it: its settings are fixed with the first
-// library that it loads.
+// koffi, which calls native libraries, set up once for all its users: its settings are fixed when it loads the first library.
 
 import { createRequire } from "node:module";
 
 let ready: typeof import("koffi") | undefined;
 
-/** @throws where koffi is not installed, or has no binary for this system */
+/** @throws if koffi is not installed, or has no binary for this system */
 export function nativeCalls(): typeof import("koffi") {
   if (!ready) {
     const koffi: typeof import("koffi") = createRequire(import.meta.url)("koffi");

@@ -2,9 +2,9 @@
 
 import leven from "leven";
 
-const LONGEST = 200; // letters, of a name or a path: comparing takes time with the square
+const LONGEST = 200; // letters of a name or a path: comparing takes quadratic time
 
-/** "did you mean n_layer?" where one of the `known` words is near to `word`; `show` is how that one is said. */
+/** "did you mean n_layer?" where one of the `known` words is near to `word`; `show` formats it. */
 export function didYouMean(word: string, known: readonly string[], show = (near: string) => near): string | undefined {
   if (word.length > LONGEST) return undefined;
   const spelled = word.toLowerCase();

@@ -1,5 +1,5 @@
-// A bar at the foot of the terminal, with the time left, under the lines that a program prints. Nothing but the lines
-// where stdout is a file or a pipe.
+// A progress bar at the foot of the terminal, with the time left, below the lines that a program prints. If stdout is a file or a
+// pipe, only the lines.
 
 import cliProgress from "cli-progress";
 
@@ -8,9 +8,9 @@ import { TimeLeft } from "./time_left.ts";
 export interface Progress {
   /** Print a line above the bar. */
   log(line: string): void;
-  /** Show how far the work is; `note` stands behind the bar. */
+  /** Show the progress; `note` follows the bar. */
   update(done: number, note: string): void;
-  /** Take the bar away. */
+  /** Remove the bar. */
   stop(): void;
 }
 
@@ -33,10 +33,10 @@ export function startProgress(total: number, start = 0, log = console.log): Prog
   bar.start(total, start, { left: "", note: "" });
   const stop = () => {
     if (!bar.isActive) return;
-    process.stderr.write("\x1b7"); // cli-progress goes back to where it started: make that here, the screen has scrolled
+    process.stderr.write("\x1b7"); // cli-progress returns to where it started: reset that, as the screen has scrolled
     bar.stop();
   };
-  process.once("uncaughtExceptionMonitor", stop); // a bug of ours leaves its stack, not a bar and no cursor
+  process.once("uncaughtExceptionMonitor", stop); // a crash leaves its stack, not a bar and a hidden cursor
   return {
     log(line) {
       if (!bar.isActive) return log(line);

@@ -5,7 +5,7 @@ import protobuf from "protobufjs/light.js";
 /** By type and field: [number, type, "repeated"?]. */
 export type Messages = Record<string, Record<string, [id: number, type: string, rule?: "repeated"]>>;
 
-/** What encodes a message of the type `name`. A field that the message doesn't have is left out. */
+/** An encoder of messages of the type `name`. A field that a message lacks is left out. */
 export function encoderOf(messages: Messages, name: string): (message: object) => Uint8Array {
   const root = new protobuf.Root();
   for (const [typeName, fields] of Object.entries(messages)) {

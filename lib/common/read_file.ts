@@ -1,5 +1,5 @@
-// Files that may be damaged, or something else than a file: each fault is a UserError of one line, and none makes the
-// reader wait (a pipe without a writer) or take memory without end (a device, a file of gigabytes where a page is due).
+// Reads files that may be damaged, or not be files at all: each fault is a UserError of one line, and none blocks the reader (a pipe
+// without a writer) or exhausts memory (a device, or gigabytes instead of a page).
 
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 
@@ -8,7 +8,7 @@ import * as z from "zod/mini";
 import { explain, hasCode, UserError } from "./errors.ts";
 import { printable } from "./printable.ts";
 
-z.config(z.locales.en()); // "zod/mini" has no messages until a language is chosen; "zod" would cost 25 ms more at a start
+z.config(z.locales.en()); // "zod/mini" has no messages until a language is chosen; "zod" would cost 25 ms more at startup
 
 const MAX_TEXT = 256 * 2 ** 20; // bytes, of files that are read whole; a string of JavaScript holds twice as many characters
 
@@ -18,8 +18,8 @@ export interface ReadOptions {
 }
 
 /**
- * What the system says of a path, links followed; undefined where nothing is there.
- * @throws UserError where it doesn't say: no permission, a name that is too long, links in a circle
+ * stat of a path, links followed; undefined if nothing is there.
+ * @throws UserError if it fails: no permission, a name that is too long, circular links
  */
 export function statOf(path: string, shown = path): Stats | undefined {
   checkPath(path, shown);
@@ -31,8 +31,8 @@ export function statOf(path: string, shown = path): Stats | undefined {
 }
 
 /**
- * Open a file for reading; the caller closes it. Undefined where there is none.
- * @throws UserError where it is a folder, a pipe or a device, or the system refuses
+ * Open a file for reading; the caller closes it. Undefined if there is none.
+ * @throws UserError if it is a folder, a pipe or a device, or the system refuses
  */
 export function openFile(path: string, shown = path): { file: number; stat: Stats } | undefined {
   checkPath(path, shown);
@@ -54,7 +54,7 @@ export function openFile(path: string, shown = path): { file: number; stat: Stat
   }
 }
 
-/** Node throws a kind of error for these alone. */
+/** Node throws a special error for these. */
 function checkPath(path: string, shown: string): void {
   if (path.includes("\0")) throw new UserError(`${printable(shown)} is no path: it holds the character NUL`);
 }
@@ -64,7 +64,7 @@ function kindOf(stat: Stats): string {
   return stat.isFIFO() ? "a pipe" : "a device";
 }
 
-/** A file's bytes; undefined where there is no such file. @throws UserError as `openFile` does, and where it is too large */
+/** A file's bytes; undefined if there is no such file. @throws UserError as `openFile` does, and if it is too large */
 export function readBytes(path: string, { shown = path, most = MAX_TEXT }: ReadOptions = {}): Buffer | undefined {
   const opened = openFile(path, shown);
   if (!opened) return undefined;
@@ -74,7 +74,7 @@ export function readBytes(path: string, { shown = path, most = MAX_TEXT }: ReadO
       const size = (bytes: number) => `${Math.ceil(bytes / 2 ** 20).toLocaleString("en-US")} MB`;
       throw new UserError(`${printable(shown)} has ${size(stat.size)}; more than ${size(most)} can't be read here`);
     }
-    // not readFileSync: it reads on as long as the file grows. One of /proc says 0 bytes and has more
+    // not readFileSync: it keeps reading while the file grows. A file of /proc says 0 bytes and has more
     const parts: Buffer[] = [];
     let total = 0;
     const limit = stat.size > 0 ? stat.size : most;
@@ -93,13 +93,13 @@ export function readBytes(path: string, { shown = path, most = MAX_TEXT }: ReadO
   }
 }
 
-/** A file's text, in UTF-8; undefined where there is no such file. @throws UserError as `readBytes` does */
+/** A file's text, in UTF-8; undefined if there is no such file. @throws UserError as `readBytes` does */
 export function readText(path: string, options: ReadOptions = {}): string | undefined {
   return readBytes(path, options)?.toString("utf8");
 }
 
 /**
- * JSON that a schema has checked.
+ * Parse JSON and check it against a schema.
  * @param fail makes the error from what is wrong: "it is not JSON: ...", "n_layer: Invalid input: expected int"
  */
 export function parseJson<T extends z.core.$ZodType>(
@@ -119,7 +119,7 @@ export function parseJson<T extends z.core.$ZodType>(
   throw fail(printable(explainIssue(error)));
 }
 
-/** JSON that a schema has checked; undefined where it is damaged, or something else. */
+/** The same; undefined if it is damaged or doesn't match. */
 export function jsonIf<T extends z.core.$ZodType>(text: string, schema: T): z.output<T> | undefined {
   try {
     return parseJson(text, schema, (why) => new UserError(why));
@@ -129,7 +129,7 @@ export function jsonIf<T extends z.core.$ZodType>(text: string, schema: T): z.ou
   }
 }
 
-/** The first thing that a schema finds wrong: "weights.bytes: Invalid input: expected number, received string". */
+/** The first problem that a schema finds: "weights.bytes: Invalid input: expected number, received string". */
 export function explainIssue({ issues: [issue] }: z.core.$ZodError): string {
   const where = issue!.path.map(String).join(".");
   return where === "" ? issue!.message : `${where}: ${issue!.message}`;

@@ -1,15 +1,15 @@
-// Random numbers without a state: each is a function of a key (who asks) and a counter (which one), so a resumed run
-// draws what the interrupted one would have drawn, and any part can be drawn alone or out of order.
+// Counter-based random numbers without state: each is a function of a key (the purpose) and a counter (the index), so a resumed run
+// gets the numbers that the interrupted one would have had, and any part can be generated alone or out of order.
 //
 // The function is a keyed 32-bit mixer: two multiply-and-shift rounds with the constants of Chris Wellons'
-// "hash-prospector" (lowbias32), a key word going in before each. Not for cryptography.
+// "hash-prospector" (lowbias32), each preceded by a word of the key. Not for cryptography.
 
 import { keepMask } from "./simd.ts";
 
 /** Two words that choose one of 2^64 streams. */
 export type Key = readonly [number, number];
 
-/** The stream of whoever is named by `parts`, such as `keyOf(seed, "dropout", iteration, place)`. */
+/** The stream that `parts` name, such as `keyOf(seed, "dropout", iteration, place)`. */
 export function keyOf(...parts: readonly (number | string)[]): Key {
   let a = 0x243f6a88;
   let b = 0x85a308d3; // both from the digits of pi
@@ -23,13 +23,13 @@ export function keyOf(...parts: readonly (number | string)[]): Key {
       absorb(Math.floor(part / 2 ** 32));
     } else {
       for (const character of part) absorb(character.codePointAt(0)!);
-      absorb(-1); // so that ("ab", "c") is not ("a", "bc")
+      absorb(-1); // a separator: ("ab", "c") differs from ("a", "bc")
     }
   }
   return [a, b];
 }
 
-/** 32 random bits, as a signed integer. For a fixed key no two counters give the same. */
+/** 32 random bits, as a signed integer. For a fixed key no two counters give the same number. */
 function mix(counter: number, k0: number, k1: number): number {
   let x = (counter + k0) | 0;
   x = Math.imul(x ^ (x >>> 16), 0x7feb352d) ^ k1;
@@ -56,14 +56,14 @@ export function fillNormal(out: Float32Array, [k0, k1]: Key, deviation: number, 
   }
 }
 
-/** Fill `out` with signed integers of `bits` bits, 1 to 32, each as likely as any other. */
+/** Fill `out` with signed integers of `bits` bits, 1 to 32, uniformly distributed. */
 export function fillIntegers(out: Int32Array, [k0, k1]: Key, bits: number): void {
   for (let i = 0; i < out.length; i++) out[i] = mix(i, k0, k1) >> (32 - bits);
 }
 
 /**
  * Fill `out` with 1 where an element is kept and 0 where it is dropped, independently with probability `rate` (to
- * within 2^-17, since each element takes 16 bits). Dropout draws one for every activation of the model.
+ * within 2^-17, since each element takes 16 bits). Dropout needs one for every activation of the model.
  */
 export function fillKeepMask(out: Uint8Array, [k0, k1]: Key, rate: number): void {
   const keep = Math.round((1 - rate) * 0x10000);
@@ -71,7 +71,7 @@ export function fillKeepMask(out: Uint8Array, [k0, k1]: Key, rate: number): void
   else out.fill(keep ? 1 : 0);
 }
 
-/** The same, one by one: what `fillKeepMask` is tested against. */
+/** The same, element by element: the reference for `fillKeepMask`. */
 export function fillKeepMaskPlain(out: Uint8Array, [k0, k1]: Key, rate: number): void {
   const keep = Math.round((1 - rate) * 0x10000);
   for (let i = 0; i < out.length; i++) {

@@ -1,6 +1,6 @@
 // The safetensors file format (Hugging Face): 8 bytes of header length, a JSON header that gives each tensor's type,
-// shape and place, then the tensors' bytes, one after the other. Reads one file or a folder of shards; a header is
-// checked to the last number before anything is made of its size. Writes float32 and int32 only.
+// shape and offsets, then the tensors' bytes in sequence. Reads one file or a folder of shards; a header is checked completely
+// before anything is allocated by its sizes. Writes float32 and int32 only.
 
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, readSync } from "node:fs";
@@ -20,7 +20,7 @@ export interface NamedTensor {
   data: Float32Array | Int32Array;
 }
 
-/** Bits of a number of every type that the format knows. */
+/** Bits per number of every type in the format. */
 const BITS = {
   ...{ BOOL: 8, U8: 8, I8: 8, U16: 16, I16: 16, U32: 32, I32: 32, U64: 64, I64: 64 },
   ...{ BF16: 16, F16: 16, F32: 32, F64: 64, C64: 64 },
@@ -28,7 +28,7 @@ const BITS = {
 } as const;
 export type Dtype = keyof typeof BITS;
 
-/** What a file says of a tensor. */
+/** A tensor's entry in the header. */
 export interface TensorInfo {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
@@ -47,16 +47,16 @@ export interface Tensors {
   readonly entries: ReadonlyMap<string, TensorInfo>;
   /**
    * Read a tensor into an array of its length: F32, F16, BF16 and F64 into float32, I32 into int32.
-   * @throws UserError where there is no such tensor, or it has another shape or type
+   * @throws UserError if there is no such tensor, or its shape or type differs
    */
   read(name: string, shape: readonly number[], into: Float32Array | Int32Array): void;
-  /** Where a float32 tensor lies; undefined for another type, and where there is no such tensor. */
+  /** Where a float32 tensor lies; undefined for another type, or if there is no such tensor. */
   place(name: string): Place | undefined;
   close(): void;
 }
 
 const MAX_HEADER = 100e6; // bytes; the reference implementation's limit
-const PIECE = 1 << 22; // bytes that are read at a time where they have to be changed
+const PIECE = 1 << 22; // bytes read at a time if they have to be converted
 
 const Natural = z.int().check(z.nonnegative());
 
@@ -68,7 +68,7 @@ const Entry = z.strictObject({
 });
 export type Entry = z.infer<typeof Entry>;
 
-/** The parts of a file that holds the tensors in this order, to be written one after the other. */
+/** The parts of a file with the tensors in this order, to be written in sequence. */
 export function encodeSafetensors(
   tensors: readonly NamedTensor[],
   metadata: Record<string, string> = {},
@@ -96,7 +96,7 @@ export function writeSafetensors(path: string, tensors: readonly NamedTensor[]):
 
 /**
  * Open a .safetensors file, or a folder with model.safetensors or with model.safetensors.index.json and its shards.
- * @throws UserError where there is none, or one of the files is not what it should be
+ * @throws UserError if there is none, or one of the files is invalid
  */
 export function openSafetensors(path: string): Tensors {
   if (!statOf(path)?.isDirectory()) return new SafetensorsFile(path);
@@ -115,7 +115,7 @@ export class SafetensorsFile implements Tensors {
   readonly #file: number;
   readonly #start: number; // of the tensors' bytes
 
-  /** @throws UserError where there is no such file, or its header is not what the format says */
+  /** @throws UserError if there is no such file, or its header is invalid */
   constructor(path: string) {
     this.path = path;
     const opened = openFile(path);
@@ -151,7 +151,7 @@ export class SafetensorsFile implements Tensors {
     return new UserError(`${this.path} is not a whole safetensors file: ${why}`);
   }
 
-  /** Every tensor lies in the file, has the bytes that its shape needs, and no two overlap. */
+  /** Check that every tensor is inside the file, has the size of its shape, and that no two overlap. */
   #checkHeader(bytes: Buffer): Map<string, Entry> {
     const header = parseObject(bytes, (why) => this.#broken(`its header ${why}`));
     const entries = new Map<string, Entry>();
@@ -294,7 +294,7 @@ class Shards implements Tensors {
 
 const FLOATS: ReadonlySet<Dtype> = new Set(["F32", "F16", "BF16", "F64"]);
 
-/** NaN or beyond 2^53 where the sizes multiply to more than a number can hold, even if a later one is 0. */
+/** NaN or above 2^53 if the product of the sizes overflows, even if a later size is 0. */
 function countOf(shape: readonly number[]): number {
   let count = 1;
   for (const size of shape) {
@@ -304,7 +304,7 @@ function countOf(shape: readonly number[]): number {
   return count;
 }
 
-/** Numbers of another float type, as they lie in a file, as float32. Exact for F16 and BF16, NaNs included. */
+/** Convert numbers of another float type, as stored in a file, to float32. Exact for F16 and BF16, NaNs included. */
 function widen(bytes: Buffer, dtype: Dtype, into: Float32Array): void {
   if (dtype === "F64") {
     into.set(new Float64Array(bytes.buffer, bytes.byteOffset, into.length));
@@ -334,9 +334,9 @@ function bitsOfHalf(half: number): number {
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 1023) << 13);
 }
 
-// ---- text that others wrote --------------------------------------------------------------------------------------
+// ---- foreign text ------------------------------------------------------------------------------------------------
 
-/** The object that `bytes` are in JSON. `broken` makes the error from "is not JSON" and the like. */
+/** Parse `bytes` as a JSON object. `broken` makes the error from "is not JSON" and the like. */
 function parseObject(bytes: Buffer, broken: (why: string) => UserError): Record<string, unknown> {
   if (bytes[0] !== "{".charCodeAt(0)) throw broken("is not an object");
   let value: unknown;
@@ -354,9 +354,9 @@ function parseObject(bytes: Buffer, broken: (why: string) => UserError): Record<
 }
 
 /**
- * A key that an object of this text has twice (JSON.parse would keep the last), however it is escaped.
- * @throws SyntaxError for some texts that are not JSON; the others are for JSON.parse to refuse
- * @throws RangeError where it is nested deeper than a header or an index can be
+ * A key that occurs twice in an object of this text (JSON.parse would keep the last), however it is escaped.
+ * @throws SyntaxError for some texts that are not JSON; JSON.parse refuses the others
+ * @throws RangeError if it is nested deeper than a header or an index can be
  */
 function repeatedKey(json: string): string | undefined {
   const open: Set<string>[] = []; // the keys of the objects that are open
@@ -382,7 +382,7 @@ function repeatedKey(json: string): string | undefined {
   return undefined;
 }
 
-/** The first thing that is wrong with an entry. */
+/** The first problem of an entry. */
 function explainEntry({ issues: [issue] }: z.core.$ZodError): string {
   return printable(`${issue!.path.join(".")} ${issue!.message}`.trim());
 }

@@ -1,6 +1,6 @@
 // Shapes of tensors.
 
-/** How many numbers a tensor of this shape has. */
+/** The number of elements of a tensor with this shape. */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }

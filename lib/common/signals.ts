@@ -1,5 +1,5 @@
-// Ctrl-C and termination signals. A script with nothing to keep ends at once, with a line, and what listens to its "exit" tidies up.
-// One that has something to keep listens itself (listenForInterrupt), and so does one that leaves its own way.
+// Ctrl-C and termination signals. A script with nothing to save ends at once, with a line, and its "exit" listeners clean up. One
+// that has something to save, or another way to end, listens itself (listenForInterrupt).
 
 import { constants } from "node:os";
 
@@ -8,10 +8,10 @@ import { answerTsx } from "./tsx_relay.ts";
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /** One Ctrl-C comes up to four times: the terminal sends it to npx or npm, to tsx and to the script, and the others pass it on.
- * What comes so soon after the first is the same one. */
+ * A signal this soon after the first is its echo. */
 export const ECHO = 500; // ms
 
-/** The exit code of a process that was ended by a signal, as shells have it. */
+/** The exit code that shells give a process ended by a signal. */
 export const exitCodeOf = (signal: NodeJS.Signals) => 128 + constants.signals[signal];
 
 let ends = false;
@@ -31,11 +31,11 @@ export function endAtSignals(): void {
   }
 }
 
-/** A wish to stop. */
+/** A request to stop. */
 export interface Interrupt {
-  /** What was heard, if anything was. */
+  /** The signal received, if any. */
   readonly heard: NodeJS.Signals | undefined;
-  /** Aborted by it: for runs that may be cancelled. */
+  /** Aborted by the signal: for runs that can be cancelled. */
   readonly abort: AbortSignal;
 }
 

@@ -1,13 +1,13 @@
-// The loop that a step spends outside of ONNX Runtime, dropout's masks, several numbers at a time: lib/common/kernels.wat, run by
-// V8 like any WebAssembly. Blocks of a mask are copied out of its memory, so a mask can be anywhere and of any size.
+// Dropout masks, the only heavy loop of a step outside ONNX Runtime, with SIMD: lib/common/kernels.wat, run by V8 like any
+// WebAssembly. A mask is copied out of WebAssembly's memory block by block, so it can be anywhere and of any size.
 //
-// kernels.wasm is kernels.wat assembled by the package wabt; `npm run kernels` does it, and a test does it again.
+// kernels.wasm is kernels.wat assembled by the package wabt; `npm run kernels` does it, and a test checks it.
 
 import { readFileSync } from "node:fs";
 
 const MASK_BLOCK = 1 << 15; // bytes
 
-// the part of the global that is used here; its types come with the browser's library only
+// the used part of the global; its types come with the browser's library only
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object;
   Instance: new (module: object) => { exports: unknown };

@@ -1,5 +1,5 @@
-// Folders for files that are of use only while a process runs, in the system's folder for temporary files. Each is removed
-// with its owner's work or process; one that a kill left behind is removed when the next one is made.
+// Temporary folders, in the system's folder for them. Each is removed when its owner's work or process ends; one left behind by a
+// kill is removed when the next one is made.
 
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,7 +28,7 @@ export class TemporaryFolder {
     process.once("exit", this.#removeNow);
   }
 
-  /** Windows can't remove a file that is mapped into memory: there it stays until the process ends. */
+  /** Windows can't remove a file that is mapped into memory: it stays until the process ends. */
   remove(): void {
     if (process.platform === "win32") return;
     process.off("exit", this.#removeNow);
@@ -55,7 +55,7 @@ function removeWhileWritten(folder: string): void {
   }
 }
 
-/** Run `body` with a new folder, which is gone afterwards. */
+/** Run `body` with a new folder, which is removed afterwards. */
 export async function withTemporaryFolder<T>(kind: Kind, body: (folder: string) => Promise<T>): Promise<T> {
   const folder = new TemporaryFolder(kind);
   try {
@@ -77,7 +77,7 @@ function sweep(): void {
       rmSync(folder, { recursive: true, force: true });
       release();
     } catch (error) {
-      // in use, another user's, or another process sweeps it at this moment
+      // in use, another user's, or being removed by another process
       if (!(explain(error, folder) instanceof UserError)) throw error;
     }
   }

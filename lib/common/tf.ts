@@ -1,6 +1,6 @@
 // TensorFlow.js, loaded in a quarter of the time that `import * as tf from "@tensorflow/tfjs"` takes: by require, so that Node
 // doesn't search 1.3 MB of CommonJS for the names of its exports, and without the source maps of its packages (16 MB), which tsx
-// has Node read otherwise. It is the same module for whoever imports the package itself.
+// has Node read otherwise. Importing the package itself gives the same module.
 
 import { createRequire } from "node:module";
 

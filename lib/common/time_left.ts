@@ -1,5 +1,5 @@
-// How long work will still take, by how long it has taken so far: all of it since the first unit was done, so that what
-// happens now and then (an evaluation) counts as much as it will later. Units before that may have waited for a start.
+// Estimates the time left from the pace so far: all of it since the first unit was done, so that occasional work (an evaluation)
+// counts as much as it will later. The first unit itself may include startup.
 
 import { duration } from "./format.ts";
 
@@ -14,14 +14,14 @@ export class TimeLeft {
   #first: Moment | undefined; // when the first unit was done
   #last: Moment;
 
-  /** @param time in ms, of a clock that only goes on */
+  /** @param time in ms, of a monotonic clock */
   constructor(total: number, start: number, time: number) {
     this.#total = total;
     this.#start = { time, done: start };
     this.#last = this.#start;
   }
 
-  /** So much was done at `time`. Where it is no more than before, it says nothing about the pace. */
+  /** Record progress at `time`. If it isn't more than before, it says nothing about the pace. */
   update(done: number, time: number): void {
     if (done <= this.#last.done) {
       if (done < this.#last.done) this.#first = this.#last = { time, done }; // a rollback: begin again
@@ -31,7 +31,7 @@ export class TimeLeft {
     this.#first ??= this.#last;
   }
 
-  /** "2 min 5 s left"; undefined where nothing tells. */
+  /** "2 min 5 s left"; undefined if there is nothing to go by. */
   get text(): string | undefined {
     const { time, done } = this.#last;
     const from = this.#first !== undefined && done > this.#first.done ? this.#first : this.#start;

@@ -1,8 +1,8 @@
-// tsx' command line kills a script that doesn't answer a signal within 60 ms: it wants a message through its socket (tsx 4, dist/cli.mjs
-// and dist/preflight.cjs), which tsx' own code in the script sends as soon as the event loop has a turn. The tracing of a large
-// model takes longer than that, and so does an operation of an uncompiled run. So a thread answers instead: one that hears the
-// signals too, and has nothing else to do. What the script does about them stays with its listeners, a moment later; where
-// that moment is long, the thread tells the user that the signal was heard.
+// tsx' command line kills a script that doesn't answer a signal within 60 ms: it expects a message through its socket (tsx 4, dist/cli.mjs
+// and dist/preflight.cjs), which tsx' own code in the script sends at the event loop's next turn. Tracing a large model takes
+// longer than that, and so does an operation of an uncompiled run. So a thread that gets the signals too, and has nothing else to
+// do, answers instead. Handling them stays with the script's listeners, a moment later; if that moment is long, the thread tells
+// the user that the signal was received.
 
 import { existsSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
@@ -15,7 +15,7 @@ const { writeSync } = require("node:fs");
 const { connect } = require("node:net");
 const { isatty } = require("node:tty");
 const { workerData } = require("node:worker_threads");
-const PATIENCE = 50; // ms that the script has to answer by itself
+const PATIENCE = 50; // ms for the script to answer itself
 const handled = new Int32Array(workerData.handled);
 process.noDeprecation = true;
 const { Signal } = process.binding("signal_wrap");
@@ -39,15 +39,15 @@ for (const [signal, number] of Object.entries(workerData.signals)) {
 
 /**
  * Answer tsx' command line, if it has started this process, when one of these signals comes.
- * @returns to be called when the process itself has heard one
+ * @returns a function to call once the process itself has received one
  */
 export function answerTsx(signals: Record<string, number>): () => void {
   const handled = new SharedArrayBuffer(4);
   const done = () => void Atomics.store(new Int32Array(handled), 0, 1);
-  if (process.platform === "win32") return done; // there it doesn't ask
+  if (process.platform === "win32") return done; // it doesn't ask there
   const path = join(tmpdir(), `tsx-${process.geteuid?.() ?? userInfo().username}`, `${process.ppid}.pipe`);
   if (!existsSync(path)) return done;
   const options = { eval: true, execArgv: [], workerData: { path, signals, handled } };
-  new Worker(THREAD, options).on("error", () => {}).unref(); // without it tsx is answered, too, only later
+  new Worker(THREAD, options).on("error", () => {}).unref(); // without the thread tsx is answered too, only later
   return done;
 }

@@ -1,5 +1,5 @@
-// What watches a run: an object with some of five functions, which train.ts calls as it goes. Those that ship are in
-// this folder; a file of your own joins with --callbacks=./my_callback.ts and exports one as its default:
+// Callbacks watch a run: objects with some of five functions, which train.ts calls during training. The built-in ones are in this
+// folder; add your own file with --callbacks=./my_callback.ts which exports one as its default:
 //
 //   export default {
 //     name: "longest",
@@ -16,7 +16,7 @@ import type { Batch, Objective } from "../training/objective.ts";
 /** Named numbers of one moment, such as `{ loss: 2.31 }`. A "/" makes groups: "time/data". */
 export type Metrics = Record<string, number>;
 
-/** One of the model's weights, to be looked at. */
+/** One of the model's weights, read-only. */
 export interface Watched {
   readonly name: string; // as in the checkpoint: "transformer.h.0.attn.c_attn.weight"
   readonly shape: readonly number[];
@@ -24,7 +24,7 @@ export interface Watched {
   readonly grad?: Float32Array; // after a step: before clipping; times the event's gradScale it is the mean over the micro-batches
 }
 
-/** What a callback may know of the run, and the three things that it may do to it. */
+/** What a callback can see of the run, and the three things it can do to it. */
 export interface Run {
   readonly name: string; // the last part of out_dir
   readonly outDir: string; // exists and can be written to
@@ -38,21 +38,21 @@ export interface Run {
   /** A micro-batch of the validation split, always the same one; valid until the next step. */
   validationBatch(): Batch;
   readonly micros: number; // micro-batches in a step
-  readonly startIter: number; // 0, or where a resumed run goes on
+  readonly startIter: number; // 0, or where a resumed run continues
   readonly resumed: boolean;
   /** Print a line, on the terminal and in the log. */
   log(line: string): void;
-  /** The schedule's learning rate is multiplied by it from the next step on; starts at 1. */
+  /** Factor of the schedule's learning rate from the next step on; starts at 1. */
   learningRateScale: number;
   /** End after this step, as after the last one. */
   stop(why: string): void;
-  /** After this step go back to the checkpoint in outDir; false where there is none of this run. */
+  /** After this step roll back to the checkpoint in outDir; false if this run has none. */
   rollBack(why: string): boolean;
-  /** Aborted by Ctrl-C or a termination signal: what takes long ends then. */
+  /** Aborted by Ctrl-C or a termination signal; long work should end then. */
   readonly abort: AbortSignal;
 }
 
-/** A step was made: step number `iter`, the first being 0. A callback may add metrics for those after it to write. */
+/** Step number `iter`, counted from 0, was made. A callback may add metrics, which later callbacks write. */
 export interface StepEvent {
   readonly iter: number;
   /** loss (nats a token), lr, grad_norm (before clipping), step_ms, tokens_per_s; mfu (0 to 1) from the sixth step on. In
@@ -61,16 +61,16 @@ export interface StepEvent {
   readonly metrics: Metrics;
   /** What a parameter's `grad` is to be multiplied by: it is the sum over the micro-batches, times float16's loss scale. */
   readonly gradScale: number;
-  /** Numbers by name whose distribution is to be kept, such as weights. */
+  /** Numbers by name whose distribution is recorded, such as weights. */
   readonly histograms: Map<string, Float32Array>;
 }
 
-/** The model was evaluated after `iter` steps. A callback may add metrics and texts for those after it to write. */
+/** The model was evaluated after `iter` steps. A callback may add metrics and texts, which later callbacks write. */
 export interface EvaluateEvent {
   readonly iter: number;
-  /** train/loss and val/loss (nats a token); val/ema_loss, of the weights' average, if there is one */
+  /** train/loss and val/loss (nats a token); val/ema_loss, of the EMA of the weights, if there is one */
   readonly metrics: Metrics;
-  /** Is its validation loss (of the average, if there is one) the lowest so far? */
+  /** Is its validation loss (of the EMA, if there is one) the lowest so far? */
   readonly best: boolean;
   /** Texts by name, such as samples. */
   readonly texts: Map<string, string>;
@@ -82,7 +82,7 @@ export interface CheckpointEvent {
   readonly seconds: number; // that writing took
 }
 
-/** Why a run ended: all steps made, Ctrl-C or a termination signal, a callback's wish, or an error. */
+/** Why a run ended: all steps made, Ctrl-C or a termination signal, a callback's request, or an error. */
 export type EndReason = "finished" | "interrupted" | "stopped" | "failed";
 
 export interface EndEvent {
@@ -92,18 +92,18 @@ export interface EndEvent {
   readonly diverged?: true; // it failed because a loss or a gradient was NaN or infinite
 }
 
-/** All of them may be async: the run waits. */
+/** All functions may be async: the run waits. */
 export interface Callback {
   readonly name: string;
-  /** What happens when one of its functions throws: the run ends (after a checkpoint), or goes on without the callback. */
+  /** What happens when one of its functions throws: the run ends (after a checkpoint), or continues without the callback. */
   readonly onError?: "stop" | "continue"; // "stop" if not given
   onTrainStart?(run: Run): void | Promise<void>;
   onStep?(event: StepEvent): void | Promise<void>;
   onEvaluate?(event: EvaluateEvent): void | Promise<void>;
   onCheckpoint?(event: CheckpointEvent): void | Promise<void>;
   onTrainEnd?(event: EndEvent): void | Promise<void>;
-  /** What it must know to go on when the run is resumed, as JSON; kept in the checkpoint. */
+  /** Its state for resuming the run, as JSON; kept in the checkpoint. */
   state?(): unknown;
-  /** That, before onTrainStart; after a roll back too. */
+  /** Restore that state, before onTrainStart and after a rollback. */
   restore?(state: unknown): void;
 }

@@ -5,7 +5,7 @@ import type { Callback } from "./callback.ts";
 
 /** A line for each evaluation, and for the loss of every `logInterval`th step. */
 export function consoleLines(log: (line: string) => void, { logInterval }: { logInterval: number }): Callback {
-  let runningMfu = -1; // before it is known
+  let runningMfu = -1; // not known yet
   return {
     name: "console",
     onStep({ iter, metrics: { loss, step_ms, tokens_per_s, mfu } }) {

@@ -1,6 +1,6 @@
-// How the project's pictures are drawn: echarts' options -> SVG, SVG -> PNG, both without a browser. What they show is
-// told by lib/monitor/plots.ts and lib/bench/scaling_report.ts. Imports echarts (half a second), or throws a UserError where it isn't
-// installed: import this file where a picture is asked for.
+// Draws the project's pictures: echarts' options -> SVG, SVG -> PNG, both without a browser. Their contents come from
+// lib/monitor/plots.ts and lib/bench/scaling_report.ts. Importing it loads echarts (half a second), or throws a UserError if echarts
+// isn't installed: import it only when a picture is wanted.
 
 import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -24,16 +24,16 @@ export interface Size {
   height: number;
 }
 
-/** Colours that also the colour-blind tell apart (Okabe and Ito 2008, less what is too pale for a line on white), then
- * four darker ones for more than six things. */
+/** Colours that the colour-blind can tell apart, too (Okabe and Ito 2008, without those too pale for a line on white), then four
+ * darker ones for more than six series. */
 export const PALETTE = [
   ...(["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"] as const),
   ...(["#444444", "#882255", "#332288", "#999933"] as const),
 ] as const;
-export const PALE = "#b8b8b8"; // for what stands behind
+export const PALE = "#b8b8b8"; // for background lines
 export const INK = "#333333";
 
-/** The colour of the i-th of several things. */
+/** The colour of the i-th series. */
 export const colorOf = (i: number): string => PALETTE[i % PALETTE.length]!;
 
 const FORMATS = ["svg", "png"] as const;
@@ -43,10 +43,10 @@ const FAMILY = "DejaVu Sans";
 export const FONT = `${FAMILY}, Verdana, sans-serif`;
 const PIXELS = 8192; // a side of a PNG, at most
 
-/** How wide the characters from " " to "~" are in DejaVu Sans: base 36, in 32nds of the font's size. */
+/** Widths of the characters from " " to "~" in DejaVu Sans: base 36, in 32nds of the font's size. */
 const WIDTHS = "adfrkup9ccgracabkkkkkkkkkkbbrrrhwmmmpkipo99lisopjpmkknmwmkmcbcrggkkikkbkk99j9vkkkkdhdkjqjjhkbkr";
 
-/** How wide a text is when drawn, in pixels; a little more for what is not ASCII. */
+/** The width of a text in pixels; an upper estimate for what is not ASCII. */
 export function textWidth(text: string, size: number): number {
   const widths = Array.from(text, (character) => {
     const width = Number.parseInt(WIDTHS[character.codePointAt(0)! - 32] ?? "", 36) / 32;
@@ -55,32 +55,32 @@ export function textWidth(text: string, size: number): number {
   return size * widths.reduce((sum, width) => sum + width, 0);
 }
 
-// else it takes every text for a narrower font's, and what stands side by side runs into another
+// else it measures all text in a narrower font, and neighbouring texts overlap
 echarts.setPlatformAPI({
   measureText: (text, font = "") => ({ width: textWidth(text, Number(/([\d.]+)px/.exec(font)?.[1] ?? 12)) }),
 });
 
-/** What all pictures have in common; `drawSvg` puts it below a picture's own option. */
+/** Options that all pictures share; a picture's own option overrides them. */
 const COMMON = {
   backgroundColor: "#ffffff",
   animation: false,
   textStyle: { fontFamily: FONT, color: INK },
 };
 
-/** An SVG document that is complete by itself. */
+/** A self-contained SVG document. */
 export function drawSvg(option: Option, { width, height }: Size): string {
   const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width, height });
   try {
     chart.setOption({ ...COMMON, ...option });
     return visible(still(chart.renderToSVGString())); // XML knows no control characters
   } finally {
-    chart.dispose(); // else its timer keeps the process
+    chart.dispose(); // else its timer keeps the process alive
   }
 }
 
 /**
- * Leaves out what only a mouse would need and what is invisible (a frame of width 0, which some viewers and the PNG's
- * renderer draw as a hair line), and says where text stands in a way that every viewer understands.
+ * Removes what only a mouse needs and what is invisible (a frame of width 0, which some viewers and the PNG renderer draw as a
+ * hairline), and positions text in a way that every viewer understands.
  */
 function still(svg: string): string {
   return svg
@@ -97,9 +97,9 @@ function still(svg: string): string {
 }
 
 /**
- * The picture as a PNG file's bytes, `scale` pixels for each of the SVG's. Brings its own font, so that it needs none of
- * the system's, and 35 MB of native code, which are loaded when it is first called.
- * @throws UserError where that code isn't there, or the picture is too large
+ * The picture as a PNG file's bytes, `scale` pixels for each of the SVG's. Brings its own font instead of the
+ * system's, and 35 MB of native code, loaded at the first call.
+ * @throws UserError if that code isn't installed, or the picture is too large
  */
 export async function svgToPng(svg: string, { scale = 2 }: { scale?: number } = {}): Promise<Buffer> {
   const { createCanvas, GlobalFonts, loadImage } = await loadCanvas();
@@ -127,14 +127,14 @@ async function loadCanvas() {
   }
 }
 
-/** The picture's bytes as a file has them. */
+/** The picture as a file's bytes. */
 export async function encode(svg: string, format: Format): Promise<string | Buffer> {
   return format === "svg" ? `${svg}\n` : svgToPng(svg);
 }
 
 /**
  * Write a picture as visualizations/{kind}_{name}_{date}_{time}.svg or .png in a run's folder; gives the files' paths.
- * @throws UserError where that can't be
+ * @throws UserError if that fails
  */
 export async function writePlot(
   outDir: string,

@@ -1,4 +1,4 @@
-// Ends a run that has stopped getting better.
+// Early stopping: ends a run whose validation loss no longer improves.
 
 import * as z from "zod/mini";
 

@@ -9,7 +9,7 @@ import { type Losses, lossOf, type Moment, type RunCheckpoint, reachedBy } from 
 import type { Callback, EndEvent, Run } from "./callback.ts";
 import type { Series } from "./metrics_file.ts";
 
-/** How to go on with the run in a folder: it knows its own settings. */
+/** The command that resumes the run in a folder; its checkpoint has the settings. */
 export function resumeCommand(outDir: string, ...changes: string[]): string {
   return commandOf("train.ts", ["--init_from=resume", `--out_dir=${outDir}`, ...changes]);
 }
@@ -34,7 +34,7 @@ export function endBy(error: unknown): Omit<EndEvent, "iter"> {
   return { reason: "failed", why, ...(hasDiverged(error) && { diverged: true }) };
 }
 
-/** How to train a run longer that has made all its steps. */
+/** The command that trains a finished run longer. */
 function longerCommand(outDir: string, steps: number): string {
   return resumeCommand(outDir, `--max_iters=${2 * Math.max(1, steps)}`);
 }

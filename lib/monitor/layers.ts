@@ -1,5 +1,5 @@
-// Looks into the model while it trains: how far a step moves each weight, and what the layers make of a batch. Costs
-// nothing where it doesn't look.
+// Statistics of the model during training: how far a step moves each weight, and the layers' activations on a batch. Steps without
+// statistics cost nothing.
 
 import { tf } from "../common/tf.ts";
 
@@ -8,8 +8,8 @@ import { withTaps } from "../nn/tap.ts";
 import type { Callback, Metrics, Run } from "./callback.ts";
 
 export interface LayersOptions {
-  statsInterval: number; // steps between two looks; 0 for none
-  histogramInterval: number; // steps between two histograms of weights and gradients; 0 for none
+  statsInterval: number; // steps between statistics; 0 for none
+  histogramInterval: number; // steps between histograms of weights and gradients; 0 for none
 }
 
 /** A unit whose activations stay below this share of the layer's largest, on every token of a batch, is dead. */
@@ -18,17 +18,17 @@ const DEAD = 1e-3;
 /**
  * Adds to every `statsInterval`th step, for each weight: update_ratio/<name> = |change of this step| / |weight before|, and
  * grad_norm/<name>; to each evaluation, on a batch of the validation split: activation/<layer>/mean, /std, /max (absolute),
- * and for an MLP's hidden units /dead, the share of units that are dead; of a mixture of experts router/<layer>/busiest, what
- * the expert that most want has to do, over its even share, and, with an expert_capacity_factor, /dropped, the share of choices that
- * training would drop. Every `histogramInterval`th step gets histograms.
+ * and for an MLP's hidden units /dead, the share of units that are dead; of a mixture of experts router/<layer>/busiest, the load of
+ * the most wanted expert over its even share, and, with an expert_capacity_factor, /dropped, the share of choices that training
+ * would drop. Every `histogramInterval`th step gets histograms.
  */
 export function layers({ statsInterval, histogramInterval }: LayersOptions): Callback {
   let run: Run;
-  let before: Float32Array[] | undefined; // the weights before the step to be looked at
+  let before: Float32Array[] | undefined; // the weights before the measured step
   let inspect: (() => Promise<Metrics>) | undefined;
 
   const isDue = (iter: number, interval: number) => interval > 0 && iter % interval === 0;
-  /** Keep the weights if the step that comes next is one to look at. */
+  /** Keep the weights if the next step is measured. */
   function remember(iter: number): void {
     before = isDue(iter, statsInterval) ? run.parameters.map(({ data }) => data.slice()) : undefined;
   }
@@ -60,7 +60,7 @@ export function layers({ statsInterval, histogramInterval }: LayersOptions): Cal
   };
 }
 
-/** A program that computes the statistics of what the layers show (lib/nn/tap.ts), and the batch that it looks at. */
+/** A program that computes statistics of the layers' activations (lib/nn/tap.ts), and its batch. */
 async function inspection({ model, engine, inputs, validationBatch }: Run): Promise<() => Promise<Metrics>> {
   let names: string[] = [];
   const program = await engine.program(
@@ -76,7 +76,7 @@ async function inspection({ model, engine, inputs, validationBatch }: Run): Prom
       const { expert_capacity_factor } = model.config;
       withTaps(
         (name, value) => {
-          // what else is shown is for attention maps
+          // the other activations are for attention maps
           const at = layer < encoder ? `encoder.h.${layer}` : `h.${layer - encoder}`;
           const key = `activation/${at}.${name}`;
           if (name === "mlp") add(key, ["mean", "std", "max", "dead"], statistics(value));
@@ -112,8 +112,8 @@ export function statistics(x: tf.Tensor): tf.Tensor {
   return tf.stack([mean, std, max, dead]);
 }
 
-/** Choices of experts [N, k, E] -> [2]: rows of the one that most want, over N k / E, and the share of choices that are dropped
- * with this factor of the capacity. */
+/** Choices of experts [N, k, E] -> [2]: rows of the most wanted expert over N k / E, and the share of choices dropped with this
+ * capacity factor. */
 export function routing(chosen: tf.Tensor, factor: number): tf.Tensor {
   const [N, k, E] = chosen.shape as [number, number, number];
   const busiest = tf.mul(tf.max(tf.sum(chosen, [0, 1])), E / (N * k));

@@ -1,5 +1,5 @@
-// metrics.jsonl, a run's numbers in its out_dir: one line of JSON an event, only ever appended to, so that a kill costs
-// at most the line it cuts. Whoever wants to show a run reads this file: plots, the monitor, reports, pandas.
+// metrics.jsonl, a run's metrics in its out_dir: one line of JSON per event, append-only, so that a kill costs at most the line it
+// cuts. Everything that shows a run reads this file: plots, the monitor, reports, pandas.
 //
 //   {"event":"start","time":1764000000000,"iter":0,"resumed":false,"name":"out-a","pid":12,"config":{...},"facts":{...}}
 //   {"event":"step","time":...,"iter":0,"loss":4.17,"lr":0.00001,"grad_norm":1.9,"step_ms":21.4,"tokens_per_s":35900}
@@ -8,8 +8,8 @@
 //   {"event":"checkpoint","time":...,"iter":250,"seconds":0.02}
 //   {"event":"end","time":...,"iter":2001,"reason":"finished"}
 //
-// `time` is in milliseconds since 1970. A number that JSON has no word for (NaN, infinity) is null. Steps come again where
-// a run was resumed or rolled back: the later ones count.
+// `time` is in milliseconds since 1970. A number that JSON has no word for (NaN, infinity) is null. Steps repeat after a run
+// was resumed or rolled back: the later ones count.
 
 import { closeSync, readSync } from "node:fs";
 import { join } from "node:path";
@@ -24,8 +24,8 @@ import type { Callback, Metrics } from "./callback.ts";
 export const METRICS_FILE = "metrics.jsonl";
 
 const MOST_BYTES = 2 ** 30; // that are read at once
-const MOST_NAMES = 2000; // of metrics in a run: one with numbers of each layer has hundreds
-const DIGITS = 7; // of a number: as many as a float32 has
+const MOST_NAMES = 2000; // of metrics in a run: one with statistics of each layer has hundreds
+const DIGITS = 7; // significant digits of a number, as a float32 has
 
 const when = { time: z.number(), iter: z.int().check(z.nonnegative()) };
 const Events = {
@@ -77,7 +77,7 @@ export function metricsFile(): Callback {
     },
     onCheckpoint: ({ iter, seconds }) => write("checkpoint", iter, { seconds }),
     onTrainEnd({ iter, reason, why, diverged }) {
-      write("end", iter, { reason, why, diverged }, reason !== "failed"); // it may have failed because the folder is another's now
+      write("end", iter, { reason, why, diverged }, reason !== "failed"); // it may have failed because another process has the folder now
       file.close();
     },
   };
@@ -87,8 +87,8 @@ export function metricsFile(): Callback {
 export class MetricsReader {
   readonly #path: string;
   #offset = 0;
-  #rest: Buffer = Buffer.alloc(0); // of a line that isn't whole yet
-  /** Lines so far that could not be read: cut by a kill, or no event. */
+  #rest: Buffer = Buffer.alloc(0); // of an incomplete line
+  /** Lines so far that could not be read: cut by a kill, or not an event. */
   broken = 0;
 
   /** @param outDir a run's folder */
@@ -97,8 +97,8 @@ export class MetricsReader {
   }
 
   /**
-   * The events that were added since the last call. Nothing where there is no file yet.
-   * @throws UserError where it can't be read
+   * The events added since the last call; none if there is no file yet.
+   * @throws UserError if it can't be read
    */
   read(): MetricsEvent[] {
     const bytes = this.#readBytes();
@@ -120,8 +120,8 @@ export class MetricsReader {
     const { file, stat } = opened;
     try {
       const { size } = stat;
-      if (size - this.#offset > MOST_BYTES) throw new UserError(`${this.#path} has more than 1 GB; it is no run's`);
-      if (size < this.#offset) [this.#offset, this.#rest] = [0, Buffer.alloc(0)]; // another file by now
+      if (size - this.#offset > MOST_BYTES) throw new UserError(`${this.#path} has more than 1 GB; it isn't a run's`);
+      if (size < this.#offset) [this.#offset, this.#rest] = [0, Buffer.alloc(0)]; // another file now
       const bytes = Buffer.alloc(this.#rest.length + size - this.#offset);
       this.#rest.copy(bytes);
       let filled = this.#rest.length;
@@ -147,7 +147,7 @@ function parse(line: string): MetricsEvent | undefined {
   const { event, time, iter } = (json ?? {}) as { event?: unknown; time?: number; iter?: number };
   if (typeof event !== "string") return undefined;
   if (Object.hasOwn(Events, event)) return z.safeParse(Events[event as keyof typeof Events], json).data;
-  // numbers, or an event of another version, which only tells the time
+  // numbers, or an event of another version, of which only the time is used
   return Number.isFinite(time) && Number.isSafeInteger(iter) && iter! >= 0 ? (json as Numbers) : undefined;
 }
 
@@ -159,7 +159,7 @@ export interface Series {
 
 type Event<Name> = Extract<MetricsEvent, { event: Name }>;
 
-/** A run as its file tells it: what was overtaken by a resumption or a roll back is gone. */
+/** A run's history from its file, without what a resumption or rollback has replaced. */
 export class History {
   start: Event<"start"> | undefined;
   end: Event<"end"> | undefined; // undefined while it runs, and after a kill
@@ -169,7 +169,7 @@ export class History {
   readonly checkpoints: Event<"checkpoint">[] = [];
   /** When the last event was, in ms since 1970. */
   time = 0;
-  /** The step that comes next, as far as the file goes. */
+  /** The next step after the last event. */
   iter = 0;
 
   add(events: readonly MetricsEvent[]): this {
@@ -208,7 +208,7 @@ export class History {
   #point(name: string, iter: number, value: number): void {
     let series = this.series.get(name);
     if (!series) {
-      if (this.series.size === MOST_NAMES) return; // what writes so many isn't a run of ours
+      if (this.series.size === MOST_NAMES) return; // no run of ours writes that many
       series = { iters: [], values: [] };
       this.series.set(name, series);
     }
@@ -220,7 +220,7 @@ export class History {
     series.values.push(value);
   }
 
-  /** Drop what lies at step `from` or later. */
+  /** Drop everything from step `from` on. */
   #forget(from: number): void {
     for (const [name, { iters, values }] of this.series) {
       while (iters.length > 0 && iters.at(-1)! >= from) {
@@ -241,8 +241,8 @@ export class History {
 }
 
 /**
- * The run in a folder, as far as it went.
- * @throws UserError where there is none
+ * The history of the run in a folder.
+ * @throws UserError if there is none
  */
 export function readHistory(outDir: string): History {
   const reader = new MetricsReader(outDir);

@@ -1,8 +1,8 @@
 // MLflow, over its REST API (2.0, which every server since 1.0 has): settings as parameters, facts as tags, metrics, and
-// texts as artifacts where the server passes them on, else as tags, cut.
+// texts as artifacts if the server accepts them, else as truncated tags.
 //
-// Sent in the background; a server that goes away costs no step, and points only where it stays away for long. Steps that
-// are made again after a resume or a roll back are added with their later time: MLflow can't take points back.
+// Sent in the background: an unreachable server delays no step, and loses points only if it stays away for long. Steps repeated after
+// a resume or rollback are added with their later time, since MLflow can't delete points.
 
 import * as z from "zod/mini";
 
@@ -11,11 +11,11 @@ import type { Callback, EndReason, Metrics, Run } from "./callback.ts";
 import { MlflowServer, Refusal, Silence } from "./mlflow_server.ts";
 
 const SEND_EVERY = 5000; // ms
-const MOST_POINTS = 100_000; // that wait for a server
+const MOST_POINTS = 100_000; // waiting for a server
 const MOST_TEXTS = 100;
-const PATIENCE = 10_000; // ms, for an answer, and for all of the end
+const PATIENCE = 10_000; // ms for an answer, and for sending the rest at the end
 const LONGEST_PAUSE = 60_000; // ms between two tries
-const METRICS_A_REQUEST = 1000; // MLflow's limits; where they grew over the years, the oldest ones
+const METRICS_A_REQUEST = 1000; // MLflow's limits; the lowest of all its versions
 const PARAMS_A_REQUEST = 100;
 const PARAM_LENGTH = 500;
 const TAG_LENGTH = 5000;
@@ -40,14 +40,14 @@ type RunAnswer = z.infer<typeof RunAnswer>["run"];
 
 interface Point {
   readonly key: string;
-  readonly value: number | string; // text for what JSON has no word for
+  readonly value: number | string; // text for values that JSON can't represent
   readonly timestamp: number;
   readonly step: number;
 }
 
 /**
- * Is there an MLflow server that lets us in?
- * @throws UserError where there is not
+ * Check that there is an MLflow server that accepts the login.
+ * @throws UserError if not
  */
 export async function checkMlflow(uri: string): Promise<void> {
   const server = new MlflowServer(uri, PATIENCE);
@@ -76,19 +76,19 @@ export async function checkMlflow(uri: string): Promise<void> {
 export interface MlflowOptions {
   readonly uri: string;
   readonly experiment: string;
-  readonly patience?: number; // ms, for an answer, and for all that is left to send at the end
+  readonly patience?: number; // ms for an answer, and for sending the rest at the end
 }
 
-/** Logs to a new run in an experiment, which is made if need be. */
+/** Logs to a new run in an experiment, created if need be. */
 export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions): Callback {
   const server = new MlflowServer(uri, patience);
   let run: Run;
   let runId: string | undefined;
-  let artifacts: string | undefined; // the address that texts are put under; undefined where they become tags
+  let artifacts: string | undefined; // the address for texts; undefined if they become tags
   const points: Point[] = [];
   const texts: { name: string; iter: number; text: string }[] = [];
   const dropped = { points: 0, texts: 0 };
-  let failure: unknown; // that ends it
+  let failure: unknown; // that ended logging
   let away = false; // no answer the last time?
   let pause = 0; // ms until the next try
   let tried = performance.now(); // when the last sending started or failed
@@ -96,7 +96,7 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
 
   // ---- start -----------------------------------------------------------------------------------------------------
 
-  /** The run that is gone on with, or a new one. */
+  /** The run to continue, or a new one. */
   async function open(): Promise<RunAnswer> {
     if (runId !== undefined) {
       const earlier = await findRun(runId);
@@ -104,7 +104,7 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
         await server.post("mlflow/runs/update", { run_id: runId, status: "RUNNING" });
         return earlier;
       }
-      run.log(`mlflow: ${server.shown} has no run ${runId} any more, so there will be a new one`);
+      run.log(`mlflow: ${server.shown} no longer has run ${runId}; starting a new one`);
     }
     const made = await server.post("mlflow/runs/create", {
       experiment_id: await findExperiment(),
@@ -150,7 +150,7 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
     return typeof setting === "string" ? setting : JSON.stringify(setting);
   }
 
-  /** Settings as parameters. Those can't change, so what a resumed run does otherwise becomes a tag. */
+  /** Settings as parameters. Those can't change, so changed settings of a resumed run become tags. */
   async function describe(known: readonly z.infer<typeof Param>[]): Promise<void> {
     const tags = Object.entries(run.facts).map(([key, value]) => ({ key, value: String(value) }));
     const params: { key: string; value: string }[] = [];
@@ -181,7 +181,7 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
     }
   }
 
-  /** Send what waits, unless that is being done. */
+  /** Send what is waiting, unless it is being sent. */
   function send(): void {
     if (sending) return;
     tried = performance.now();
@@ -190,14 +190,14 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
     });
   }
 
-  /** Send everything; what could not be sent waits on. Throws nothing: `failure` says what ends it. */
+  /** Send everything; what could not be sent keeps waiting. Never throws: `failure` holds a fatal error. */
   async function sendAll(): Promise<void> {
     try {
       while (points.length > 0) {
         const batch = points.splice(0, METRICS_A_REQUEST);
         try {
           const metrics = batch.map((point) => ({ ...point, key: allowed(point.key) }));
-          // sent twice, where the answer was lost, it is there once: the points are the same to the millisecond
+          // sent twice after a lost answer, it is stored once: the points are equal to the millisecond
           await server.post("mlflow/runs/log-batch", { run_id: runId, metrics });
         } catch (error) {
           points.unshift(...batch);
@@ -215,7 +215,8 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
         failure = error;
         return;
       }
-      if (!away) run.log(`mlflow: ${server.shown} is away (${error.message}); the points are kept and sent later`);
+      if (!away)
+        run.log(`mlflow: ${server.shown} is unreachable (${error.message}); the points are kept and sent later`);
       [away, pause] = [true, Math.min(LONGEST_PAUSE, Math.max(1000, 2 * pause))];
       tried = performance.now();
     }
@@ -229,7 +230,7 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
         return;
       } catch (error) {
         if (!(error instanceof Refusal) || !(error.final || error.status === 501 || error.status === 503)) throw error;
-        run.log(`mlflow: ${server.shown} takes no artifacts (${error.message}); texts become tags, cut`);
+        run.log(`mlflow: ${server.shown} accepts no artifacts (${error.message}); texts become truncated tags`);
         artifacts = undefined;
       }
     }
@@ -270,7 +271,7 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
       hear();
       server.end = AbortSignal.timeout(patience);
       await sending;
-      await sendAll(); // even if the server was away a moment ago
+      await sendAll(); // even if the server was unreachable a moment ago
       hear();
       try {
         const update = { run_id: runId, status: STATUS[reason], end_time: Date.now() };
@@ -279,7 +280,7 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
         if (!(error instanceof Silence)) throw error;
         away = true;
       }
-      if (away) run.log(`mlflow: ${server.shown} was not told that the run ended`);
+      if (away) run.log(`mlflow: ${server.shown} didn't learn that the run ended`);
       const lost = { points: points.length + dropped.points, texts: texts.length + dropped.texts };
       if (lost.points + lost.texts > 0) {
         run.log(`mlflow: ${lost.points} points and ${lost.texts} texts are missing there; metrics.jsonl has them all`);
@@ -287,12 +288,12 @@ export function mlflow({ uri, experiment, patience = PATIENCE }: MlflowOptions):
     },
     state: () => ({ run_id: runId }),
     restore(state) {
-      runId ??= State.parse(state).run_id; // after a roll back it is the same run
+      runId ??= State.parse(state).run_id; // after a rollback it is the same run
     },
   };
 }
 
-/** A name with nothing in it that MLflow refuses, and that stays one below a folder. */
+/** A name without anything that MLflow refuses. */
 function allowed(name: string): string {
   const clean = name.replaceAll(/[^\w\-. :/]/g, "_").split("/");
   return (

@@ -1,6 +1,6 @@
-// MLflow's REST API 2.0 as requests: the address, the login, and what an answer means. A login is taken from where MLflow's
-// own clients take it: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN. Leaves out what is
-// asked (mlflow.ts).
+// Requests to MLflow's REST API 2.0: address, login, and the meaning of answers. The login comes from the variables that MLflow's own
+// clients use: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN. Left out: what is requested
+// (mlflow.ts).
 
 import * as z from "zod/mini";
 import { UserError } from "../common/errors.ts";
@@ -9,10 +9,10 @@ import { decoded } from "../settings/login.ts";
 
 const Failure = z.object({ error_code: z.union([z.string(), z.number()]), message: z.optional(z.string()) });
 
-/** The server said no. */
+/** The server refused. */
 export class Refusal extends Error {
   readonly status: number;
-  readonly code: string; // MLflow's word; empty where the answer isn't MLflow's
+  readonly code: string; // MLflow's error code; empty if the answer isn't MLflow's
 
   constructor(status: number, code: string, message: string) {
     super(message);
@@ -28,10 +28,10 @@ export class Refusal extends Error {
 /** There was no answer. */
 export class Silence extends Error {}
 
-/** Speaks to the server. */
+/** Talks to the server. */
 export class MlflowServer {
   readonly shown: string; // the address without a password
-  /** Once given, no answer is waited for any longer than until then. */
+  /** Once set, no answer is waited for beyond it. */
   end: AbortSignal | undefined;
   readonly #base: string;
   readonly #patience: number; // ms, for an answer
@@ -70,7 +70,7 @@ export class MlflowServer {
     return this.#ask(path, { method: "PUT", headers, body: text });
   }
 
-  /** @throws Refusal, or Silence where there is no answer in time */
+  /** @throws Refusal, or Silence without an answer in time */
   async #ask(path: string, init: RequestInit): Promise<unknown> {
     let status: number;
     let text: string;

@@ -1,5 +1,5 @@
 // Pictures of runs as SVG: pure functions of their histories (metrics_file.ts), of figures to be compared, and of a
-// model's attention. However long a run, its picture is small: what no pixel can show is left out.
+// model's attention. However long a run, its picture is small: points that no pixel can show are left out.
 //
 //   const svg = plotTrainingCurves([{ name: "out-a", history: readHistory("out-a") }]);
 //   await writePlot("out-a", "training_curves", svg);   // draw.ts
@@ -11,7 +11,7 @@ import { colorOf, drawSvg, FONT, INK, type Option, PALE, PALETTE, textWidth } fr
 import type { History, Series } from "./metrics_file.ts";
 import { smooth, thin } from "./thin.ts";
 
-/** A run, and the name that it has in a picture. */
+/** A run, and its name in a picture. */
 export interface NamedRun {
   name: string;
   history: History;
@@ -37,12 +37,12 @@ interface Line {
   width?: number;
   opacity?: number;
   type?: "solid" | "dashed" | "dotted";
-  points?: boolean; // a mark at each, where there are few
+  points?: boolean; // mark each point, if there are few
 }
 
 interface Chart extends PlotOptions {
   title: string;
-  unit: string; // of the values, with what they are: "loss (nats per token)"
+  unit: string; // of the values, with their name: "loss (nats per token)"
   format?: (value: number) => string;
   zero?: boolean; // the axis begins at 0
   max?: number;
@@ -77,7 +77,7 @@ function drawLines(lines: readonly Line[], chart: Chart): string {
   return drawSvg(option, { width, height });
 }
 
-/** As many points as pixels can show; a value that is no number is a gap. */
+/** As many points as pixels can show; NaN is a gap. */
 function pointsOf(series: Series): (number | null)[][] {
   const { iters, values } = thin(series, { from: -Infinity, to: Infinity }, BUCKETS);
   return iters.map((iter, i) => [iter, values[i] === null ? null : Number(values[i]!.toPrecision(6))]);
@@ -116,8 +116,8 @@ function legendRows(names: readonly string[], width: number): number {
 }
 
 /**
- * Loss over the steps: of each step (pale), the same smoothed, and the estimates on both splits. Of several runs one
- * over the other the steps' losses are left out where there are estimates.
+ * Loss over the steps: of each step (pale), smoothed, and the estimates on both splits. For several runs the steps' losses are left
+ * out if there are estimates.
  */
 export function plotTrainingCurves(runs: readonly NamedRun[], options: PlotOptions = {}): string {
   const chart = { unit: "loss (nats per token)", end: endOf(runs) };
@@ -151,7 +151,7 @@ export function plotTrainingCurves(runs: readonly NamedRun[], options: PlotOptio
   return drawLines([...lines, ...kinds], { title: "Training curves", ...options, ...chart, legend, ...ceiling(lines) });
 }
 
-/** Where a run got out of hand, its few huge losses must not make a flat line of all the others. */
+/** The few huge losses of a diverging run must not flatten all the others. */
 function ceiling(lines: readonly Line[]): { max?: number } {
   const values = lines.flatMap(({ series }) => series?.values ?? []).filter(Number.isFinite);
   const [usual, highest] = [quantile(values, 0.98), values.reduce((a, b) => Math.max(a, b), 0)];
@@ -168,7 +168,7 @@ export function plotLearningRate(runs: readonly NamedRun[], options: PlotOptions
   return drawLines(lines, { title, ...options, unit: "learning rate", zero: true, legend, end: endOf(runs) });
 }
 
-/** Tokens a second over the steps, with the mean, what half of the steps reach (p50) and what 95 % of them reach. */
+/** Tokens/s over the steps, with the mean, the median (p50) and the speed that 95 % of the steps reach. */
 export function plotThroughput(runs: readonly NamedRun[], options: PlotOptions = {}): string {
   const chart = { unit: "tokens/s", zero: true, format: short, end: endOf(runs) };
   const [first] = runs;
@@ -195,7 +195,7 @@ export function plotThroughput(runs: readonly NamedRun[], options: PlotOptions =
   return drawLines(lines, { title: "Throughput, smoothed", ...options, ...chart, legend });
 }
 
-/** Over the whole run, in tokens/s. The mean is all tokens over all their time, not the mean of the steps' speeds. */
+/** Over the whole run, in tokens/s. The mean is all tokens over their total time, not the mean of the steps' speeds. */
 function speeds({ series }: History): Record<string, number> {
   const values = (series.get("tokens_per_s")?.values ?? []).filter((value) => value > 0);
   if (values.length === 0) return {};
@@ -207,7 +207,7 @@ function speeds({ series }: History): Record<string, number> {
 
 const TIMES = ["data", "compute", "update", "evaluate", "checkpoint", "other"];
 
-/** Which share of each run's time went where. */
+/** The shares of each run's time, by activity. */
 export function plotTimeSplit(runs: readonly NamedRun[], options: PlotOptions = {}): string {
   const seconds = runs.map(({ history }) =>
     TIMES.map((name) => (history.series.get(`time/${name}`)?.values ?? []).reduce((sum, value) => sum + value, 0)),
@@ -244,7 +244,7 @@ const share = (part: number, total: number) => (total > 0 ? (100 * part) / total
 const marginOf = (labels: readonly string[]) =>
   24 + Math.max(0, ...labels.flatMap((label) => label.split("\n")).map((line) => textWidth(line, 12)));
 
-/** A figure to be compared: the mean over seeds, say, and how far they lie apart. */
+/** A figure to compare: the mean over seeds, for example, and their spread. */
 export interface Compared {
   label: string;
   mean: number;
@@ -252,13 +252,13 @@ export interface Compared {
 }
 
 export interface ComparisonOptions extends PlotOptions {
-  unit: string; // what is compared: "validation loss (nats per token)"
+  unit: string; // with the name: "validation loss (nats per token)"
   better: "lower" | "higher";
 }
 
 /**
- * A bar for each figure, with its spread, the best one marked. Where all are so close that bars from 0 would look the
- * same there are points instead, on an axis that does not begin at 0.
+ * A bar for each figure, with its spread, the best one marked. If all are so close that bars from 0 would look the same, points
+ * instead, on an axis that does not begin at 0.
  */
 export function plotComparison(all: readonly Compared[], { unit, better, ...options }: ComparisonOptions): string {
   const finite = all.map(({ mean }) => mean).filter(Number.isFinite);
@@ -302,7 +302,7 @@ export function plotComparison(all: readonly Compared[], { unit, better, ...opti
 
 const figure = (value: number) => (Math.abs(value) >= 1000 ? whole(value) : significant(value));
 
-/** Both to the digits that the spread leaves certain: "1.682 ± 0.009". */
+/** Both rounded to the digits that the spread leaves certain: "1.682 ± 0.009". */
 function withSpread(mean: number, spread: number | undefined): string {
   if (!spread) return figure(mean);
   const digits = Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(spread))));
@@ -310,7 +310,7 @@ function withSpread(mean: number, spread: number | undefined): string {
   return [mean, spread].map((value) => value.toLocaleString("en-US", format)).join(" ± ");
 }
 
-/** From low to high with a stroke at either end, and a text behind. */
+/** An error bar from low to high, with a text after it. */
 function errorBar(api: CustomSeriesRenderItemAPI, text: string): CustomSeriesRenderItemReturn {
   const [low, row, high] = [0, 1, 2].map((dimension) => Number(api.value(dimension))) as [number, number, number];
   if (!Number.isFinite(low)) return { type: "group", children: [] };
@@ -340,11 +340,11 @@ export const MOST_TOKENS = 64;
 
 export interface AttentionMap {
   tokens: readonly string[]; // T texts
-  weights: Float32Array; // [H, T, T]: how much a position (row) looks at each (column)
+  weights: Float32Array; // [H, T, T]: the weight of each position (column) for a query (row)
   layer: number;
 }
 
-/** How much each token looks at those before it: a map for each head of a layer. */
+/** How much each token attends to those before it: a map for each head of a layer. */
 export function plotAttention({ tokens, weights, layer }: AttentionMap, options: { title?: string } = {}): string {
   const T = tokens.length;
   const H = weights.length / (T * T);
@@ -417,13 +417,13 @@ export function plotAttention({ tokens, weights, layer }: AttentionMap, options:
   return drawSvg(option, { width, height });
 }
 
-/** [column, row, weight] of what a position looks at; what is too little to be seen is left out. */
+/** [column, row, weight] of attention weights; invisibly small ones are left out. */
 function cells(map: Float32Array, T: number): number[][] {
   const all = Array.from(map, (weight, i) => [i % T, Math.floor(i / T), Number(weight.toFixed(3))]);
   return all.filter(([, , weight]) => weight! >= 0.008);
 }
 
-/** A token's text with a sign for each character that leaves nothing on paper. */
+/** A token's text with a symbol for each invisible character. */
 export function visible(token: string): string {
   const signs: Record<string, string> = { "\n": "⏎", "\r": "␍", "\t": "⇥", " ": "·" };
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

@@ -1,23 +1,23 @@
-// What a run takes from the machine: processor, memory, tokens a second, and where the time goes.
+// A run's use of the machine: processor, memory, tokens/s, and where the time goes.
 
 import { execFile } from "node:child_process";
 import type { Clock } from "../common/clock.ts";
 import type { Callback, Metrics } from "./callback.ts";
 
-const INTERVAL = 1000; // ms between two looks
-const GPU_INTERVAL = 10_000; // asking takes a process of its own
+const INTERVAL = 1000; // ms between measurements
+const GPU_INTERVAL = 10_000; // each query starts a process
 const MB = 2 ** 20;
 
 /**
- * Adds to a step, once a second: cpu_percent (100 for a whole core), rss_mb, and gpu_memory_mb where nvidia-smi tells it;
+ * Adds to a step, once a second: cpu_percent (100 for a whole core), rss_mb, and gpu_memory_mb if nvidia-smi reports it;
  * to an evaluation, over the time since the last one: time/<lap> in seconds, tokens_per_s/mean, /p50 and /p95.
  */
 export function resources(clock: Clock): Callback {
   let looked = performance.now();
   let usage = process.cpuUsage();
   let askedGpu = Number.NEGATIVE_INFINITY;
-  let gpuMemory: number | undefined; // MB; undefined where nobody knows
-  let hasGpu = true; // until asked
+  let gpuMemory: number | undefined; // MB; undefined if unknown
+  let hasGpu = true; // until queried
   const speeds: number[] = [];
   let [tokens, ms] = [0, 0];
 
@@ -62,7 +62,7 @@ function percentiles(speeds: number[]): Metrics {
   return { "tokens_per_s/p50": reachedBy(0.5), "tokens_per_s/p95": reachedBy(0.95) };
 }
 
-/** Memory that the process `pid` has on NVIDIA's GPUs, in MB; null where there is no nvidia-smi. */
+/** Memory that the process `pid` has on NVIDIA's GPUs, in MB; null without nvidia-smi. */
 export function gpuMemoryMb(pid: number, command = "nvidia-smi"): Promise<number | null> {
   const args = ["--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"];
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-// Lets the model write while it trains.
+// Samples from the model during training.
 
 import { appendFileSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
@@ -20,7 +20,7 @@ const State = z.object({ evaluations: z.int(), last: z.int() });
 export function samples({ interval }: { interval: number }): Callback {
   let run: Run;
   let tokenizer: Tokenizer | undefined;
-  let [evaluations, last] = [0, -1]; // how many there were, and the step of the last one: a resumed run repeats it
+  let [evaluations, last] = [0, -1]; // how many, and the step of the last one: a resumed run repeats it
   return {
     name: "samples",
     onError: "continue",
@@ -36,7 +36,7 @@ export function samples({ interval }: { interval: number }): Callback {
       texts.set("sample", text);
       const path = samplePath(run.outDir);
       mkdirSync(dirname(path), { recursive: true });
-      appendFileSync(path, `after ${iter} steps:\n${text}\n`); // two in a second: both
+      appendFileSync(path, `after ${iter} steps:\n${text}\n`); // two in one second share a file
     },
     state: () => ({ evaluations, last }),
     restore(state) {
@@ -45,7 +45,7 @@ export function samples({ interval }: { interval: number }): Callback {
   };
 }
 
-/** The same seed each time: what differs is the model. */
+/** The same seed each time: only the model differs. */
 async function draw(run: Run, tokenizer: Tokenizer): Promise<string> {
   const { model, engine, config } = run;
   const frozen = config.compile ? {} : undefined;
@@ -64,7 +64,7 @@ async function draw(run: Run, tokenizer: Tokenizer): Promise<string> {
   }
 }
 
-/** The validation split's first source where the model has an encoder, else what sampling begins with by default. */
+/** The validation split's first source if the model has an encoder, else the default prompt. */
 function promptOf({ model, validationBatch }: Run, tokenizer: Tokenizer): number[] {
   if (!model.transformer.encoder) return tokenizer.encode(defaultStart(tokenizer));
   const { source, source_length } = validationBatch();

@@ -1,4 +1,4 @@
-// Lowers the learning rate where training has stopped getting better, or goes wrong: the loss jumps, or is NaN.
+// Lowers the learning rate when training no longer improves or becomes unstable: the loss spikes, or is NaN.
 
 import * as z from "zod/mini";
 
@@ -7,13 +7,13 @@ import { median } from "../common/statistics.ts";
 import type { Callback, Run } from "./callback.ts";
 
 const WINDOW = 50; // steps that a loss is compared with
-const IN_A_ROW = 3; // one bad batch is no spike
-const MOST = 10; // roll backs in a run, before it is given up
+const IN_A_ROW = 3; // one bad batch isn't a spike
+const MOST = 10; // rollbacks in a run before it fails
 
 export interface StabilityOptions {
   lr_patience: number; // evaluations without a better validation loss until the rate is lowered; 0 for never
   lr_factor: number; // what the learning rate is multiplied by
-  spike_threshold: number; // deviations above the recent median loss that are a spike; 0 for none
+  spike_threshold: number; // a loss this many deviations above the recent median is a spike; 0 for none
   rollback: boolean; // go back to the last checkpoint at a spike
 }
 
@@ -27,7 +27,7 @@ const State = z.object({
 
 export function stability({ lr_patience, lr_factor, spike_threshold, rollback }: StabilityOptions): Callback {
   let run: Run;
-  let losses: number[] = []; // of the last steps, without those of a spike that goes on
+  let losses: number[] = []; // of the last steps, without those of a current spike
   let high = 0; // steps in a row
   let [waited, last] = [0, -1]; // evaluations, and the step of the last one: a resumed run repeats it
   let rolledBack = 0;
@@ -42,7 +42,7 @@ export function stability({ lr_patience, lr_factor, spike_threshold, rollback }:
   function isSpike(loss: number): boolean {
     if (spike_threshold > 0 && losses.length === WINDOW) {
       const center = median(losses);
-      const deviation = 1.4826 * median(losses.map((other) => Math.abs(other - center))); // as of a normal distribution
+      const deviation = 1.4826 * median(losses.map((other) => Math.abs(other - center))); // as for a normal distribution
       if (loss > center + spike_threshold * deviation) return ++high >= IN_A_ROW;
     }
     high = 0;
@@ -58,7 +58,7 @@ export function stability({ lr_patience, lr_factor, spike_threshold, rollback }:
       run.learningRateScale = scale;
     },
     onStep({ iter, metrics: { loss, grad_norm = 0 } }) {
-      // no norm: float16 skipped the step, for another loss scale
+      // no norm: float16 skipped the step to change the loss scale
       const broken = !Number.isFinite(loss) || !Number.isFinite(grad_norm);
       if (!broken && !isSpike(loss!)) return;
       const [name, value] = Number.isFinite(loss) ? ["gradient", grad_norm] : ["loss", loss];

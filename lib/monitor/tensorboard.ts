@@ -1,6 +1,6 @@
-// A run's numbers for TensorBoard, in an event file of its own under out_dir/tensorboard: look at them with
-// `tensorboard --logdir=out_dir`. A run that goes on in the same folder adds a file. Scalars, texts and histograms; no
-// graph, no images. metrics.jsonl is the record that a kill can't harm: here it costs what came within a second.
+// A run's metrics for TensorBoard, in an event file under out_dir/tensorboard; view them with `tensorboard --logdir=out_dir`. A
+// resumed run adds a file. Scalars, texts and histograms; no graph, no images. metrics.jsonl is the record that survives a
+// kill: here a kill loses the last second.
 //
 // Field numbers: event.proto, summary.proto and tensor.proto of TensorFlow. A scalar is a `simpleValue`: 9 bytes and its
 // name, where the newer form, a tensor and the name of a plugin, is 31 and its name; TensorBoard makes the latter of the
@@ -15,13 +15,13 @@ import { encoderOf, type Messages } from "../common/protobuf.ts";
 import type { Callback, Metrics } from "./callback.ts";
 import { frame } from "./tfrecord.ts";
 
-const WRITE_MS = 1000; // events wait in memory for so long: a file is written to once a second, not once a step
+const WRITE_MS = 1000; // events are buffered: the file is written once a second, not once a step
 const BUCKETS = 30; // of a histogram
 
 const FLOAT64 = 2; // DT_DOUBLE
 const STRING = 7; // DT_STRING
 const TENSOR = 2; // DATA_CLASS_TENSOR
-const START = 1; // SessionLog: what the files say of this step or a later one is void
+const START = 1; // SessionLog: earlier events of this step and later ones are void
 
 interface Value {
   tag: string;
@@ -45,13 +45,13 @@ interface Event {
 
 /**
  * Writes the event file. A StepEvent's histograms are those that a callback before this one put there.
- * @param options.histogramInterval those of every so many steps are written; 0: all that there are
+ * @param options.histogramInterval steps between the histograms that are written; 0 for all
  */
 export function tensorboard({ histogramInterval }: { histogramInterval: number }): Callback {
   let path: string;
   let waiting: Buffer[] = [];
-  let written = 0; // when, in ms
-  let next = 0; // the step that comes next
+  let written = 0; // time of the last write, in ms
+  let next = 0; // the next step
 
   const framed = (event: Omit<Event, "wallTime">) => frame(encode({ wallTime: Date.now() / 1000, ...event }));
   const add = (event: Omit<Event, "wallTime">) => waiting.push(framed(event));
@@ -59,7 +59,7 @@ export function tensorboard({ histogramInterval }: { histogramInterval: number }
   function write(): void {
     try {
       mkdirSync(dirname(path), { recursive: true });
-      // a new file: at the start, and where the folder was moved or removed since
+      // a new file: at the start, and if the folder was moved or removed since
       if (!existsSync(path)) waiting.unshift(framed({ fileVersion: "brain.Event:2" }));
       appendFileSync(path, Buffer.concat(waiting));
     } catch (error) {
@@ -81,7 +81,7 @@ export function tensorboard({ histogramInterval }: { histogramInterval: number }
       const folder = join(outDir, "tensorboard");
       const seconds = Math.floor(Date.now() / 1000);
       path = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.v2`);
-      startAt(startIter); // of a run from scratch too: there may have been one before in this folder
+      startAt(startIter); // for a run from scratch too: the folder may hold an earlier one
       write();
     },
     onStep({ iter, metrics, histograms }) {
@@ -110,7 +110,7 @@ function scalars(metrics: Metrics): Value[] {
   return Object.entries(metrics).map(([tag, simpleValue]) => ({ tag, simpleValue }));
 }
 
-/** TensorBoard takes texts for Markdown: a fence that isn't in this one keeps its lines and spaces as they are. */
+/** TensorBoard renders texts as Markdown: a fence that the text doesn't contain keeps its lines and spaces. */
 function textValue(tag: string, text: string): Value {
   const longest = Math.max(2, ...Array.from(text.matchAll(/~+/g), ([run]) => run.length));
   const fence = "~".repeat(longest + 1);
@@ -121,7 +121,7 @@ function textValue(tag: string, text: string): Value {
 function histogramValue(tag: string, numbers: Float32Array): Value {
   const buckets = histogram(numbers);
   const tensorShape = { dim: [{ size: BUCKETS }, { size: 3 }] };
-  const tensorContent = new Uint8Array(buckets.buffer); // little-endian, as all machines that Node runs on but s390x
+  const tensorContent = new Uint8Array(buckets.buffer); // little-endian, as on all of Node's platforms but s390x
   return { tag, metadata: plugin("histograms"), tensor: { dtype: FLOAT64, tensorShape, tensorContent } };
 }
 
@@ -130,8 +130,8 @@ function plugin(pluginName: string): NonNullable<Value["metadata"]> {
 }
 
 /**
- * How many of the numbers lie where: [BUCKETS, 3], each row a bucket's left edge, right edge and count. The last holds
- * its right edge too. Those that are not finite aren't counted; numbers that are all the same are in the last one.
+ * A histogram [BUCKETS, 3]: each row is a bucket's left edge, right edge and count. The last one includes its right edge. Numbers that
+ * aren't finite aren't counted; if all are equal, they are in the last bucket.
  */
 export function histogram(numbers: Float32Array): Float64Array {
   let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];

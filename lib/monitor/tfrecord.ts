@@ -1,5 +1,5 @@
-// The frame that TensorFlow's files give each record: its length, the record, a checksum of either. The checksum is
-// CRC-32C, which Node doesn't have (zlib's CRC-32 is of another polynomial). Only writes.
+// TFRecord framing: a record's length, the record, and a checksum of each. The checksum is CRC-32C, which Node lacks (zlib's CRC-32
+// has another polynomial). Only writes.
 
 const POLYNOMIAL = 0x82f63b78; // Castagnoli's, the lowest bit standing for the highest power
 const HEADER = 12; // bytes: length, checksum
@@ -18,13 +18,13 @@ export function crc32c(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-/** Rotated, and a number added: a checksum of data that holds checksums would be a weak one. */
+/** TFRecord's masked CRC: rotated, plus a constant, since a CRC of data that contains CRCs is weak. */
 function masked(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }
 
-/** A record as it stands in a file. */
+/** A record as stored in a file. */
 export function frame(record: Uint8Array): Buffer {
   const framed = Buffer.allocUnsafe(HEADER + record.length + FOOTER);
   framed.writeBigUInt64LE(BigInt(record.length), 0);

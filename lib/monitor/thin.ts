@@ -1,5 +1,5 @@
-// Makes long series short enough to draw: as many points as pixels can show, the lowest and the highest of each. Every
-// step of a run is kept by the server; a page holds no more than this.
+// Thins long series for plotting: as many points as pixels can show, the lowest and the highest of each. The server keeps every step
+// of a run; a page holds only these.
 
 import type { Series } from "./metrics_file.ts";
 
@@ -16,8 +16,8 @@ export interface Range {
 }
 
 /**
- * The points from `from` to `to` and the two next to them. All of them where that is at most two for each of the
- * `buckets`, else the lowest and the highest of each bucket, in their order.
+ * The points from `from` to `to` and their two neighbours. All of them if at most two for each of the `buckets`, else the lowest and
+ * the highest of each bucket, in order.
  */
 export function thin({ iters, values }: Series, { from, to }: Range, buckets: number): Points {
   const first = Math.max(0, firstFrom(iters, from) - 1);
@@ -47,8 +47,8 @@ export function thin({ iters, values }: Series, { from, to }: Range, buckets: nu
 }
 
 /**
- * The mean of the `window` points around each, of fewer at the ends: at the first ones as many before as behind, so that
- * a steep start stays where it is. What is no number counts for nothing.
+ * Moving average over the `window` points around each, fewer at the ends: the first ones take as many before as after, so that a
+ * steep start stays in place. NaNs are left out.
  */
 export function smooth({ iters, values }: Series, window: number): Series {
   const sums = new Float64Array(values.length + 1);
@@ -63,12 +63,12 @@ export function smooth({ iters, values }: Series, window: number): Series {
   for (let i = 0; i < values.length; i++) {
     const before = Math.min(half, i);
     const [first, end] = [i - before, Math.min(values.length, i + before + 1)];
-    smoothed[i] = (sums[end]! - sums[first]!) / (counts[end]! - counts[first]!); // NaN where there is none
+    smoothed[i] = (sums[end]! - sums[first]!) / (counts[end]! - counts[first]!); // NaN if there is none
   }
   return { iters, values: smoothed };
 }
 
-/** The place of the first one that is at least `from`. */
+/** The index of the first one that is at least `from`. */
 function firstFrom(iters: readonly number[], from: number): number {
   let [low, high] = [0, iters.length];
   while (low < high) {

@@ -1,5 +1,5 @@
-// Tells whoever trains without compiling what that costs. nanoGPT's own command for a laptop has --compile=False, which
-// there saves a minute and here runs every operation by itself: people wait for hours and don't know why.
+// Warns about the cost of training without compiling. nanoGPT's own command for a laptop has --compile=False, which saves a minute
+// there but runs every operation eagerly here: people would wait for hours without knowing why.
 
 import { duration, whole } from "../common/format.ts";
 import type { Callback } from "./callback.ts";
@@ -10,7 +10,7 @@ export interface Uncompiled {
   eval_interval: number;
 }
 
-/** A line before the run, and one after its first step with the time that it will take, as measured by then. */
+/** A line before the run, and one after its first step with the estimated time of the run. */
 export function uncompiled(
   log: (line: string) => void,
   { max_iters, eval_interval }: Uncompiled,
@@ -29,7 +29,7 @@ export function uncompiled(
       );
     },
     onEvaluate() {
-      evaluation ??= now() - begin; // a run starts with one, unless it was resumed between two
+      evaluation ??= now() - begin; // a run starts with one, unless it was resumed in between
     },
     onStep({ iter, metrics }) {
       if (told) return;

@@ -1,9 +1,8 @@
-// Weights & Biases, as nanoGPT has it. Its JavaScript package is an unmaintained beta, so a child process feeds Python's
-// (wandb_feed.py): NANOGPT_PYTHON, else python3, else python. Modes, keys and servers are wandb's own affair (WANDB_MODE,
-// WANDB_API_KEY, ...). Its files go to OUT_DIR/wandb.
+// Weights & Biases, as in nanoGPT. Its JavaScript package is an unmaintained beta, so a child process feeds Python's (wandb_feed.py):
+// NANOGPT_PYTHON, else python3, else python. Modes, keys and servers are left to wandb (WANDB_MODE, WANDB_API_KEY, ...). Its files go to OUT_DIR/wandb.
 //
-// Every step is logged, under our metrics' names, with "iter" as the axis: after a resume or a roll back the steps that
-// are made again are drawn again.
+// Every step is logged, under our metrics' names, with "iter" as the axis: steps repeated after a resume or rollback
+// are plotted again.
 
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -19,22 +18,22 @@ import type { Callback, EndReason, Metrics, Run } from "./callback.ts";
 const FEED = fileURLToPath(new URL("wandb_feed.py", import.meta.url));
 const CHECK_PATIENCE = 60_000; // ms: wandb may ask its server about the key
 const WRITE_EVERY = 1000; // ms
-const MOST_CHARACTERS = 16e6; // that wait for a child that does not read
-const AT_ONCE = 1e6; // characters: more would hold up a step
+const MOST_CHARACTERS = 16e6; // waiting for a child that does not read
+const AT_ONCE = 1e6; // characters: more would delay a step
 const END_PATIENCE = 60_000; // ms, to send what is left
 const EXIT_CODES = { finished: 0, stopped: 0, interrupted: 255, failed: 1 } satisfies Record<EndReason, number>;
-const WORTH_SAYING = /offline|https?:|error|warn/i; // of what wandb prints
+const WORTH_SAYING = /offline|https?:|error|warn/i; // lines of wandb's to pass on
 
 const State = z.object({ id: z.string() });
 const Answer = z.object({ problem: z.optional(z.enum(["missing", "login"])), message: z.optional(z.string()) });
 
 type Child = ChildProcessByStdio<Writable, null, Readable>;
 
-let python: string | undefined; // that has been found to do
+let python: string | undefined; // the one that works
 
 /**
- * Can wandb be used?
- * @throws UserError where there is no Python, it has no wandb, or wandb would have to ask for a login
+ * Check that wandb can be used.
+ * @throws UserError if there is no Python, it has no wandb, or wandb would ask for a login
  */
 export async function checkWandb(): Promise<void> {
   python = undefined;
@@ -62,7 +61,7 @@ export async function checkWandb(): Promise<void> {
   );
 }
 
-/** What a Python's wandb says of itself; undefined where there is no such Python. */
+/** The answer of a Python's wandb to the check; undefined if there is no such Python. */
 function ask(command: string): Promise<z.infer<typeof Answer> | undefined> {
   const child = spawn(command, [FEED, "--check"], { stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
   const timer = setTimeout(() => child.kill("SIGKILL"), CHECK_PATIENCE);
@@ -103,14 +102,14 @@ export function wandb({ project, runName, patience = END_PATIENCE }: WandbOption
   let failure: Error | undefined;
   let finishing = false;
   let printed = ""; // the last of what the child printed on stderr
-  const lines: string[] = []; // that wait to be written
-  let characters = 0; // in them
+  const lines: string[] = []; // waiting to be written
+  let characters = 0; // in `lines`
   let dropped = 0; // lines
-  let full = false; // the pipe
-  let written = Number.NEGATIVE_INFINITY; // when, in ms
+  let full = false; // is the pipe full?
+  let written = Number.NEGATIVE_INFINITY; // time of the last write, in ms
 
   function start(command: string): void {
-    // a process group of its own: Ctrl-C in a terminal goes to the trainer alone
+    // its own process group: Ctrl-C in a terminal reaches only the trainer
     const detached = process.platform !== "win32";
     child = spawn(command, [FEED], { stdio: ["pipe", "ignore", "pipe"], detached, windowsHide: true });
     ended = new Promise((resolve) => {
@@ -126,7 +125,7 @@ export function wandb({ project, runName, patience = END_PATIENCE }: WandbOption
         resolve();
       });
     });
-    child.stdin.on("error", () => {}); // it has ended, which "close" tells
+    child.stdin.on("error", () => {}); // the child has ended: "close" reports it
     child.stdin.on("drain", () => {
       full = false;
       if (characters > AT_ONCE) write();
@@ -140,7 +139,7 @@ export function wandb({ project, runName, patience = END_PATIENCE }: WandbOption
         if (WORTH_SAYING.test(line)) run.log(`wandb: ${line.replace(/^wandb:\s*/, "").trim()}`);
       }
     });
-    // a trainer that ends otherwise than through onTrainEnd must not wait for it
+    // a trainer that ends without onTrainEnd must not wait for it
     child.unref();
     for (const stream of [child.stdin, child.stderr]) if (stream instanceof Socket) stream.unref();
   }
@@ -156,7 +155,7 @@ export function wandb({ project, runName, patience = END_PATIENCE }: WandbOption
     if (!full && performance.now() - written >= WRITE_EVERY) write();
   }
 
-  /** Hand over what waits, or the oldest of it. */
+  /** Write the waiting lines, or the oldest of them. */
   function write(most = AT_ONCE): void {
     let [count, size] = [0, 0];
     while (count < lines.length && size < most) size += lines[count++]!.length;
@@ -196,10 +195,10 @@ export function wandb({ project, runName, patience = END_PATIENCE }: WandbOption
       child!.stdin.end();
       if (!(await within(patience, ended))) {
         child!.kill("SIGKILL");
-        run.log(`wandb: not done after ${patience / 1000} s, so it was ended; \`wandb sync\` sends what is missing`);
+        run.log(`wandb: not done after ${patience / 1000} s, so it was stopped; \`wandb sync\` sends what is missing`);
         return;
       }
-      if (dropped > 0) run.log(`wandb: it read too slowly; ${dropped} of the steps are missing there`);
+      if (dropped > 0) run.log(`wandb: it read too slowly; ${dropped} steps are missing there`);
       hear();
     },
     state: () => ({ id }),
@@ -209,14 +208,14 @@ export function wandb({ project, runName, patience = END_PATIENCE }: WandbOption
   };
 }
 
-/** As JSON with the words NaN and Infinity, which Python reads, behind other fields. */
+/** JSON with NaN and Infinity, which Python reads, after the other fields. */
 function numbers(metrics: Metrics): string {
   let text = "";
   for (const name in metrics) text += `,${JSON.stringify(name)}:${metrics[name]}`;
   return text;
 }
 
-/** Did it end in time? */
+/** Did the child end in time? */
 async function within(limit: number, work: Promise<unknown>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const tooLate = new Promise<false>((resolve) => {

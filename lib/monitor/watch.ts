@@ -1,4 +1,4 @@
-// Which callbacks watch a run, by its settings, and what happens when one of them fails.
+// Chooses a run's callbacks by its settings, passes events to them, and handles their failures.
 
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
@@ -22,7 +22,7 @@ import { type Uncompiled, uncompiled } from "./uncompiled.ts";
 const HOOKS = ["onTrainStart", "onStep", "onEvaluate", "onCheckpoint", "onTrainEnd"] as const;
 type Hook = (typeof HOOKS)[number];
 
-/** The settings that decide. */
+/** The settings that choose the callbacks. */
 export interface WatchConfig extends StabilityOptions {
   readonly callbacks: readonly string[];
   readonly early_stop_patience: number;
@@ -37,9 +37,9 @@ export interface WatchConfig extends StabilityOptions {
 }
 
 /**
- * The callbacks that the settings ask for: those that add numbers, then those that write them down. Each that isn't asked
- * for isn't even loaded.
- * @throws UserError where one can't work: a file that exports none, a service that isn't there
+ * The callbacks that the settings ask for: first those that add metrics, then those that write them. The others aren't even
+ * loaded.
+ * @throws UserError if one can't work: a file that exports none, a service that isn't running
  */
 export async function chosenCallbacks(config: WatchConfig): Promise<{ first: Callback[]; writers: Callback[] }> {
   const first: Callback[] = [stability(config)];
@@ -75,7 +75,7 @@ export async function chosenCallbacks(config: WatchConfig): Promise<{ first: Cal
   return { first, writers };
 }
 
-/** Put them in their order: what measures and decides, what a person reads, what is written down. */
+/** Order them: first those that measure and decide, then those that print, then those that write files. */
 export function watchRun(
   { first, writers }: { first: Callback[]; writers: Callback[] },
   config: { log_interval: number; eval_only: boolean } & Uncompiled,
@@ -92,7 +92,7 @@ export function watchRun(
   return new Watch([...before, ...measured, ...shown, metricsFile(), ...writers, ...after], progress.log);
 }
 
-/** Sees to it that the folder is there, and the run's, before anything is written to it. */
+/** Makes sure that the folder exists, and is this run's, before anything is written to it. */
 function ownFolder(checkpoint: RunCheckpoint): Callback {
   const check = () => checkpoint.check();
   return { name: "out_dir", onStep: check, onEvaluate: check };
@@ -122,10 +122,10 @@ function oneLine(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).trim().replaceAll(/\s+/g, " ");
 }
 
-/** A callback failed, and the run is to end. */
+/** A callback failed, and the run has to end. */
 export class CallbackError extends UserError {}
 
-/** Passes a run's events on to its callbacks, in their order, and keeps their state. */
+/** Passes a run's events to its callbacks, in order, and keeps their state. */
 export class Watch implements Required<Pick<Callback, Hook>> {
   #callbacks: readonly Callback[];
   readonly #started = new Set<Callback>();
@@ -136,7 +136,7 @@ export class Watch implements Required<Pick<Callback, Hook>> {
     this.#log = log;
     for (const { name } of callbacks) {
       if (callbacks.filter((other) => other.name === name).length === 1) continue;
-      throw new UserError(`two callbacks are called ${name}; give each a name of its own`);
+      throw new UserError(`two callbacks are called ${name}; give each its own name`);
     }
   }
 
@@ -159,7 +159,7 @@ export class Watch implements Required<Pick<Callback, Hook>> {
     return this.#call("onCheckpoint", event.iter, (callback) => callback.onCheckpoint?.(event));
   }
 
-  /** Every callback that was started hears of the end, even where one before it fails. */
+  /** Every started callback gets onTrainEnd, even if an earlier one fails. */
   onTrainEnd(event: EndEvent): Promise<void> {
     this.#callbacks = this.#callbacks.filter((callback) => this.#started.has(callback));
     return this.#call("onTrainEnd", event.iter, (callback) => callback.onTrainEnd?.(event));
@@ -174,7 +174,7 @@ export class Watch implements Required<Pick<Callback, Hook>> {
       } catch (error) {
         this.#callbacks = this.#callbacks.filter((other) => other !== callback);
         const what = `callback ${callback.name} failed in ${hook} at step ${iter}: ${oneLine(error)}`;
-        if (callback.onError === "continue") this.#log(`${what}; training goes on without it`);
+        if (callback.onError === "continue") this.#log(`${what}; training continues without it`);
         else if (hook === "onTrainEnd") first ??= new CallbackError(what, { cause: error });
         else throw new CallbackError(what, { cause: error });
       }
@@ -182,13 +182,13 @@ export class Watch implements Required<Pick<Callback, Hook>> {
     if (first) throw first;
   }
 
-  /** What the callbacks want kept in a checkpoint, by their names. */
+  /** The callbacks' state for a checkpoint, by their names. */
   state(): Record<string, unknown> {
     const states = this.#callbacks.flatMap((callback) => (callback.state ? [[callback.name, callback.state()]] : []));
     return Object.fromEntries(states);
   }
 
-  /** Give the callbacks their state back; those that have none there start over. @throws UserError where it is damaged */
+  /** Restore the callbacks' state; those without one start over. @throws UserError if it is damaged */
   restore(states: Record<string, unknown>): void {
     for (const callback of this.#callbacks) {
       if (!Object.hasOwn(states, callback.name)) continue;

@@ -1,5 +1,5 @@
-// One value against its key's rule (rules.ts), and what is said where it can't be: what is offered, and what a person who
-// comes from elsewhere may have meant.
+// Checks a value against its key's rule (rules.ts). The message for a bad one lists what is possible, and guesses what users of
+// nanoGPT or PyTorch may have meant.
 
 import * as z from "zod/mini";
 import { didYouMean } from "../common/nearest.ts";
@@ -9,7 +9,7 @@ import { choice, show } from "./show.ts";
 
 export type Checked = { value: Value } | { problem: string; hint: string }; // "n_layer must be ..., got ..."; "" or "; did you mean ...?"
 
-/** Check what `key` was set to, in a script with these defaults. A password in it moves to the environment (login.ts). */
+/** Check the value of `key`, in a script with these defaults. A password in it moves to the environment (login.ts). */
 export function checkValue(key: string, value: unknown, defaults: Readonly<Settings>): Checked {
   const rule = ruleFor(key, defaults[key]!);
   const checked = rule.safeParse(value);
@@ -32,7 +32,7 @@ export function namesOf(key: string, defaults: Readonly<Settings>): readonly str
   return rule instanceof z.ZodMiniEnum ? rule.options.map(String) : undefined;
 }
 
-/** What to do about a name that nanoGPT, PyTorch or another of our scripts has. */
+/** Advice for a name from nanoGPT, PyTorch or another of our scripts. */
 function foreign(key: string, value: string, offered: readonly string[]): string | undefined {
   if (key === "device" && /^(cuda|gpu|mps|xpu|hip|rocm|tpu)/i.test(value)) {
     return "a GPU is not used so far: leave --device out, and all cores of the processor are";

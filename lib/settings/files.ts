@@ -1,9 +1,9 @@
-// Settings out of files: TypeScript and JavaScript modules, YAML and JSON, with what they extend.
+// Reads settings from files: TypeScript and JavaScript modules, YAML and JSON, with the files they extend.
 //
-//   extends: [models/baby.yaml, data/shakespeare_char.yaml]   # or one path; relative to the file that says it
-//   n_layer: 8                                                # a file's own keys win over those that it extends
+//   extends: [models/baby.yaml, data/shakespeare_char.yaml]   # or one path; relative to this file
+//   n_layer: 8                                                # a file's own keys override those it extends
 //
-// Left out: what a key means and may be (configurator.ts, rules.ts), and files at an address of the network.
+// Left out: what keys mean and their ranges (configurator.ts, rules.ts), and remote files.
 
 import { readdirSync, realpathSync } from "node:fs";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve } from "node:path";
@@ -19,21 +19,21 @@ import { show } from "./show.ts";
 /** The default export of a config file in TypeScript: `export default {...} satisfies ConfigFile<TrainConfig>`. */
 export type ConfigFile<T extends object> = Partial<T> & { extends?: string | readonly string[] };
 
-export type FileSetting = { key: string; value: unknown; source: string }; // source: the path of the file that says it
+export type FileSetting = { key: string; value: unknown; source: string }; // source: the path of its file
 
 type Link = { path: string; real: string };
 
 const MODULES = [".ts", ".mts", ".js", ".mjs"];
 const DOCUMENTS = [".yaml", ".yml", ".json"];
-const MAX_BYTES = 16 * 2 ** 20; // of a file of settings
+const MAX_BYTES = 16 * 2 ** 20; // of a config file
 const CONFIG = join(ROOT, "config");
 const CONFIG_FILE = { what: "config file", hint: "settings are spelled --key=value" };
 
 /**
- * The settings of a file after those of all files that it extends, as deep as that goes: the last one of a key counts.
- * Those that come too late to count are there as well, to be checked.
- * @param kind how to call the file in messages, and what to do where the path is not that of one
- * @throws UserError where one of the files is missing, can't be read, holds no object or extends itself
+ * The settings of all files that a file extends, recursively, and then its own: the last one of a key counts. Overridden ones are
+ * included, so that they are checked too.
+ * @param kind what the file is called in messages, and advice for a path that isn't one
+ * @throws UserError if one of the files is missing, can't be read, holds no object or extends itself
  */
 export async function readConfigFile(path: string, kind = CONFIG_FILE): Promise<FileSetting[]> {
   return readLink(path, [], kind);
@@ -79,7 +79,7 @@ async function readLink(
     throw fail(`${path} must hold an object of settings, got ${show(found)}`);
   }
 
-  // 3) what it extends, in order, and then its own
+  // 3) the files it extends, in order, and then its own settings
   const settings: FileSetting[] = [];
   const extended: unknown = Object.hasOwn(found, "extends") ? (found as { extends: unknown }).extends : [];
   for (const name of [extended].flat()) {
@@ -93,7 +93,7 @@ async function readLink(
   return settings;
 }
 
-/** "did you mean config/models/baby.yaml?" where such a file is in the folder that `path` names, or below config/. */
+/** "did you mean config/models/baby.yaml?" if there is such a file in the folder of `path`, or below config/. */
 function nearFile(path: string): string | undefined {
   const there = namesBelow(dirname(resolve(path)), false).map((name) => join(dirname(path), name));
   const ours = namesBelow(CONFIG, true).map((name) => relative("", join(CONFIG, name)));
@@ -106,7 +106,7 @@ function namesBelow(folder: string, recursive: boolean): string[] {
   try {
     return readdirSync(folder, { recursive, encoding: "utf8" });
   } catch {
-    return []; // no such folder, or no permission: there is nothing to suggest
+    return []; // no such folder, or no permission: nothing to suggest
   }
 }
 
@@ -118,12 +118,12 @@ async function importDefault(path: string): Promise<unknown> {
 }
 
 async function parseDocument(path: string): Promise<unknown> {
-  const yaml = await import("yaml"); // JSON too: JSON.parse lets the last of two equal keys win in silence
+  const yaml = await import("yaml"); // JSON too: JSON.parse silently keeps the last of two equal keys
   const lines = new yaml.LineCounter();
   const text = readText(path, { most: MAX_BYTES }) ?? "";
-  const document = yaml.parseDocument(text, { lineCounter: lines, uniqueKeys: false, logLevel: "error" }); // unique: it would compare each key with each
+  const document = yaml.parseDocument(text, { lineCounter: lines, uniqueKeys: false, logLevel: "error" }); // uniqueKeys would compare every pair of keys
   const [error] = document.errors;
-  if (error) throw new Error(error.message.split(":\n")[0]); // what follows draws the place in three more lines
+  if (error) throw new Error(error.message.split(":\n")[0]); // the rest shows the place in three more lines
   yaml.visit(document, {
     Map(_, { items }) {
       const seen = new Set<unknown>();

@@ -1,6 +1,6 @@
-// What --help prints: how a script is called, examples (the commands of its opening comment) and its settings with the
-// comments of its `const defaults = {...}`, and of the groups that are spread into it. --help fills one screen with the settings that most people look for, --help=all
-// has every one. Both are as wide as the terminal.
+// Prints --help: usage, examples (the commands of the script's opening comment) and its settings with the comments of its
+// `const defaults = {...}` and of the groups spread into it. --help fills one screen with the most wanted settings, --help=all
+// has all of them. Both are as wide as the terminal.
 
 import { readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -20,12 +20,12 @@ export interface Screen {
 
 export interface Helped {
   script: string; // its path
-  command?: string; // what to type for its first words, where it has commands: "run FILE"
-  usage?: string; // one line on what it does
+  command?: string; // its first words, if it has commands: "run FILE"
+  usage?: string; // what it does, in one line
   defaults: Settings;
 }
 
-/** The settings that a first screen has room for, the most wanted first, whichever script it is of. */
+/** Candidates for the first screen, the most wanted first, for all scripts. */
 const WANTED = [
   ...["input_file", "input", "out", "out_dir", "dataset", "init_from", "resume", "start", "num_samples"],
   ...["max_new_tokens", "temperature", "benchmark", "max_iters", "batch_size", "block_size", "n_layer", "n_head"],
@@ -36,7 +36,7 @@ const WANTED = [
 const LEAST = 40; // columns, however narrow the terminal is
 const INDENT = 2;
 
-/** Which help the arguments ask for; undefined where they ask for none. */
+/** Which help the arguments ask for; undefined if none. */
 export function helpAsked(argv: readonly string[]): Help | undefined {
   const asked = argv.find((word) => word === "-h" || word === "--help" || word.startsWith("--help="));
   if (asked === undefined) return undefined;
@@ -45,12 +45,12 @@ export function helpAsked(argv: readonly string[]): Help | undefined {
   return argv.includes("--help=all") ? "all" : "short";
 }
 
-/** The terminal's size; where stdout is none, that of $COLUMNS, or 80 by 24. */
+/** The terminal's size; if stdout isn't one, $COLUMNS wide, or 80 by 24. */
 export function screenOf({ columns, rows }: Partial<Screen> = process.stdout, env = process.env): Screen {
   return { columns: columns || Number(env.COLUMNS) || 80, rows: rows || Number(env.LINES) || 24 };
 }
 
-/** The text of --help or --help=all; the former leaves a line of the screen free for the prompt, where one screen will do. */
+/** The text of --help or --help=all; the former fits one screen, with a line left for the prompt, if the screen is large enough. */
 export function helpText(helped: Helped, help: Help, { columns, rows }: Screen): string {
   const width = Math.max(LEAST, columns);
   const settings = settingsOf(helped);
@@ -115,14 +115,14 @@ function opening({ script, command, usage }: Helped, width: number): string[] {
   ];
 }
 
-/** The commands in the opening comment of a script, without what is said behind them. */
+/** The commands in the opening comment of a script, without their remarks. */
 function examplesOf(script: string): string[] {
   const [head = ""] = /^(?:\/\/.*\n)*/.exec(readFileSync(script, "utf8")) ?? [];
   const commands = head.matchAll(/^\/\/ {2,}((?:npx tsx|npm run) .*?)(?:\s+#.*)?$/gm);
   return [...commands].map(([, command]) => command!);
 }
 
-/** A command in lines that a shell takes for one: what is in quotes stays together. */
+/** A command broken into lines that a shell joins again; quoted words stay together. */
 function breakCommand(command: string, width: number): string[] {
   const words = command.match(/(?:[^\s"]|"[^"]*")+/g) ?? [];
   const lines = fill(["", "", ...words], 2 * INDENT, width - 2); // the first two make the indent
@@ -142,8 +142,8 @@ interface Remark {
 }
 
 /**
- * What a file says about the settings of an object in it, by key: the comments behind them, and those above. Where another
- * object is spread in, what is said there, in the file that it is imported from.
+ * The comments on the settings of an object in a file, by key: those behind them, and those above. For an object that is spread in,
+ * those of the file it is imported from.
  */
 function remarksOn(object: string, path: string, remarks = new Map<string, Remark>()): Map<string, Remark> {
   const source = readFileSync(path, "utf8");
@@ -168,7 +168,7 @@ function remarksOn(object: string, path: string, remarks = new Map<string, Remar
   return remarks;
 }
 
-/** A script's settings with what its text says about them, and the names that they may have. */
+/** A script's settings with their comments and the names they may have. */
 function settingsOf({ script, defaults }: Helped): Setting[] {
   const remarks = remarksOn("defaults", script);
   return Object.entries(defaults).map(([key, value]) => {
@@ -180,7 +180,7 @@ function settingsOf({ script, defaults }: Helped): Setting[] {
   });
 }
 
-/** A line for each setting, of its comment what fits; `whole` has headings and all of the comments. */
+/** A line for each setting, with as much of its comment as fits; `whole` has headings and full comments. */
 function settingLines(settings: readonly Setting[], width: number, whole: boolean): string[] {
   const longest = Math.max(...settings.map(({ flag }) => flag.length));
   const column = Math.min(longest, 40, Math.floor(width / 2)) + 2;

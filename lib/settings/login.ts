@@ -1,11 +1,11 @@
-// A login in the address of a tracker: settings are written to checkpoints, logs, other trackers and commands to be pasted,
-// and a password must be in none of them. So it goes where MLflow's own clients look for it, the environment, which
-// processes that this one starts have too. Leaves out user names, which stay in the address.
+// A login in the address of a tracker: settings are written to checkpoints, logs, trackers and commands, and a password must be in
+// none of them. So it moves to the environment, where MLflow's own clients look for it and which child processes inherit. A user
+// name stays in the address.
 
 import { withoutPasswords } from "../common/printable.ts";
 import type { Value } from "./rules.ts";
 
-/** The setting's value without a password; that is MLFLOW_TRACKING_PASSWORD from now on, unless there is one. */
+/** The setting's value without a password; that becomes MLFLOW_TRACKING_PASSWORD, unless it is set. */
 export function takePassword(key: string, value: Value, env = process.env): Value {
   if (key !== "mlflow_uri" || typeof value !== "string") return value;
   const password = URL.canParse(value) ? new URL(value).password : "";
@@ -13,7 +13,7 @@ export function takePassword(key: string, value: Value, env = process.env): Valu
   return withoutPasswords(value.replace(/^(\s*\w+:\/\/[^:@/?#]*):[^/?#]*@/, "$1@"));
 }
 
-/** What a part of an address stands for; as it is where its "%" is one. */
+/** Decode a part of an address; unchanged if its "%" is no escape. */
 export function decoded(part: string): string {
   try {
     return decodeURIComponent(part);

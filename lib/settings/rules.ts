@@ -1,8 +1,8 @@
-// What each key may be, for every script at once: a key means the same thing everywhere. configurator.ts applies the
-// rules of the keys that a script has, and takes this table for the list of keys that some script knows, so that
-// `NANOGPT_N_LAYER=4` or a config file made for train.ts does not break sample.ts.
-// A key that only one script has may be missing here: then only its type is checked, and to the other scripts it is
-// unknown. Add it once two scripts share it or people will put it in a config file or in their environment.
+// The legal values of each key, for all scripts: a key means the same thing everywhere. configurator.ts applies the rules of a
+// script's own keys, and takes this table as the list of all known keys, so that `NANOGPT_N_LAYER=4` or a config file made for
+// train.ts does not break sample.ts.
+// A key of a single script may be missing here: then only its type is checked, and other scripts reject it.
+// Add it once two scripts share it or people will put it in a config file or in their environment.
 // Left out: what only the data or the machine can tell (a block_size beyond the data), which the scripts check.
 
 import * as z from "zod/mini"; // not "zod": imports in two thirds of the time
@@ -44,7 +44,7 @@ function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
   return z.int(words).check(z.gte(min, words), z.lte(max, words));
 }
 
-// Upper bounds: far above what is of use, and low enough that nothing is counted or allocated in vain before
+// Upper bounds: far above anything useful, and low enough that nothing huge is counted or allocated before
 // lib/formats/model_memory.ts says whether a model fits into this machine.
 const WIDTH = 2 ** 20; // channels, heads
 const LENGTH = 2 ** 24; // tokens in a sequence, hidden units
@@ -53,7 +53,7 @@ const MANY = 2 ** 16; // experts, buckets
 const ROWS = 2 ** 20; // sequences in a batch
 const THREADS = 1024;
 
-/** An integer with an upper bound that no sensible value reaches: only a message about one beyond it names the bound. */
+/** An integer with an upper bound that no sensible value reaches: only the message for a larger one names it. */
 function count(min: number, max: number) {
   const words = `an integer of at least ${min}`;
   return z.int(words).check(z.gte(min, words), z.lte(max, `an integer of at most ${max}`));
@@ -63,7 +63,7 @@ function oneOf<T extends string>(...choices: readonly T[]) {
   return z.enum(choices, choice(choices));
 }
 
-/** What bench.ts measures, in the order in which it runs them. */
+/** The benchmarks, in the order in which bench.ts runs them. */
 export const BENCHMARKS = [
   "training_throughput", // first: its memory and its start are those of the process
   "sampling",
@@ -73,7 +73,7 @@ export const BENCHMARKS = [
   "memory",
   "watching",
   "scaling",
-  "layers", // by its name only
+  "layers", // only if named
 ] as const;
 export type BenchmarkName = (typeof BENCHMARKS)[number];
 
@@ -83,7 +83,7 @@ const MEGABYTES = "a number above 0, up to 100000";
 const UP_TO_ONE = "a number above 0, up to 1";
 const FACTOR = "a number above 0, below 1";
 const ZERO_TO_ONE = "a number from 0 to 1";
-/** How it is computed; people look for what is computed there too. */
+/** How attention is computed; people also look here for what is computed. */
 const ATTENTION = `${choice(ATTENTIONS)} (n_kv_head makes it grouped or multi-query, window with attn_global and attn_stride sparse)`;
 const TEXTS = "a list of texts that are not empty";
 
@@ -221,7 +221,7 @@ export const rules = {
 type Values = { [K in keyof typeof rules]: z.infer<(typeof rules)[K]> };
 type Combination = { keys: (keyof Values)[]; problem: (config: Values) => string | undefined };
 
-// Checked once all sources are merged, in scripts that have all of the keys.
+// Checked once all sources are merged, in scripts with all of the keys.
 const combinations = [
   together(["n_embd", "n_head"], ({ n_embd, n_head }) => {
     if (n_embd % n_head === 0) return undefined;
@@ -303,7 +303,7 @@ const combinations = [
   }),
 ];
 
-/** The rule of `key`, of each item where the default is a list of them; where the table has none, the default's type. */
+/** The rule of `key`, for each item if the default is a list of them; without one in the table, the default's type. */
 export function ruleFor(key: string, fallback: Value): Rule {
   const known: Record<string, Rule> = rules;
   const rule = Object.hasOwn(known, key) ? known[key] : undefined;
@@ -318,7 +318,7 @@ export function ruleFor(key: string, fallback: Value): Rule {
   return z.array(z.string("a list of texts"), "a list of texts");
 }
 
-/** The first combination of values that cannot work: what is wrong, and the keys that could mend it. */
+/** The first combination of values that cannot work: what is wrong, and the keys involved. */
 export function findConflict(config: Record<string, Value>): { problem: string; keys: string[] } | undefined {
   for (const { keys, problem } of combinations) {
     if (!keys.every((key) => Object.hasOwn(config, key))) continue;
@@ -335,7 +335,7 @@ function together<K extends keyof Values>(
   return { keys, problem };
 }
 
-/** The divisors of `n` next to `near`, below and above. */
+/** The divisors of `n` closest to `near`, below and above. */
 function nearDivisors(n: number, near: number): number[] {
   let below = near;
   while (n % below !== 0) below--;

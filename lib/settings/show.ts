@@ -1,11 +1,11 @@
-// How a setting's value is shown in messages, in --help and in the lines on what was overridden.
+// Shows a setting's value in messages, --help and the lines on overrides.
 
 import { printable } from "../common/printable.ts";
 
-const MOST = 200; // items, of which a line shows fewer
+const MOST = 200; // items; a line shows fewer
 const DEEPEST = 3; // lists in lists
 
-/** A value as a person would write it: texts in quotes, lists in brackets; what no setting can be by its kind. */
+/** A value as one would write it: strings in quotes, lists in brackets; anything else by its type. */
 export function show(value: unknown, depth = 0): string {
   if (typeof value === "string") return printable(JSON.stringify(value));
   if (Array.isArray(value)) {

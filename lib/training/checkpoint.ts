@@ -1,6 +1,5 @@
-// A run's state on disk: ckpt.json, which a person can read, and one safetensors file that it names. The weights are
-// written first, under a name of their own, and ckpt.json last: whenever the process dies, the folder holds one whole
-// checkpoint, the old or the new.
+// A run's state on disk: a readable ckpt.json, and one safetensors file that it names. The weights are written first, under a new
+// name, and ckpt.json last: whenever the process dies, the folder holds one complete checkpoint, the old or the new one.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
@@ -29,13 +28,13 @@ const Metadata = z.object({
   iter_num: Count, // the step that comes next
   best_val_loss: z.nullable(z.number()), // null before the first evaluation
   losses: z.exactOptional(Losses), // of these weights, nats a token; missing where they weren't evaluated
-  ended: z.exactOptional(Count), // the run went on to this step, its last, and found nothing better
+  ended: z.exactOptional(Count), // the run ended at this step and found nothing better after iter_num
   beside: z.exactOptional(z.string()), // of a run that was cut short: SHA-256 of its best weights, to which these are the last
   rng: z.object({ seed: Count, iteration: Count }), // all random choices are functions of these
   optimizer_steps: Count,
   ema_steps: z.exactOptional(Count), // updates of the average of the weights, if there is one
   loss_scale: z.exactOptional(LossScale), // of a run in float16
-  callbacks: z.exactOptional(Settings), // what monitor/ needs to go on, by the callback's name
+  callbacks: z.exactOptional(Settings), // callbacks' state, by their names
   tokenizer: z.nullable(Settings), // the dataset's meta.json; null for GPT-2's tokens
   weights: z.object({
     file: z.string().check(z.regex(FILE_NAME, "it must be the name of a .safetensors file beside ckpt.json")),
@@ -45,15 +44,15 @@ const Metadata = z.object({
 });
 export type Metadata = z.infer<typeof Metadata>;
 
-/** Write a checkpoint into a folder, which is made if need be, in place of the one that is there; the tensors must stay as
- * they are until it is written. */
+/** Write a checkpoint into a folder, created if need be, in place of the one there; the tensors must not change until it is
+ * written. */
 export async function saveCheckpoint(
   directory: string,
   metadata: Omit<Metadata, "format_version" | "weights">,
   tensors: readonly NamedTensor[],
 ): Promise<void> {
   mkdirSync(directory, { recursive: true });
-  removeStrays(directory); // before the new weights need the room
+  removeStrays(directory); // to free the space for the new weights
   const parts = encodeSafetensors(tensors, { format: "pt" });
   const hash = createHash("sha256");
   for (const part of parts) {
@@ -67,17 +66,17 @@ export async function saveCheckpoint(
   try {
     writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
   } finally {
-    removeStrays(directory); // the old weights or, where ckpt.json could not be written, the new ones
+    removeStrays(directory); // the old weights or, if ckpt.json could not be written, the new ones
   }
 }
 
-/** Change what a folder's ckpt.json says of its weights. */
+/** Change fields of a folder's ckpt.json, for the same weights. */
 export function rewriteMetadata(directory: string, changes: Partial<Metadata>): void {
   const whole: Metadata = { ...readMetadata(directory), ...changes };
   writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
 }
 
-/** Remove the weights that ckpt.json doesn't name, if there is one, and what a killed process had begun. */
+/** Remove weights that ckpt.json doesn't name, if there is one, and files that a killed process left incomplete. */
 function removeStrays(directory: string): void {
   let named: string | undefined;
   try {
@@ -94,7 +93,7 @@ function removeStrays(directory: string): void {
 
 /**
  * Open the checkpoint of a folder; the caller closes `tensors`.
- * @throws UserError where there is none, or it is damaged
+ * @throws UserError if there is none, or it is damaged
  */
 export async function loadCheckpoint(directory: string): Promise<{ metadata: Metadata; tensors: SafetensorsFile }> {
   for (let attempt = 0; ; attempt++) {
@@ -107,7 +106,7 @@ export async function loadCheckpoint(directory: string): Promise<{ metadata: Met
       tensors.close();
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      // a run may just have replaced its checkpoint: then ckpt.json names other weights by now
+      // a run may just have replaced its checkpoint: then ckpt.json names other weights now
       if (attempt < 5 && readMetadata(directory).weights.file !== file) continue;
     }
     throw new UserError(`the checkpoint in ${directory} is damaged: ${file} is missing or not what ckpt.json says`);
@@ -115,8 +114,8 @@ export async function loadCheckpoint(directory: string): Promise<{ metadata: Met
 }
 
 /**
- * What ckpt.json of a folder says.
- * @throws UserError where there is none, or it is damaged
+ * Read ckpt.json of a folder.
+ * @throws UserError if there is none, or it is damaged
  */
 export function readMetadata(directory: string): Metadata {
   const path = join(directory, "ckpt.json");

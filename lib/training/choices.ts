@@ -1,6 +1,5 @@
-// What can be chosen of training: the names of optimizers and schedules, and the settings that AdamW alone doesn't have, each
-// with its default and a remark for --help. train.ts and bench.ts spread them in; rules, help and the benchmark of layers derive
-// from the names. Imports nothing.
+// The choices of training: names of optimizers and schedules, and their settings beyond AdamW's, each with its default and a remark
+// for --help. train.ts and bench.ts spread them in; rules, help and the benchmark of layers derive from the names. Imports nothing.
 
 /** lib/training/optimizers/create.ts makes them, docs/concepts/optimization.md compares them. */
 export const OPTIMIZERS = ["adamw", "lion", "muon", "adafactor", "sgd"] as const;
@@ -12,12 +11,12 @@ export type ScheduleName = (typeof SCHEDULES)[number];
 
 export const OPTIMIZER_CHOICES = {
   // optimizer (docs/concepts/optimization.md)
-  optimizer: "adamw" as OptimizerName, // muon takes adamw for all but hidden matrices
+  optimizer: "adamw" as OptimizerName, // muon uses adamw for all but hidden matrices
   momentum: 0.95, // of muon and sgd
 };
 
 export const SCHEDULE_CHOICES = {
   // learning rate schedule
-  schedule: "cosine" as ScheduleName, // after the warmup, down to min_lr but for constant
+  schedule: "cosine" as ScheduleName, // after the warmup, down to min_lr unless constant
   cooldown_fraction: 0.2, // last part of lr_decay_iters in which wsd (warmup, stable, decay) decays
 };

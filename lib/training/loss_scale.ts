@@ -1,14 +1,14 @@
-// Loss scaling (Micikevicius et al. 2018, section 3.2): the gradients of a loss that is multiplied by a large number are as
-// much larger, so that fewer of them vanish between the numbers of float16. What number is found as training goes, with the
-// constants of torch.amp.GradScaler.
+// Loss scaling (Micikevicius et al. 2018, section 3.2): a loss multiplied by a large number has gradients as much
+// larger, so that fewer of them underflow in float16. The number is adapted during training, with the constants of
+// torch.amp.GradScaler.
 
 const START = 65_536;
 const GROWTH = 2;
 const GROWTH_INTERVAL = 2000; // good steps in a row
 const BACKOFF = 0.5;
-const LEAST = 1; // below it the gradients are larger than float16 holds without any scale
+const LEAST = 1; // below it the gradients overflow float16 without any scale
 
-/** What a checkpoint keeps of it. */
+/** Its state in a checkpoint. */
 export interface LossScale {
   scale: number;
   good_steps: number;
@@ -16,7 +16,7 @@ export interface LossScale {
 }
 
 export class LossScaler {
-  /** What the next step's loss is to be multiplied by: a power of 2, so that nothing is rounded by it. */
+  /** Factor of the next step's loss: a power of 2, so that it rounds nothing. */
   scale = START;
   /** Steps in a row since the scale changed. */
   goodSteps = 0;
@@ -24,11 +24,11 @@ export class LossScaler {
   skipped = 0;
 
   /**
-   * Learn from a step's `loss` and `grad_norm`. The norm is not finite where a gradient isn't, and then the optimizer has changed
-   * nothing: the step was skipped, which is no harm as long as it is the scale's fault. Adds loss_scale (the next step's)
-   * and skipped_steps to the metrics, and takes the norm out of those of a skipped step. A loss that is NaN, and a
-   * scale below 1, are nothing that another scale could mend: there the norm stays, for whoever ends the run because of it.
-   * @returns a line to report, if there is something to
+   * Adapt to a step's `loss` and `grad_norm`. If a gradient isn't finite the norm isn't either, and the optimizer has skipped the
+   * step, which is harmless as long as the scale caused it. Adds loss_scale (the next step's) and skipped_steps to the metrics, and
+   * removes the norm from those of a skipped step. Another scale can't fix a loss that is NaN or a scale below 1: then the norm
+   * stays, and the run is ended because of it.
+   * @returns a line to report, if any
    */
   update(metrics: Record<string, number>): string | undefined {
     const line = Number.isFinite(metrics.loss) ? this.#judge(metrics) : undefined;
@@ -58,7 +58,7 @@ export class LossScaler {
     return { scale: this.scale, good_steps: this.goodSteps, skipped_steps: this.skipped };
   }
 
-  /** Go on from a checkpoint; from the start where it has no scale. */
+  /** Restore from a checkpoint; the initial scale if it has none. */
   restore({ scale, good_steps, skipped_steps }: LossScale = new LossScaler().state()): void {
     this.scale = scale;
     this.goodSteps = good_steps;

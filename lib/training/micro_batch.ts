@@ -1,6 +1,5 @@
-// How many sequences to compute at once. A step is bound by memory wherever it isn't a matrix product, so a batch is
-// taken through the graph in parts that stay near the caches; their gradients add up to the batch's. Memory for
-// activations shrinks with it.
+// The micro-batch size. All of a step but its matrix products is bound by memory bandwidth, so a batch goes through the graph in
+// parts that stay near the caches; their gradients add up to the batch's. Memory for activations shrinks with it.
 
 /** Tokens at once: fewer starve the matrix products, more leave the cache (docs/validation/speed.md has the measurements). */
 const TOKENS = 1024;

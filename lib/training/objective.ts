@@ -1,19 +1,19 @@
-// What a model of each architecture is trained on: which numbers a micro-batch has, and how they are drawn from a token file.
-// Each row is a function of its key, so a run can be repeated or resumed anywhere.
+// The training objective of each architecture: the inputs of a micro-batch, and how they are sampled from a token file. Each row is a
+// function of its key, so a run can be repeated or resumed anywhere.
 
 import { UserError } from "../common/errors.ts";
 import { type Key, keyOf, uniform } from "../common/rng.ts";
 import type { Pairs } from "../text/meta.ts";
 import { type BatchShape, sampleBatch, sampleRows, type TokenFile } from "../text/token_file.ts";
 
-/** What a batch may consist of, by the names of the model's inputs; x and y are always there. */
+/** The arrays of a batch, by the names of the model's inputs; x and y are always present. */
 export type InputName = "x" | "y" | "guessed" | "source" | "source_length";
 export type Batch = Record<InputName, Int32Array>;
 
 export interface Objective {
-  /** Those that a batch has, with their shapes. */
+  /** Inputs of a batch, with their shapes. */
   readonly inputs: Record<InputName, { shape: number[]; dtype: "int32" }>;
-  /** How many times T tokens a row takes from a file. */
+  /** How many times T tokens a row reads from a file. */
   readonly spans: number;
   /** Rows number first, first + 1, ... of the stream `key` -> `into`. */
   draw(file: TokenFile, key: Key, first: number, into: Batch): void;
@@ -21,12 +21,12 @@ export interface Objective {
 
 export interface ObjectiveOptions extends BatchShape {
   vocab_size: number; // of the model
-  mask_fraction: number; // of an encoder's tokens that it has to guess
-  pairs: Pairs | undefined; // where the dataset consists of them
+  mask_fraction: number; // share of an encoder's tokens that are masked
+  pairs: Pairs | undefined; // if the dataset consists of them
 }
 
 /** The objective of an `architecture`.
- * @throws UserError where the dataset's pairs aren't of the length T, or there are none to be read as they are */
+ * @throws UserError if the dataset's pairs don't have the length T, or the architecture can't read pairs */
 export function createObjective(architecture: string, options: ObjectiveOptions): Objective {
   const { T, pairs } = options;
   if (pairs && architecture !== "encoder_decoder") {
@@ -40,8 +40,7 @@ export function createObjective(architecture: string, options: ObjectiveOptions)
   return nextToken(options);
 }
 
-/** How many tokens the model of an architecture has besides the dataset's: an encoder's last one stands for those it has to
- * guess. */
+/** Extra tokens of an architecture's vocabulary: an encoder's last one is the mask token. */
 export const extraTokens = (architecture = "decoder") => (architecture === "encoder" ? 1 : 0);
 
 /** An empty batch. */
@@ -58,7 +57,7 @@ function specs(shapes: Partial<Record<InputName, number[]>>): Objective["inputs"
   return Object.fromEntries(all) as Objective["inputs"];
 }
 
-/** A decoder's: T tokens x, and those that follow each of them, y. */
+/** A decoder's: T tokens x, and the token after each of them, y. */
 function nextToken({ B, T }: ObjectiveOptions): Objective {
   return {
     inputs: specs({ x: [B, T], y: [B, T] }),
@@ -68,9 +67,9 @@ function nextToken({ B, T }: ObjectiveOptions): Objective {
 }
 
 /**
- * An encoder's (BERT, Devlin et al. 2019, section 3.1): of T tokens a fixed number M are to be guessed, `mask_fraction` of them.
- * Of those 80 % are the last token of the vocabulary in x, 10 % a random one and 10 % what they are; y says what they are, and
- * guessed where in their row they stand.
+ * An encoder's, MLM (BERT, Devlin et al. 2019, section 3.1): of T tokens a fixed number M is predicted, a share of `mask_fraction`.
+ * In x, 80 % of those are the mask token, 10 % a random one and 10 % unchanged; y has the original tokens, and `guessed` their
+ * positions in the row.
  */
 function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Objective {
   const count = Math.max(1, Math.round(mask_fraction * T));
@@ -85,7 +84,7 @@ function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Ob
         const random = keyOf(...key, "mask", first + row);
         for (let i = 0; i < T; i++) order[i] = i;
         for (let i = 0; i < count; i++) {
-          const other = i + Math.floor(uniform(random, 3 * i) * (T - i)); // one of those that weren't taken yet
+          const other = i + Math.floor(uniform(random, 3 * i) * (T - i)); // one of those not chosen yet
           [order[i], order[other]] = [order[other]!, order[i]!];
           const at = row * T + order[i]!;
           guessed[row * count + i] = order[i]!;
@@ -99,7 +98,7 @@ function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Ob
   };
 }
 
-/** An encoder-decoder's where there are no pairs: T tokens are the source, and the T that follow it are to be written. */
+/** An encoder-decoder's without pairs: T tokens are the source, and the next T the target. */
 function continuation({ B, T }: ObjectiveOptions): Objective {
   const all = new Int32Array(B * 2 * T);
   return {
@@ -119,8 +118,8 @@ function continuation({ B, T }: ObjectiveOptions): Objective {
 }
 
 /**
- * An encoder-decoder's with pairs: of 2 T tokens the first T are the source and the others what is to be written, each followed
- * by `end` up to its length. x begins with `end`, y ends with one, and what stands behind doesn't count.
+ * An encoder-decoder's with pairs: of 2 T tokens the first T are the source and the others the target, each padded with `end`. x
+ * begins with `end`, y ends with one, and the padding after it doesn't count.
  */
 function paired({ B, T }: ObjectiveOptions, { end }: Pairs): Objective {
   const pair = new Int32Array(2 * T);

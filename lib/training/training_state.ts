@@ -1,5 +1,5 @@
-// All that a training run changes, as one thing to save and to go back to: weights, optimizer, their average (ema) and the
-// loss scale (float16). Leaves out where in the run it is, which train.ts counts.
+// The state of a training run, to save and to restore: weights, optimizer, EMA of the weights and loss scale (float16). Left out: the
+// iteration, which train.ts counts.
 
 import { breathe } from "../common/breathe.ts";
 import type { Variable } from "../engine/runtime/program.ts";
@@ -8,13 +8,13 @@ import type { WeightAverage } from "./ema.ts";
 import type { LossScaler } from "./loss_scale.ts";
 import type { StateTensor } from "./optimizers/optimizer.ts";
 
-/** What of the optimizer is kept: its state, and how many updates it has made. */
+/** The optimizer's state, and how many updates it has made. */
 interface OptimizerState {
   steps: number;
   tensors(): readonly StateTensor[];
 }
 
-/** Reads a tensor by its name, as an opened checkpoint does. */
+/** Reads a tensor by name, as an opened checkpoint does. */
 interface Reader {
   read(name: string, shape: readonly number[], into: Float32Array): void;
 }
@@ -37,12 +37,12 @@ export class TrainingState {
     this.#scaler = scaler;
   }
 
-  /** What belongs into a checkpoint's file of tensors. */
+  /** The tensors of a checkpoint. */
   tensors(): StateTensor[] {
     return [...this.#weights, ...this.#optimizer.tensors(), ...(this.#ema?.tensors() ?? [])];
   }
 
-  /** And into its ckpt.json. */
+  /** Its part of ckpt.json. */
   metadata(): Pick<Metadata, "optimizer_steps" | "ema_steps" | "loss_scale"> {
     return {
       optimizer_steps: this.#optimizer.steps,
@@ -51,12 +51,12 @@ export class TrainingState {
     };
   }
 
-  /** Take the weights of a checkpoint. */
+  /** Read the weights of a checkpoint. */
   async readWeights(from: Reader): Promise<void> {
     await readAll(from, this.#weights);
   }
 
-  /** Take all but the weights. */
+  /** Read all but the weights. */
   async readRest(from: Reader, metadata: Metadata): Promise<void> {
     this.#scaler?.restore(metadata.loss_scale);
     await readAll(from, this.#optimizer.tensors());
@@ -64,7 +64,7 @@ export class TrainingState {
     await this.readAverage(from, metadata);
   }
 
-  /** Take the average of the weights; where a checkpoint has none, it starts at the weights of now. */
+  /** Read the EMA of the weights; if a checkpoint has none, it starts at the present weights. */
   async readAverage(from: Reader, metadata: Metadata): Promise<void> {
     if (!this.#ema) return;
     if (metadata.ema_steps === undefined) this.#ema.restart();
@@ -74,7 +74,7 @@ export class TrainingState {
     }
   }
 
-  /** What a run that goes on from a checkpoint has and it hadn't, or the other way round: a line each. */
+  /** State that a resumed run has and its checkpoint lacks, or the other way round: a line each. */
   differences({ ema_steps, loss_scale }: Metadata): string[] {
     const [ema, scaler, averaged, scaled] = [
       this.#ema,

@@ -1,6 +1,6 @@
-// The update of all weights, whatever the optimizer: the gradient's norm, clipping by it, weight decay's factor, the optimizer's
-// formulas and the EMA of the weights. Two programs over the arrays that hold weights, gradients and state: the norm is
-// looked at in between, because a gradient that isn't finite would spoil every weight.
+// The update of all weights, whatever the optimizer: the gradient's norm, clipping, weight decay, the optimizer's
+// formulas and the EMA of the weights. Two programs over the arrays that hold weights, gradients and state: the norm is checked
+// in between, because a gradient that isn't finite would ruin every weight.
 
 import { tf } from "../common/tf.ts";
 
@@ -16,7 +16,7 @@ export interface UpdateOptions {
 }
 
 const ROW = 1024; // numbers whose squares are added up in float32; the rest of the sum is in double precision
-const PIECE = 2 ** 20; // numbers of a large weight that go through a chain of operations at once: what lies between needs memory for so many
+const PIECE = 2 ** 20; // numbers of a large weight that are updated at once: intermediate results need that much memory
 
 export class Update {
   /** Updates made so far. */
@@ -41,12 +41,12 @@ export class Update {
     this.#update = update;
   }
 
-  /** Compile it for these weights, whose gradients have arrays by now. The state starts as zeros. */
+  /** Compile it for these weights, whose gradients must have arrays. The state starts as zeros. */
   static async create(engine: Engine, { decay, noDecay }: Groups, optimizer: Optimizer, options: UpdateOptions) {
     const weights = [...decay, ...noDecay];
     const tensors = weights.map((weight) => optimizerState(optimizer, weight));
     const averages = new Map(options.ema?.arrays());
-    const arrays: StateArray[] = []; // pieces of all that the update reads and writes
+    const arrays: StateArray[] = []; // pieces of everything the update reads and writes
     const parts: { at: string; weight: Trained; decays: boolean; state: string[] }[] = [];
     for (const [i, weight] of weights.entries()) {
       const { shape, data, grad } = weight;
@@ -88,8 +88,8 @@ export class Update {
 
   /**
    * Update every weight from its `grad` times `gradScale` (1 over the number of gradients that were added up, and over the loss
-   * scale). A gradient that isn't finite changes nothing.
-   * @returns the norm of the whole gradient before clipping
+   * scale). If a gradient isn't finite, nothing changes.
+   * @returns the global gradient norm before clipping
    */
   async run(learningRate: number, gradScale = 1): Promise<number> {
     const { weight_decay, grad_clip, ema } = this.#options;
@@ -107,7 +107,7 @@ export class Update {
     return norm;
   }
 
-  /** The optimizer's state, under the names that a checkpoint keeps it by; to restore one, fill the arrays and set `steps`. */
+  /** The optimizer's state, by its names in a checkpoint; to restore one, fill the arrays and set `steps`. */
   tensors(): readonly StateTensor[] {
     return this.#tensors;
   }
@@ -125,7 +125,7 @@ export function optimizerState(optimizer: Optimizer, weight: Weight): (StateTens
   });
 }
 
-/** Computes the sums of the gradients' squares, `squares`: one for each row of a piece. */
+/** Computes `squares`, the sums of the gradients' squares: one for each row of a piece. */
 function normProgram(engine: Engine, weights: readonly Trained[]): Promise<StatefulProgram> {
   const state = weights.flatMap(({ grad }, i) =>
     pieces(grad!.length, PIECE).map(({ shape, of }, j) => ({ name: `${i}.${j}`, shape, data: of(grad!) })),
@@ -136,7 +136,7 @@ function normProgram(engine: Engine, weights: readonly Trained[]): Promise<State
   return engine.stateful(body, { state, numbers: [] });
 }
 
-/** Cut an array of this length into views of `size` numbers at most, shaped as rows of ROW; what is left over is one row. */
+/** Cut an array of this length into views of `size` numbers at most, shaped as rows of ROW; the remainder is one row. */
 function pieces(length: number, size: number): { shape: number[]; of(array: Float32Array): Float32Array }[] {
   const whole = length - (length % ROW);
   const cut: { shape: number[]; of(array: Float32Array): Float32Array }[] = [];

@@ -1,14 +1,14 @@
-// Adafactor (Shazeer and Stern 2018), in the form that PyTorch gives it: of a matrix' squared gradients only an average a
-// row and a column are kept, so the state is next to nothing. Steps are relative to the size of what they change.
+// Adafactor (Shazeer and Stern 2018), as in PyTorch: of a matrix' squared gradients only the averages over rows and columns are kept,
+// so the state is tiny. Steps are relative to the size of the weights.
 // Left out, as in PyTorch: the paper's optional first moment.
 
 import { tf } from "../../common/tf.ts";
 
 import type { Optimizer } from "./optimizer.ts";
 
-const BETA2_DECAY = -0.8; // the averages take t^-0.8 of what is new at step t (algorithm 6)
+const BETA2_DECAY = -0.8; // at step t the averages take t^-0.8 of the new value (algorithm 6)
 const EPSILON1 = 2 ** -23; // smallest root of an average: float32's epsilon
-const EPSILON2 = 1e-3; // smallest size of weights that a step is relative to: those that are 0 have to start, too
+const EPSILON2 = 1e-3; // smallest size of weights that a step is relative to, so that weights of 0 move, too
 const LARGEST = 1; // root mean square of an update, before the learning rate (d, section 6)
 
 /** A matrix [..., R, C], or a stack of them, has row_var [..., R, 1] and col_var [..., 1, C]; a vector has variance. */

@@ -1,5 +1,5 @@
-// The optimizer that --optimizer names. A choice more is a file beside this one, a line here, its name in lib/training/choices.ts
-// and a row in docs/concepts/optimization.md.
+// The optimizer that --optimizer names. To add one: a file beside this one, a line here, its name in lib/training/choices.ts and a
+// row in docs/concepts/optimization.md.
 
 import { UserError } from "../../common/errors.ts";
 import type { OptimizerName } from "../choices.ts";
@@ -25,9 +25,9 @@ const optimizers: Record<OptimizerName, (options: OptimizerOptions) => Optimizer
 export const createOptimizer = (name: OptimizerName, options: OptimizerOptions): Optimizer => optimizers[name](options);
 
 /**
- * A run is resumed with the optimizer that it was begun with: the state of another one says nothing to it.
- * @param saved the settings in the run's checkpoint; one without the key is from before there was a choice
- * @throws UserError where it is another one
+ * A run must be resumed with the optimizer that it started with, whose state the checkpoint holds.
+ * @param saved the settings in the run's checkpoint; early ones lack the key
+ * @throws UserError for another one
  */
 export function checkSameOptimizer(name: string, saved: Record<string, unknown>, outDir: string): void {
   const { optimizer = "adamw" } = saved;

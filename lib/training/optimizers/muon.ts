@@ -1,9 +1,9 @@
-// Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): the momentum of each matrix of a hidden layer, made nearly
-// orthogonal, is its update. Everything else (embeddings, the output layer, norms, biases) is AdamW's.
+// Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): the update of each hidden layer's matrix is its momentum, made nearly
+// orthogonal. Everything else (embeddings, the output layer, norms, biases) is AdamW's.
 //
-// One learning rate serves both: the update is scaled to the size that AdamW's usually has, 0.2 as a root mean square (Liu
+// One learning rate serves both: the update is scaled to the typical size of AdamW's, a root mean square of 0.2 (Liu
 // et al. 2025, "Muon is scalable for LLM training", equation 4; PyTorch's adjust_lr_fn="match_rms_adamw"). Unlike the
-// first factor that was published, max(1, rows / columns)^0.5, it does not ask which of the two is the input.
+// factor published first, max(1, rows / columns)^0.5, it doesn't depend on which of the two is the input.
 
 import { tf } from "../../common/tf.ts";
 
@@ -17,7 +17,7 @@ export interface MuonOptions extends AdamWOptions {
 const RMS = 0.2;
 const STEPS = 5;
 const [A, B, C] = [3.4445, -4.775, 2.0315]; // Jordan's: the steepest at 0 that bring every singular value to about 1
-const EPSILON = 1e-7; // the norm of a matrix that is as good as 0
+const EPSILON = 1e-7; // the norm of a matrix that counts as 0
 
 type State = "momentum_buffer" | "exp_avg" | "exp_avg_sq";
 
@@ -43,8 +43,8 @@ export const isHiddenMatrix = ({ role, shape }: Pick<Weight, "role" | "shape">) 
   role === "hidden" && shape.length >= 2;
 
 /**
- * Each matrix nearly orthogonal and scaled. Columns that are matrices with a meaning each are taken apart: c_attn packs three,
- * which happen to share their input, and Jordan found Muon better on the three than on the whole.
+ * Each matrix nearly orthogonal and scaled. Packed matrices are split: c_attn has three, for query, key and value, and Jordan found
+ * Muon better on the three than on the whole.
  * @param x [..., rows, columns] @param splits widths of the parts; they sum to the columns
  */
 export function orthogonalize(x: tf.Tensor, splits: readonly number[]): tf.Tensor {
@@ -55,8 +55,8 @@ export function orthogonalize(x: tf.Tensor, splits: readonly number[]): tf.Tenso
 }
 
 /**
- * The orthogonal matrix next to x, roughly: x = U S V^T becomes U S' V^T, with singular values S' about 1 (0.7 to 1.2). With
- * x / |x| for a start, five times x <- a x + (b G + c G^2) x for the smaller Gram matrix G = x x^T, or from the right.
+ * The orthogonal matrix next to x, roughly: x = U S V^T becomes U S' V^T, with singular values S' about 1 (0.7 to 1.2). Newton-Schulz: starting
+ * from x / |x|, five times x <- a x + (b G + c G^2) x with the smaller Gram matrix G = x x^T, or from the right.
  * @param x [..., rows, columns], matrices
  */
 export function newtonSchulz(x: tf.Tensor): tf.Tensor {

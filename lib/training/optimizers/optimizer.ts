@@ -1,6 +1,6 @@
-// What an optimizer is: formulas over tensors, in plain tfjs, independent of the engine that runs them. Each choice is a file
-// beside this one; lib/training/update.ts turns one into a program over all weights of a model, with what all of them share:
-// clipping by the global norm, weight decay's factor, the EMA of the weights.
+// The contract of an optimizer: formulas over tensors, in plain tfjs, independent of the engine that runs them. Each optimizer is a
+// file beside this one; lib/training/update.ts turns one into a program over all weights of a model, with what they share:
+// clipping by the global norm, weight decay, the EMA of the weights.
 
 import type { tf } from "../../common/tf.ts";
 
@@ -8,10 +8,10 @@ import type { Shape } from "../../engine/graph.ts";
 import type { Variable } from "../../engine/runtime/program.ts";
 import type { Parameter } from "../../nn/parameter.ts";
 
-/** What an optimizer may know of a weight besides its numbers. */
+/** What an optimizer may know about a weight besides its values. */
 export type Weight = Pick<Parameter, "name" | "shape" | "role" | "splits">;
 
-/** A weight that is trained. */
+/** A trained weight. */
 export type Trained = Weight & Variable;
 
 /** A tensor of a checkpoint. */
@@ -26,20 +26,20 @@ export interface Groups {
 /** Float32 tensors by name. */
 export type Tensors<Name extends string> = Record<Name, tf.Tensor>;
 
-/** @typeParam State names of the state tensors, by which a checkpoint keeps them @typeParam Rate names of the rates */
+/** @typeParam State names of the state tensors, as in a checkpoint @typeParam Rate names of the rates */
 export interface Optimizer<State extends string = string, Rate extends string = string> {
   /** Shapes of a weight's state, which starts as zeros. */
   state(weight: Weight): Partial<Record<State, Shape>>;
   /** The numbers that change from step to step. @param step counted from 1 */
   rates(step: number, learningRate: number): Record<Rate, number>;
-  /** Does each new number depend on the old ones in its place alone? Then a large weight may be updated in pieces. */
+  /** Is the update elementwise? Then a large weight may be updated in pieces. */
   elementwise(weight: Weight): boolean;
   /**
-   * One step of one weight: its new numbers and its new state. Both are written over the old ones, so whatever reads an old
-   * tensor has to come before its new numbers (lib/engine/runtime/stateful.ts checks it).
+   * One step of one weight: its new values and state. Both overwrite the old ones, so every read of an old tensor must come before
+   * its new values (lib/engine/runtime/stateful.ts checks it).
    * @param w weight, of its shape, or a piece of it if elementwise
    * @param g its gradient after clipping, of the same shape
-   * @param rates those of this step, and `shrink`: 1 - learning rate * weight decay, which is 1 for a weight that doesn't decay
+   * @param rates those of this step, and `shrink`: 1 - learning rate * weight decay, 1 for a weight that doesn't decay
    */
   update(
     w: tf.Tensor,

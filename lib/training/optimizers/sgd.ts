@@ -1,6 +1,5 @@
-// Gradient descent with momentum (Polyak 1964), in PyTorch's form: the momentum is a sum, so that a gradient that stays
-// the same moves a weight by rate / (1 - momentum) of it at every step. Weight decay is apart from the gradient, as AdamW
-// has it (Loshchilov and Hutter 2019, algorithm 1); PyTorch's SGD adds it to the gradient instead. Left out: Nesterov.
+// SGD with momentum (Polyak 1964), in PyTorch's form: the momentum is a sum, so a constant gradient moves a weight by
+// rate / (1 - momentum) times it at every step. Weight decay is decoupled from the gradient, as in AdamW (Loshchilov and Hutter 2019, algorithm 1); PyTorch's SGD adds it to the gradient instead. Left out: Nesterov.
 
 import { tf } from "../../common/tf.ts";
 

@@ -248,7 +248,7 @@ test("where artifacts aren't passed on, texts become tags", async () => {
   assert.equal(server.asked.filter(({ method }) => method === "PUT").length, 1);
   assert.match(
     said.join("\n"),
-    /^mlflow: .* takes no artifacts \(HTTP 503: artifacts are not served\); texts become tags, cut$/,
+    /^mlflow: .* accepts no artifacts \(HTTP 503: artifacts are not served\); texts become truncated tags$/,
   );
   server.artifactUri = "s3://somewhere/1/r1/artifacts";
   const other = await start(server);
@@ -292,13 +292,13 @@ for (const [name, kind] of Object.entries<Answer>({
       iters.slice(0, 13),
       Array.from({ length: 13 }, (_, i) => 99 + i),
     );
-    assert.match(said[0]!, /^mlflow: http:\S+ is away \(.+\); the points are kept and sent later$/);
+    assert.match(said[0]!, /^mlflow: http:\S+ is unreachable \(.+\); the points are kept and sent later$/);
     assert.match(said[1]!, /^mlflow: http:\S+ answers again$/);
     assert.equal(said.length, 2);
   });
 }
 
-test("while a server is away the newest points are kept, and the end says how many are missing", async () => {
+test("while a server is unreachable the newest points are kept, and the end says how many are missing", async () => {
   const server = await fake();
   const { callback, said } = await start(server);
   server.intercept = () => "cut";
@@ -337,7 +337,7 @@ for (const kind of ["cut", "silence"] as const) {
     assert.equal(server.batches.length, 2);
     assert.match(
       said.slice(1).join("\n"),
-      /was not told that the run ended\nmlflow: 1 points and 1 texts are missing there/,
+      /didn't learn that the run ended\nmlflow: 1 points and 1 texts are missing there/,
     );
   });
 }
@@ -374,7 +374,7 @@ test("a resumed run goes on in its own run, and changed settings become tags", a
   third.restore!({ run_id: "gone" });
   await third.onTrainStart!(run);
   assert.deepEqual(third.state!(), { run_id: "r1" });
-  assert.match(said.join("\n"), /^mlflow: .* has no run gone any more, so there will be a new one$/);
+  assert.match(said.join("\n"), /^mlflow: .* no longer has run gone; starting a new one$/);
 });
 
 // ---- a real one --------------------------------------------------------------------------------------------------

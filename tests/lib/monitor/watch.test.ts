@@ -49,7 +49,7 @@ test("one that may fail is named once and left out from then on", async () => {
   await watch.onStep(event(3));
   await watch.onStep(event(4));
   await watch.onTrainEnd({ iter: 5, reason: "finished" });
-  assert.deepEqual(lines, ["callback broken failed in onStep at step 3: no space; training goes on without it"]);
+  assert.deepEqual(lines, ["callback broken failed in onStep at step 3: no space; training continues without it"]);
   assert.deepEqual([calls, others], [1, 2]);
 });
 

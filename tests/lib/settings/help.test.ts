@@ -85,7 +85,7 @@ test("help is what sample.ts prints on stdout, though its other words go to stde
 test("a group that is spread into the defaults has its heading and its remarks", async () => {
   const all = helpText(await helped("train.ts"), "all", { columns: 200, rows: 24 });
   assert.match(all, /\n\nlayer choices beyond GPT-2 .*\n {2}--architecture="decoder" +"decoder" \(GPT\), "encoder"/);
-  assert.match(all, /\n {2}--optimizer="adamw" +"adamw", "lion", "muon", "adafactor" or "sgd"; muon takes adamw/);
+  assert.match(all, /\n {2}--optimizer="adamw" +"adamw", "lion", "muon", "adafactor" or "sgd"; muon uses adamw/);
   const silent = [...all.matchAll(/^ {2}--(\w+)=\S*$/gm)].map(([, key]) => key);
   assert.deepEqual(silent, ["n_layer", "n_head", "n_embd", "weight_decay", "warmup_iters"], "a word on all others");
 });
