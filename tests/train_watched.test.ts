@@ -112,7 +112,10 @@ test("a callback that throws ends the run with a line that names it; the checkpo
     `export default { onError: "continue", onStep() { throw new Error("always"); } };`,
   );
   const stdout = await train("patient", { callbacks: patient });
-  assert.equal(stdout.match(/patient\.ts failed in onStep at step 0: always; training continues without it/g)!.length, 1);
+  assert.equal(
+    stdout.match(/patient\.ts failed in onStep at step 0: always; training continues without it/g)!.length,
+    1,
+  );
   assert.ok((await stateOf("patient")).weights.equals((await stateOf("plain")).weights));
 });
 
