@@ -24,45 +24,19 @@ export const memory: Benchmark = async (settings, progress) => {
   const gradients = exact("gradients_mb", "MB", "lower", ((several ? 8 : 4) * params) / MB);
   const optimizer = exact("optimizer_mb", "MB", "lower", optimizer_mb);
   const known = weights.value + gradients.value + optimizer.value;
-  const peak = metric(
-    "peak_rss_mb",
-    "MB",
-    "lower",
-    runs.map((run) => run.peak_rss_mb),
-  );
-  const base = metric(
-    "runtime_mb",
-    "MB",
-    "lower",
-    runs.map((run) => run.rss_import_mb),
-  );
-  const rest = metric(
-    "rest_mb",
-    "MB",
-    "lower",
-    runs.map((run) => run.peak_rss_mb - run.rss_import_mb - known),
-  );
-  const growth = metric(
-    "growth_kb_per_step",
-    "KB/step",
-    "lower",
-    runs.map((run) => (1024 * run.rss_growth_mb) / steps),
-  );
+  const figure = (name: string, unit: string, of: (run: StepRun) => number) =>
+    metric(name, unit, "lower", runs.map(of));
+  const peak = figure("peak_rss_mb", "MB", (run) => run.peak_rss_mb);
+  const base = figure("runtime_mb", "MB", (run) => run.rss_import_mb);
+  const rest = figure("rest_mb", "MB", (run) => run.peak_rss_mb - run.rss_import_mb - known);
+  const growth = figure("growth_kb_per_step", "KB/step", (run) => (1024 * run.rss_growth_mb) / steps);
   const line = (label: string, mb: number, what: string) =>
     `${label.padEnd(12)} ${mb.toFixed(1).padStart(8)} MB  ${what}`;
   return {
     metrics: [peak, base, weights, gradients, optimizer, rest, growth],
     facts: {
-      device,
-      n_layer,
-      n_head,
-      n_embd,
-      block_size,
-      batch_size,
-      micro_batch_size,
-      grad_checkpoint,
-      params,
-      steps,
+      ...{ device, n_layer, n_head, n_embd, block_size, batch_size, micro_batch_size },
+      ...{ grad_checkpoint, params, steps },
     },
     summary: [
       line("peak:", peak.value, `of the process (median of ${settings.rounds})`),

@@ -105,14 +105,8 @@ export const trainingThroughput: Benchmark = async (settings) => {
       optimizer_mb: stateBytes / MB,
       ...{ device: engine.description, threads: engine.threads, steps, warmup },
       ...{ n_layer, n_head, n_embd, block_size: T, batch_size: B, micro_batch_size: rows },
-      ...{
-        gradient_accumulation_steps: accumulation,
-        vocab_size,
-        dropout,
-        bias,
-        grad_checkpoint,
-        optimizer: settings.optimizer,
-      },
+      ...{ gradient_accumulation_steps: accumulation, vocab_size, dropout, bias, grad_checkpoint },
+      optimizer: settings.optimizer,
     },
     summary: [
       `device:      ${engine.description}`,

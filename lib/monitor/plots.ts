@@ -17,12 +17,6 @@ export interface NamedRun {
   history: History;
 }
 
-export interface PlotOptions {
-  title?: string;
-  width?: number; // pixels
-  height?: number;
-}
-
 const WIDTH = 840;
 const HEIGHT = 440;
 const BUCKETS = 400; // of a line: two points each
@@ -40,7 +34,7 @@ interface Line {
   points?: boolean; // mark each point, if there are few
 }
 
-interface Chart extends PlotOptions {
+interface Chart {
   title: string;
   unit: string; // of the values, with their name: "loss (nats per token)"
   format?: (value: number) => string;
@@ -51,11 +45,11 @@ interface Chart extends PlotOptions {
 }
 
 function drawLines(lines: readonly Line[], chart: Chart): string {
-  const { width = WIDTH, height = HEIGHT, title, unit, format = significant, legend } = chart;
+  const { title, unit, format = significant, legend } = chart;
   const option: Option = {
     title: titleOf(title),
-    legend: { top: 40, left: "center", width: width - 40, itemGap: 18, itemWidth: 28, itemHeight: 2, data: legend },
-    grid: { left: 74, right: 36, top: 48 + 28 * legendRows(legend, width), bottom: 52 },
+    legend: { top: 40, left: "center", width: WIDTH - 40, itemGap: 18, itemWidth: 28, itemHeight: 2, data: legend },
+    grid: { left: 74, right: 36, top: 48 + 28 * legendRows(legend), bottom: 52 },
     xAxis: { ...axis("step", 30), min: 0, max: Math.max(1, chart.end), axisLabel: { hideOverlap: true } },
     yAxis: {
       ...axis(unit, 56),
@@ -74,7 +68,7 @@ function drawLines(lines: readonly Line[], chart: Chart): string {
       lineStyle: { width, color, opacity, type },
     })),
   };
-  return drawSvg(option, { width, height });
+  return drawSvg(option, { width: WIDTH, height: HEIGHT });
 }
 
 /** As many points as pixels can show; NaN is a gap. */
@@ -105,11 +99,11 @@ const axis = (name: string, gap: number) => ({
 });
 
 /** How many lines a legend takes. */
-function legendRows(names: readonly string[], width: number): number {
+function legendRows(names: readonly string[]): number {
   let [rows, filled] = [names.length > 0 ? 1 : 0, 0];
   for (const name of names) {
     const item = 28 + 5 + textWidth(name, 12) + 18;
-    if (filled > 0 && filled + item > width - 40) [rows, filled] = [rows + 1, 0];
+    if (filled > 0 && filled + item > WIDTH - 40) [rows, filled] = [rows + 1, 0];
     filled += item;
   }
   return rows;
@@ -119,7 +113,7 @@ function legendRows(names: readonly string[], width: number): number {
  * Loss over the steps: of each step (pale), smoothed, and the estimates on both splits. For several runs the steps' losses are left
  * out if there are estimates.
  */
-export function plotTrainingCurves(runs: readonly NamedRun[], options: PlotOptions = {}): string {
+export function plotTrainingCurves(runs: readonly NamedRun[], options: { title?: string } = {}): string {
   const chart = { unit: "loss (nats per token)", end: endOf(runs) };
   const [first] = runs;
   if (first && runs.length === 1) {
@@ -161,15 +155,15 @@ function ceiling(lines: readonly Line[]): { max?: number } {
 }
 
 /** The learning rate over the steps. */
-export function plotLearningRate(runs: readonly NamedRun[], options: PlotOptions = {}): string {
+export function plotLearningRate(runs: readonly NamedRun[]): string {
   const lines = runs.map(({ name, history }, i) => ({ name, series: history.series.get("lr"), color: colorOf(i) }));
   const legend = runs.length > 1 ? runs.map(({ name }) => name) : [];
   const title = runs.length === 1 ? `Learning rate of ${runs[0]!.name}` : "Learning rate";
-  return drawLines(lines, { title, ...options, unit: "learning rate", zero: true, legend, end: endOf(runs) });
+  return drawLines(lines, { title, unit: "learning rate", zero: true, legend, end: endOf(runs) });
 }
 
 /** Tokens/s over the steps, with the mean, the median (p50) and the speed that 95 % of the steps reach. */
-export function plotThroughput(runs: readonly NamedRun[], options: PlotOptions = {}): string {
+export function plotThroughput(runs: readonly NamedRun[]): string {
   const chart = { unit: "tokens/s", zero: true, format: short, end: endOf(runs) };
   const [first] = runs;
   if (first && runs.length === 1) {
@@ -184,7 +178,7 @@ export function plotThroughput(runs: readonly NamedRun[], options: PlotOptions =
       lines.push({ name: `${name} ${short(value)}`, series, color: INK, width: 1.2, type });
     }
     const legend = lines.map(({ name }) => name);
-    return drawLines(lines, { title: `Throughput of ${first.name}`, ...options, ...chart, legend });
+    return drawLines(lines, { title: `Throughput of ${first.name}`, ...chart, legend });
   }
   const lines = runs.map(({ name, history }, i) => {
     const figures = Object.entries(speeds(history)).map(([key, value]) => `${key} ${short(value)}`);
@@ -192,7 +186,7 @@ export function plotThroughput(runs: readonly NamedRun[], options: PlotOptions =
     return { name: [`${name}:`, figures.join(", ")].join(" "), series, color: colorOf(i) };
   });
   const legend = lines.map(({ name }) => name);
-  return drawLines(lines, { title: "Throughput, smoothed", ...options, ...chart, legend });
+  return drawLines(lines, { title: "Throughput, smoothed", ...chart, legend });
 }
 
 /** Over the whole run, in tokens/s. The mean is all tokens over their total time, not the mean of the steps' speeds. */
@@ -208,15 +202,14 @@ function speeds({ series }: History): Record<string, number> {
 const TIMES = ["data", "compute", "update", "evaluate", "checkpoint", "other"];
 
 /** The shares of each run's time, by activity. */
-export function plotTimeSplit(runs: readonly NamedRun[], options: PlotOptions = {}): string {
+export function plotTimeSplit(runs: readonly NamedRun[]): string {
   const seconds = runs.map(({ history }) =>
     TIMES.map((name) => (history.series.get(`time/${name}`)?.values ?? []).reduce((sum, value) => sum + value, 0)),
   );
   const totals = seconds.map((row) => row.reduce((sum, value) => sum + value, 0));
   const labels = runs.map(({ name }, i) => `${name}\n${significant(totals[i]!)} s`);
-  const { width = WIDTH, height = 130 + 46 * runs.length, title = "Where the time went" } = options;
   const option: Option = {
-    title: titleOf(title),
+    title: titleOf("Where the time went"),
     legend: { top: 40, left: "center", itemGap: 18, data: TIMES },
     grid: { left: marginOf(labels), right: 28, top: 74, bottom: 48 },
     xAxis: { ...axis("share of the time (%)", 28), min: 0, max: 100 },
@@ -237,7 +230,7 @@ export function plotTimeSplit(runs: readonly NamedRun[], options: PlotOptions = 
       },
     })),
   };
-  return drawSvg(option, { width, height });
+  return drawSvg(option, { width: WIDTH, height: 130 + 46 * runs.length });
 }
 
 const share = (part: number, total: number) => (total > 0 ? (100 * part) / total : 0);
@@ -251,8 +244,9 @@ export interface Compared {
   spread?: number; // such as a standard deviation; in the mean's unit
 }
 
-export interface ComparisonOptions extends PlotOptions {
-  unit: string; // with the name: "validation loss (nats per token)"
+export interface ComparisonOptions {
+  title?: string;
+  unit: string; // what is compared: "validation loss (nats per token)"
   better: "lower" | "higher";
 }
 
@@ -260,21 +254,20 @@ export interface ComparisonOptions extends PlotOptions {
  * A bar for each figure, with its spread, the best one marked. If all are so close that bars from 0 would look the same, points
  * instead, on an axis that does not begin at 0.
  */
-export function plotComparison(all: readonly Compared[], { unit, better, ...options }: ComparisonOptions): string {
+export function plotComparison(all: readonly Compared[], { title, unit, better }: ComparisonOptions): string {
   const finite = all.map(({ mean }) => mean).filter(Number.isFinite);
   const best = better === "lower" ? Math.min(...finite) : Math.max(...finite);
   const isClose = finite.length > 1 && Math.min(...finite) > 0.7 * Math.max(...finite);
   const text = ({ mean, spread }: Compared) => withSpread(mean, spread) + (mean === best ? " (best)" : "");
   const labels = all.map(({ label, mean }) => (Number.isFinite(mean) ? label : `${label} (not a number)`));
   const right = 28 + Math.max(0, ...all.map((item) => textWidth(text(item), 12)));
-  const { width = WIDTH, height = 110 + 34 * all.length, title = `Comparison: ${unit}` } = options;
   const data = all.map(({ mean }) => ({
     value: Number.isFinite(mean) ? mean : null,
     itemStyle: { color: mean === best ? PALETTE[1] : PALETTE[0], opacity: 1 },
   }));
   const common = { silent: true, data, z: 2 };
   const option: Option = {
-    title: titleOf(title),
+    title: titleOf(title ?? `Comparison: ${unit}`),
     grid: { left: marginOf(labels), right, top: 48, bottom: 52 },
     xAxis: {
       ...axis(`${unit}, ${better} is better`, 30),
@@ -297,7 +290,7 @@ export function plotComparison(all: readonly Compared[], { unit, better, ...opti
       },
     ],
   };
-  return drawSvg(option, { width, height });
+  return drawSvg(option, { width: WIDTH, height: 110 + 34 * all.length });
 }
 
 const figure = (value: number) => (Math.abs(value) >= 1000 ? whole(value) : significant(value));
@@ -345,7 +338,7 @@ export interface AttentionMap {
 }
 
 /** How much each token attends to those before it: a map for each head of a layer. */
-export function plotAttention({ tokens, weights, layer }: AttentionMap, options: { title?: string } = {}): string {
+export function plotAttention({ tokens, weights, layer }: AttentionMap): string {
   const T = tokens.length;
   const H = weights.length / (T * T);
   const labels = tokens.map(visible);
@@ -370,7 +363,7 @@ export function plotAttention({ tokens, weights, layer }: AttentionMap, options:
   const option: Option = {
     title: [
       {
-        ...titleOf(options.title ?? `Attention in layer ${layer}`),
+        ...titleOf(`Attention in layer ${layer}`),
         subtext: "row: the token that looks; column: the one looked at",
         subtextStyle: { fontSize: 12, color: INK },
       },

@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
-import { SafetensorsFile } from "../../../lib/common/safetensors.ts";
+import { inspect } from "node:util";
+import { type NamedTensor, SafetensorsFile } from "../../../lib/common/safetensors.ts";
 import { writeHuggingFace } from "../../../lib/formats/huggingface.ts";
 import { GPT2_META } from "../../../lib/text/meta.ts";
 import { characterMeta, userError } from "../text/support.ts";
@@ -191,109 +192,73 @@ test("one line: layers that neither GPT-2 nor Llama has, and nothing is written"
 });
 
 const NUMBER = "an integer of at least 1";
-const settings: [string, Record<string, unknown>, RegExp][] = [
-  [
-    "another kind of model",
-    { model_type: "mamba" },
-    /config\.json: model_type must be one of gpt2, llama, .*got "mamba"/,
-  ],
-  ["no kind of model", { model_type: undefined }, /model_type must be one of gpt2, llama, .*, got nothing/],
-  ["text for a number", { n_layer: "two" }, RegExp(`n_layer must be ${NUMBER}, got "two"`)],
-  ["no n_head", { n_head: undefined }, RegExp(`n_head must be ${NUMBER}, got nothing`)],
-  ["n_embd 0", { n_embd: 0 }, RegExp(`n_embd must be ${NUMBER}, got 0`)],
-  ["a vocabulary beyond 16 bits", { vocab_size: 1e6 }, /vocab_size must be an integer from 1 to 65536, got 1000000/],
-  ["no n_positions", { n_positions: undefined }, RegExp(`n_positions must be ${NUMBER}, got nothing`)],
-  ["heads that don't fit", { n_head: 3 }, /config\.json: n_embd 16 does not divide by n_head 3/],
-  [
-    "an unknown activation",
-    { activation_function: "mish" },
-    /one of gelu_new, .*, relu, relu2, silu, swish, got "mish"/,
-  ],
-  ["another epsilon", { layer_norm_epsilon: 1e-6 }, /layer_norm_epsilon must be 0\.00001, .*got 0\.000001/],
-  ["another inner width", { n_inner: 48 }, /n_inner must be null or 4 n_embd, 64, .*got 48/],
-  ["unscaled attention", { scale_attn_weights: false }, /scale_attn_weights must be true, .*got false/],
-  ["scaling by layer", { scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx must be false/],
-  ["cross attention", { add_cross_attention: true }, /add_cross_attention must be false, .*got true/],
-  ["dropout 1", { resid_pdrop: 1 }, /resid_pdrop must be a number from 0 to below 1, got 1/],
-  ["tied with nothing", { tie_word_embeddings: null }, /tie_word_embeddings must be true or false, got null/],
-  ["biases that are not zero", { bias: false }, /safetensors: transformer\..*bias is not zero, but bias is false in /],
-  ["more layers than the file", { n_layer: 3 }, /no tensor transformer\.h\.2\.ln_1\.weight, which .*config\.json asks/],
-  ["more layers than there can be", { n_layer: 1e9 }, /n_layer must be an integer of at most 10000, got 1000000000/],
-  ["fewer layers", { n_layer: 1 }, /a tensor "transformer\.h\.1\..*", for which .*config\.json has no place/],
-  [
-    "another vocabulary",
-    { vocab_size: 97 },
-    /transformer\.wte\.weight as F32 \[61,16\]; .*config\.json asks for \[97,16\]/,
-  ],
-  ["a longer context", { n_positions: 32 }, /transformer\.wpe\.weight as F32 \[16,16\]; .* asks for \[32,16\]/],
-  ["an output layer that is not there", { tie_word_embeddings: false }, /has no tensor lm_head\.weight, which/],
+const settings: [Record<string, unknown>, RegExp][] = [
+  [{ model_type: "mamba" }, /config\.json: model_type must be one of gpt2, llama, .*got "mamba"/],
+  [{ model_type: undefined }, /model_type must be one of gpt2, llama, .*, got nothing/],
+  [{ n_layer: "two" }, RegExp(`n_layer must be ${NUMBER}, got "two"`)],
+  [{ n_head: undefined }, RegExp(`n_head must be ${NUMBER}, got nothing`)],
+  [{ vocab_size: 1e6 }, /vocab_size must be an integer from 1 to 65536, got 1000000/],
+  [{ n_head: 3 }, /config\.json: n_embd 16 does not divide by n_head 3/],
+  [{ activation_function: "mish" }, /one of gelu_new, .*, relu, relu2, silu, swish, got "mish"/],
+  [{ layer_norm_epsilon: 1e-6 }, /layer_norm_epsilon must be 0\.00001, .*got 0\.000001/],
+  [{ n_inner: 48 }, /n_inner must be null or 4 n_embd, 64, .*got 48/],
+  [{ scale_attn_weights: false }, /scale_attn_weights must be true, .*got false/],
+  [{ scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx must be false/],
+  [{ add_cross_attention: true }, /add_cross_attention must be false, .*got true/],
+  [{ resid_pdrop: 1 }, /resid_pdrop must be a number from 0 to below 1, got 1/],
+  [{ tie_word_embeddings: null }, /tie_word_embeddings must be true or false, got null/],
+  [{ bias: false }, /safetensors: transformer\..*bias is not zero, but bias is false in /],
+  [{ n_layer: 3 }, /no tensor transformer\.h\.2\.ln_1\.weight, which .*config\.json asks/],
+  [{ n_layer: 1e9 }, /n_layer must be an integer of at most 10000, got 1000000000/],
+  [{ n_layer: 1 }, /a tensor "transformer\.h\.1\..*", for which .*config\.json has no place/],
+  [{ vocab_size: 97 }, /transformer\.wte\.weight as F32 \[61,16\]; .*config\.json asks for \[97,16\]/],
+  [{ n_positions: 32 }, /transformer\.wpe\.weight as F32 \[16,16\]; .* asks for \[32,16\]/],
+  [{ tie_word_embeddings: false }, /has no tensor lm_head\.weight, which/],
 ];
-for (const [what, changes, message] of settings) {
-  test(`one line: ${what}`, () => {
+for (const [changes, message] of settings) {
+  test(`one line: config.json with ${inspect(changes, { breakLength: Infinity })}`, () => {
     const folder = copyOf("hf_gelu_new");
     editJson(folder, "config.json", changes);
     assert.throws(() => openHF(folder), userError(message));
   });
 }
 
+const write = (name: string, text: string) => (folder: string) => writeFileSync(join(folder, name), text);
+const remove = (name: string) => (folder: string) => rmSync(join(folder, name));
+const edit = (change: (tensors: NamedTensor[]) => NamedTensor[]) => (folder: string) =>
+  writeTensors(folder, change(tensorsIn(folder)));
+const INTEGERS = { name: "transformer.ln_f.bias", shape: [16], data: new Int32Array(16) };
+const HEAD = { name: "lm_head.weight", shape: [16], data: new Float32Array(16) };
 const damages: [string, (folder: string) => void, RegExp][] = [
-  ["no config.json", (folder) => rmSync(join(folder, "config.json")), /^no config\.json in /],
-  [
-    "a config.json cut off",
-    (folder) => writeFileSync(join(folder, "config.json"), '{"n_layer": 2'),
-    /config\.json: it is not JSON/,
-  ],
-  [
-    "a list for settings",
-    (folder) => writeFileSync(join(folder, "config.json"), "[1]"),
-    /must hold an object of settings/,
-  ],
-  ["no weights", (folder) => rmSync(join(folder, "model.safetensors")), /no model\.safetensors in /],
+  ["no config.json", remove("config.json"), /^no config\.json in /],
+  ["a config.json cut off", write("config.json", '{"n_layer": 2'), /config\.json: it is not JSON/],
+  ["a list for settings", write("config.json", "[1]"), /must hold an object of settings/],
+  ["no weights", remove("model.safetensors"), /no model\.safetensors in /],
   [
     "weights as a pickle",
     (folder) => renameSync(join(folder, "model.safetensors"), join(folder, "pytorch_model.bin")),
     /has its weights in pytorch_model\.bin; docs\/guides\/formats\.md says how/,
   ],
-  [
-    "no safetensors",
-    (folder) => writeFileSync(join(folder, "model.safetensors"), "x"),
-    /is not a whole safetensors file/,
-  ],
+  ["no safetensors", write("model.safetensors", "x"), /is not a whole safetensors file/],
   [
     "integers for floats",
-    (folder) => {
-      const integers = { name: "transformer.ln_f.bias", shape: [16], data: new Int32Array(16) };
-      writeTensors(folder, [...tensorsIn(folder).filter(({ name }) => name !== integers.name), integers]);
-    },
+    edit((tensors) => [...tensors.filter(({ name }) => name !== INTEGERS.name), INTEGERS]),
     /transformer\.ln_f\.bias as I32 \[16\], not as floats/,
   ],
   [
     "a name with the prefix among names without",
-    (folder) => {
-      const tensors = tensorsIn(folder).map((tensor) => ({
-        ...tensor,
-        name: tensor.name.replace("transformer.wpe", "wpe"),
-      }));
-      writeTensors(folder, tensors);
-    },
+    edit((tensors) => tensors.map(({ name, ...rest }) => ({ ...rest, name: name.replace("transformer.wpe", "wpe") }))),
     /has no tensor transformer\.wpe\.weight/,
   ],
   [
     "an output layer of another shape",
-    (folder) => {
-      const head = { name: "lm_head.weight", shape: [16], data: new Float32Array(16) };
-      writeTensors(folder, [...tensorsIn(folder), head]);
-    },
+    edit((tensors) => [...tensors, HEAD]),
     /lm_head\.weight as F32 \[16\]; .* asks for \[61,16\]/,
   ],
-  [
-    "a meta.json that is none",
-    (folder) => writeFileSync(join(folder, "meta.json"), "{}"),
-    /meta\.json has a wrong field, kind/,
-  ],
+  ["a meta.json that is none", write("meta.json", "{}"), /meta\.json has a wrong field, kind/],
   [
     "a meta.json of more tokens",
-    (folder) => writeFileSync(join(folder, "meta.json"), JSON.stringify(GPT2_META)),
+    write("meta.json", JSON.stringify(GPT2_META)),
     /meta\.json has 50257 tokens, but the model in its folder 61/,
   ],
 ];

@@ -80,30 +80,16 @@ test("what nanoGPT can't run is not written for it", () => {
   assert.ok(!existsSync(folder));
 });
 
+const remove = (name: string) => (folder: string) => rmSync(join(folder, name));
+const args = (changes: Record<string, unknown>) => (folder: string) => editJson(folder, "model_args.json", changes);
 const mistakes: [string, (folder: string) => void, RegExp][] = [
-  ["no model_args.json", (folder) => rmSync(join(folder, "model_args.json")), /^no model_args\.json in /],
-  ["no weights", (folder) => rmSync(join(folder, "model.safetensors")), /no model\.safetensors in /],
-  ["no n_head", (folder) => editJson(folder, "model_args.json", { n_head: undefined }), /n_head must be an integer/],
-  [
-    "heads that don't fit",
-    (folder) => editJson(folder, "model_args.json", { n_head: 5 }),
-    /16 does not divide by n_head 5/,
-  ],
-  [
-    "text for bias",
-    (folder) => editJson(folder, "model_args.json", { bias: "no" }),
-    /bias must be true or false, got "no"/,
-  ],
-  [
-    "biases that are not there",
-    (folder) => editJson(folder, "model_args.json", { bias: true }),
-    /has no tensor _orig_mod\.tra.*\.bias/,
-  ],
-  [
-    "a longer context",
-    (folder) => editJson(folder, "model_args.json", { block_size: 17 }),
-    /wpe\.weight as F32 \[16,16\]; .*\[17,16\]/,
-  ],
+  ["no model_args.json", remove("model_args.json"), /^no model_args\.json in /],
+  ["no weights", remove("model.safetensors"), /no model\.safetensors in /],
+  ["no n_head", args({ n_head: undefined }), /n_head must be an integer/],
+  ["heads that don't fit", args({ n_head: 5 }), /16 does not divide by n_head 5/],
+  ["text for bias", args({ bias: "no" }), /bias must be true or false, got "no"/],
+  ["biases that are not there", args({ bias: true }), /has no tensor _orig_mod\.tra.*\.bias/],
+  ["a longer context", args({ block_size: 17 }), /wpe\.weight as F32 \[16,16\]; .*\[17,16\]/],
   [
     "a linear layer the other way round",
     (folder) => {
