@@ -7,7 +7,7 @@ import test from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { coreShare, ownPart, typesOnly } from "./coverage.ts";
-import { assertRefused, ROOT, run, temporaryFolder } from "./scripts.ts";
+import { ROOT, run, temporaryFolder } from "./scripts.ts";
 
 test("the core's share: its files and folders, by lines, and nothing else", () => {
   const lines = (total: number, covered: number) => ({ lines: { total, covered } });
@@ -65,11 +65,4 @@ test("a report of two test files: by the lines of the TypeScript, processes of t
   assert.ok(timesRun("lib/common/errors.ts", "process.env.DEBUG")! > 0); // in child processes only
   assert.equal(timesRun("lib/training/ema.ts", "export"), 0); // never loaded
   assert.doesNotMatch(lcov, /^SF:(tests|config|node_modules)\//m);
-});
-
-test("a mistake is one line and leaves no report", async () => {
-  const cwd = temporaryFolder();
-  const ended = await run("tests/coverage.ts", ["--suite=most"], { cwd });
-  assertRefused(ended, /no suite most/);
-  assert.ok(!existsSync(join(cwd, "out")));
 });

@@ -62,14 +62,6 @@ test("--test takes the tests of that name; none is no success", async () => {
   assert.match(none.stderr, /^error: no test's name matches nobody\n$/);
 });
 
-test("a test of the quick ones passes alone: it makes what it needs", async () => {
-  closes(
-    await run("tests/run.ts", ["--test=mistakes are one line", "quick_test.ts"]),
-    "1 passed, 0 failed, 0 skipped",
-    0,
-  );
-});
-
 test("alone.ts finds the test that needs an earlier one", async () => {
   const leaning = fixture(
     "leaning",
@@ -82,21 +74,8 @@ test("alone.ts finds the test that needs an earlier one", async () => {
   assert.equal(code, 1);
 });
 
-test("--module and --suite run what they name", async () => {
-  const ended = await run("tests/run.ts", ["--module=lib/text/text.ts", "--suite=unit"]);
-  closes(ended, "5 passed, 0 failed, 0 skipped", 0);
-  assert.match(ended.stdout, /✔ a byte order mark goes/);
-});
-
 test("mistakes are one line, and nothing runs", async () => {
-  const mistakes: [string[], RegExp][] = [
-    [["model.ts"], /model\.ts is not a test file/],
-    [["--suite=all"], /no suite all/],
-    [["--module=nowhere.ts", passing], /no such file/],
-  ];
-  for (const [args, message] of mistakes) {
-    const ended = await run("tests/run.ts", args);
-    assertRefused(ended, message);
-    assert.equal(ended.stdout, "");
-  }
+  const ended = await run("tests/run.ts", ["--suite=all", passing]); // select.test.ts has the others
+  assertRefused(ended, /no suite all/);
+  assert.equal(ended.stdout, "");
 });

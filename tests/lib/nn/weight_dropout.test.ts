@@ -1,4 +1,4 @@
-// Dropout of attention weights: the slow form of which are kept, how random that is, and the same choice in every part.
+// Dropout of attention weights: the slow form of which are kept, and the same choice in every part.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -74,42 +74,4 @@ test("no choice without a mask source, or at rate 0", () => {
   const x = tf.tensor1d([1, 2]);
   assert.equal(dropWeights(x, undefined), x);
   x.dispose();
-});
-
-test("as random as if each weight had been asked: the rate, in rows, in columns, and pairs of both", () => {
-  const [count, T] = [40, 128];
-  for (const rate of [0.1, 0.5]) {
-    const variance = rate * (1 - rate);
-    const sums = { all: 0, rows: 0, columns: 0, twoRows: 0, twoColumns: 0, rectangles: 0 };
-    for (let n = 0; n < count; n++) {
-      const keep = plain(rate, ...numbersOf([n], [1, T, T]), [1, T, T]);
-      const off = keep.map((kept) => (kept - (1 - rate)) / Math.sqrt(variance)); // mean 0, variance 1
-      const at = (i: number, j: number) => off[i * T + j]!;
-      for (let i = 0; i < T; i++) {
-        const [row, column, nextRow, nextColumn] = [0, 0, 0, 0];
-        const sum = { row, column, nextRow, nextColumn };
-        for (let j = 0; j < T; j++) {
-          const [down, right] = [(i + 1 + (j % 5)) % T, (j + 1 + (i % 7)) % T];
-          sum.row += at(i, j);
-          sum.column += at(j, i);
-          sum.nextRow += at(i, j) * at((i + 1) % T, j);
-          sum.nextColumn += at(j, i) * at(j, (i + 1) % T);
-          sums.rectangles += at(i, j) * at(down, j) * at(i, right) * at(down, right);
-        }
-        sums.all += sum.row;
-        sums.rows += sum.row ** 2 / T;
-        sums.columns += sum.column ** 2 / T;
-        sums.twoRows += sum.nextRow ** 2 / T;
-        sums.twoColumns += sum.nextColumn ** 2 / T;
-      }
-    }
-    // all are sums of N numbers: of mean 0 and variance 1, or squares of mean 1, whose variance is 2 and a little more
-    const near = (sum: number, N: number, mean: number, variance: number, label: string) => {
-      const z = (sum - mean * N) / Math.sqrt(variance * N);
-      assert.ok(Math.abs(z) < 4.5, `${label}, rate ${rate}: ${z.toFixed(1)} deviations off`);
-    };
-    near(sums.all, count * T * T, 0, 1, "the rate");
-    near(sums.rectangles, count * T * T, 0, 1, "rectangles");
-    for (const key of ["rows", "columns", "twoRows", "twoColumns"] as const) near(sums[key], count * T, 1, 2.3, key);
-  }
 });

@@ -164,12 +164,6 @@ test("GPT-2: round trips of all that Unicode can do", async () => {
     "\uFEFF\uFFFE\uFFFF\u{10FFFF}\u{1FFFE}\uFDD0\uE000\u{F0000}", // marks, no characters, private ones
     "\r\n\u2028\u2029\u0085\v\f \u00A0\u3000\u180E\u200B",
   ];
-  const random = randomNumbers(6);
-  for (let i = 0; i < 200; i++) texts.push(randomText(random, 1 + Math.floor(random() * 200)));
-  for (let i = 0; i < 20; i++) {
-    const astral = Array.from({ length: 50 }, () => String.fromCodePoint(0x10000 + Math.floor(random() * 0x100000)));
-    texts.push(astral.join(i % 2 === 0 ? "" : " "));
-  }
   for (const text of texts) {
     assert.equal(decode(encode(text)), text, JSON.stringify(text));
     assert.equal(decode(encode(text)), text); // now from the words that it has seen
