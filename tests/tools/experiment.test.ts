@@ -18,6 +18,7 @@ import {
   contentsOf,
   eventually,
   launch,
+  once,
   oneProcess,
   succeed,
   temporaryFolder,
@@ -68,7 +69,8 @@ const LONG = { ...TINY, max_iters: 1000, lr_decay_iters: 1000, eval_interval: 12
 const TRIALS = ["n_head=1", "n_head=2"];
 const long = (name: string) => experimentFile(name, { base: LONG, axes: { n_head: [1, 2] } });
 
-test("kill -9 of the tool: the run that lives on is waited for, and nothing is done twice", async () => {
+/** Two runs whose tool was killed, "orphan". */
+const orphan = once(async () => {
   const [first, second] = TRIALS.map((trial) => folderOf("orphan", trial));
   const file = long("orphan");
   const killed = tool("run", file);
@@ -113,9 +115,12 @@ test("kill -9 of the tool: the run that lives on is waited for, and nothing is d
   assert.equal(environment.seed, 1337);
 });
 
+test("kill -9 of the tool: the run that lives on is waited for, and nothing is done twice", orphan);
+
 test("kill -9 of tool and run, a second tool, Ctrl-C: resumed each time, to the same result as undisturbed", async () => {
   const [first, second] = TRIALS.map((trial) => folderOf("killed", trial));
   const file = long("killed");
+  await orphan(); // to compare with
   // 1) both are killed once there is a checkpoint
   const killed = tool("run", file);
   await untilEvent(first!, "checkpoint");
