@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { type LaunchOptions, launchCommand, ROOT, type Running, TSX, temporaryFolder } from "./scripts.ts";
+import { type LaunchOptions, launchCommand, oneProcess, ROOT, type Running, TSX, temporaryFolder } from "./scripts.ts";
 
 const PARTS = [
   "lib",
@@ -15,12 +15,15 @@ const PARTS = [
   "bench.ts",
   "model.ts",
   "configurator.ts",
+  "tests/one_process.ts",
 ];
 
 export interface HouseCopy {
   folder: string;
   /** Start one of the copy's scripts, in the copy. */
   launch(script: string, args: readonly string[], options?: LaunchOptions): Running;
+  /** Run them to their ends in one process: the copy has to stay as it is. */
+  run: ReturnType<typeof oneProcess>;
 }
 
 /** @param without packages that are missing in it */
@@ -39,7 +42,7 @@ export function copyHouse(without: readonly string[] = []): HouseCopy {
   }
   const launch = (script: string, args: readonly string[], options: LaunchOptions = {}) =>
     launchCommand(process.execPath, [...TSX, join(folder, script), ...args], { cwd: folder, ...options });
-  return { folder, launch };
+  return { folder, launch, run: oneProcess(folder) };
 }
 
 /** The names of all packages, those of a scope one by one. */

@@ -96,12 +96,13 @@ function inherited(): Record<string, string | undefined> {
  * Gives `run` for scripts that end by themselves, one after the other in one other process: a start costs a second, most of it
  * for the libraries. What a script sets up (sessions of ONNX Runtime) stays until that process ends, with this one; so these are
  * refused ones, and short runs of small models.
+ * @param root the repository, or a copy of it
  */
-export function oneProcess(): (script: string, args: readonly string[], cwd?: string) => Promise<Ended> {
+export function oneProcess(root = ROOT): (script: string, args: readonly string[], cwd?: string) => Promise<Ended> {
   let child: ChildProcess | undefined;
   let last: Promise<unknown> = Promise.resolve();
   async function ask(order: Order): Promise<Ended> {
-    child ??= fork(join(ROOT, "tests", "one_process.ts"), {
+    child ??= fork(join(root, "tests", "one_process.ts"), {
       execArgv: TSX,
       env: inherited(),
       stdio: ["ignore", "inherit", "inherit", "ipc"],
@@ -122,7 +123,7 @@ export function oneProcess(): (script: string, args: readonly string[], cwd?: st
     child.channel!.unref();
     return ended;
   }
-  return (script, args, cwd = ROOT) => {
+  return (script, args, cwd = root) => {
     const answer = last.then(() => ask({ script, args: [...args], cwd }));
     last = answer.catch(() => {}); // the next one is asked all the same
     return answer;

@@ -15,7 +15,7 @@ const TINY = { n_layer: 1, n_head: 1, n_embd: 8, block_size: 8, batch_size: 2, g
 const house = copyHouse(EXTRAS);
 const trained = once(async () => {
   const settings = { ...TINY, dataset: tinyDataset(house.folder), max_iters: 2, eval_iters: 1, threads: 1 };
-  const { code, stderr } = await house.launch("train.ts", flags(settings)).ended;
+  const { code, stderr } = await house.run("train.ts", flags(settings));
   assert.equal(code, 0, stderr);
 });
 
@@ -26,7 +26,7 @@ test("they are package.json's peer dependencies", () => {
 
 test("a model trains and samples without them", async () => {
   await trained();
-  const { code, stderr } = await house.launch("sample.ts", ["--max_new_tokens=4"]).ended;
+  const { code, stderr } = await house.run("sample.ts", ["--max_new_tokens=4"]);
   assert.equal(code, 0, stderr);
 });
 
@@ -34,7 +34,7 @@ test("a plot, a page, a report and a measured curve each name what they lack", a
   await trained();
   mkdirSync(join(house.folder, "out", "some-experiment"));
   const refused = async (script: string, args: string[], message: RegExp) =>
-    assertRefused(await house.launch(script, args).ended, message);
+    assertRefused(await house.run(script, args), message);
   const lacks = (name: string) => new RegExp(`: not installed: ${name}; run: npm ci --include=peer$`, "m");
   await refused("tools/plot.ts", [], lacks("echarts"));
   await refused("tools/monitor.ts", ["--web=true", "--open=false"], lacks("echarts"));
@@ -53,7 +53,7 @@ test("a PNG lacks the canvas and the fonts where echarts alone is there", async 
 });
 
 test("the doctor lists them, and says that training runs", async () => {
-  const { stdout } = await house.launch("tools/doctor.ts", []).ended;
+  const { stdout } = await house.run("tools/doctor.ts", []);
   assert.match(stdout, /@napi-rs\/canvas, dejavu-fonts-ttf, echarts, onnxruntime-web\): npm ci --include=peer/);
   assert.doesNotMatch(stdout, /training can't run here/);
 });
