@@ -36,7 +36,7 @@ for (const [way, flags] of Object.entries(WAYS)) {
       assert.equal(stderr, "");
       return stdout;
     };
-    const paths = ["script.ts", "./script.ts", join(FOLDER, "script.ts"), "link.ts", join("itself", "script.ts")];
+    const paths = ["script.ts", join(FOLDER, "script.ts"), "link.ts", join("itself", "script.ts")];
     for (const path of paths) assert.equal(await printed(path), "started\n", path);
     assert.equal(await printed("other.ts"), "imported\n");
   });
