@@ -3,7 +3,7 @@
 //
 // What is changed here is changed in all of them. The formulas layerNorm, gelu and attention have faster twins in lib/nn/, which run in
 // their place while they compute the same: lib/nn/fast.ts compares them when a model is made. Settings beyond GPT-2
-// (docs/concepts/layers.md) take Transformer and Block from lib/nn/variant.ts, with the layers from here wherever they do.
+// (docs/concepts/layers.md) put other layers into Transformer and Block: lib/nn/variant.ts makes those, and these wherever they do.
 //
 // Letters of shapes: B batch, T time (positions), S keys, C channels (n_embd), H heads, D = C / H channels a head, V vocabulary.
 
@@ -21,15 +21,16 @@ import { randomWeights } from "./lib/nn/init.ts";
 import { layerNormKernel } from "./lib/nn/layer_norm.ts";
 import { linear } from "./lib/nn/linear.ts";
 import { HIDDEN } from "./lib/nn/mask.ts";
-import { Linear, Scope } from "./lib/nn/module.ts";
+import { Linear, residualDeviation, Scope } from "./lib/nn/module.ts";
 import { MultiHead } from "./lib/nn/multi_head.ts";
 import type { Parameter } from "./lib/nn/parameter.ts";
-import { positionEmbedding } from "./lib/nn/position.ts";
+import { addPositions, type Position, positionEmbedding } from "./lib/nn/position.ts";
 import { recomputeLayer } from "./lib/nn/recompute.ts";
 import { addRouterLosses } from "./lib/nn/routing.ts";
 import { softCap } from "./lib/nn/softcap.ts";
 import { tap } from "./lib/nn/tap.ts";
-import { type AnyTransformer, variantTransformer } from "./lib/nn/variant.ts";
+import type { BlockLayers, Norm, Sublayer } from "./lib/nn/textbook.ts";
+import { type AnyBlock, type AnyTransformer, inactiveWeights, type Layers, newTransformer } from "./lib/nn/variant.ts";
 import { attentionDropout } from "./lib/nn/weight_dropout.ts";
 
 export type FullConfig = ModelConfig;
@@ -99,8 +100,6 @@ export class LayerNorm {
 }
 
 const NORMAL = { normal: 0.02 }; // how matrices and embeddings start
-/** Projections that add to the residual stream start smaller, so that its variance doesn't grow with depth. */
-const residualDeviation = ({ n_layer }: FullConfig) => 0.02 / Math.sqrt(2 * n_layer);
 
 export class CausalSelfAttention {
   readonly config: FullConfig;
@@ -146,17 +145,17 @@ export class MLP {
 }
 
 export class Block {
-  readonly ln1: LayerNorm;
-  readonly attn: CausalSelfAttention;
-  readonly ln2: LayerNorm;
-  readonly mlp: MLP;
+  readonly ln1: Norm;
+  readonly attn: Sublayer;
+  readonly ln2: Norm;
+  readonly mlp: Sublayer;
 
-  constructor(scope: Scope, config: FullConfig) {
-    const { n_embd: C, bias } = config;
-    this.ln1 = new LayerNorm(scope.at("ln_1"), C, bias);
-    this.attn = new CausalSelfAttention(scope.at("attn"), config);
-    this.ln2 = new LayerNorm(scope.at("ln_2"), C, bias);
-    this.mlp = new MLP(scope.at("mlp"), config);
+  /** @param layers makes a LayerNorm, a CausalSelfAttention and an MLP, or what the settings choose in their place */
+  constructor(scope: Scope, config: FullConfig, layers: BlockLayers) {
+    this.ln1 = layers.norm(scope.at("ln_1"), config);
+    this.attn = layers.attention(scope.at("attn"), config);
+    this.ln2 = layers.norm(scope.at("ln_2"), config);
+    this.mlp = layers.mlp(scope.at("mlp"), config);
   }
 
   /** [B, T, C] -> [B, T, C] */
@@ -170,30 +169,34 @@ export class Block {
 export class Transformer {
   readonly config: FullConfig;
   readonly wte: Parameter; // [V, C]: token embeddings
-  readonly wpe: Parameter; // [block_size, C]: position embeddings
-  readonly blocks: readonly Block[];
-  readonly lnF: LayerNorm;
+  readonly wpe: Parameter | undefined; // [block_size, C]: position embeddings; none where `pos` chooses another encoding
+  readonly position: Position; // that one
+  readonly blocks: readonly AnyBlock[];
+  readonly lnF: Norm;
 
-  constructor(scope: Scope, config: FullConfig) {
-    const { vocab_size: V, block_size, n_embd: C, n_layer, bias } = config;
+  /** @param wte the token embeddings, where they are another transformer's too */
+  constructor(scope: Scope, config: FullConfig, layers: Layers, wte?: Parameter) {
+    const { vocab_size: V, block_size, n_embd: C, n_layer, pos } = config;
     this.config = config;
-    this.wte = scope.at("wte").parameter("weight", [V, C], NORMAL, "embedding");
-    this.wpe = scope.at("wpe").parameter("weight", [block_size, C], NORMAL, "position");
-    this.blocks = Array.from({ length: n_layer }, (_, i) => new Block(scope.at(`h.${i}`), config));
-    this.lnF = new LayerNorm(scope.at("ln_f"), C, bias);
+    this.wte = wte ?? scope.at("wte").parameter("weight", [V, C], NORMAL, "embedding");
+    if (pos === "learned") this.wpe = scope.at("wpe").parameter("weight", [block_size, C], NORMAL, "position");
+    this.position = layers.position(scope, config);
+    this.blocks = Array.from({ length: n_layer }, (_, i) => layers.block(scope.at(`h.${i}`), config, i, this.position));
+    this.lnF = layers.lastNorm(scope.at("ln_f"), config);
   }
 
   /** Token ids [B, T] -> [B, T, C]. With `caches`, one a layer, they also see the positions in those, and join them. */
   forward(ids: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
     const { rng, caches, positions = ids.shape[1]! } = args;
-    let x = tf.add(embedding(this.wte.value, ids), positionEmbedding(this.wpe, positions)); // [B, T, C]
+    let x = embedding(this.wte.value, ids); // [B, T, C]
+    x = this.wpe ? tf.add(x, positionEmbedding(this.wpe, positions)) : addPositions(x, this.position, positions);
     x = dropout(x, this.config.dropout, rng);
     for (const [i, block] of this.blocks.entries()) x = recomputeLayer(block, x, { ...args, cache: caches?.[i] });
     return this.lnF.forward(x);
   }
 }
 
-const textbook = { LayerNorm, CausalSelfAttention, MLP, attention };
+export const textbook = { LayerNorm, CausalSelfAttention, MLP, attention, Block, Transformer }; // as lib/nn/variant.ts takes them
 
 // ---- the language model --------------------------------------------------------------------------------------------
 
@@ -210,8 +213,7 @@ export class GPT {
     checkChoices(config);
     this.config = config;
     const root = new Scope(this.parameters);
-    const scope = root.at("transformer");
-    this.transformer = variantTransformer(scope, config, textbook) ?? new Transformer(scope, config);
+    this.transformer = newTransformer(root.at("transformer"), config, textbook);
     const { wte } = this.transformer;
     this.lmHead = config.tie_weights ? wte : root.at("lm_head").parameter("weight", wte.shape, NORMAL, "head");
   }
@@ -279,9 +281,8 @@ export class GPT {
    * @param targets how many each token has: less than 1 where an encoder guesses some */
   flopsPerToken(targets = 1): number {
     const { n_layer, n_embd, block_size } = this.config;
-    const { attentions = n_layer, inactive = 0 } = this.transformer;
-    const weights = this.numParams() - inactive - (1 - targets) * this.lmHead.size;
-    return 6 * weights + 12 * attentions * n_embd * block_size;
+    const weights = this.numParams() - inactiveWeights(this.transformer) - (1 - targets) * this.lmHead.size;
+    return 6 * weights + 12 * (this.transformer.attentions ?? n_layer) * n_embd * block_size;
   }
 
   /** Model FLOPs utilisation, 0 to 1: what `sequences` of block_size in `seconds` need, over the machine's `peak` in FLOP/s. */

@@ -34,6 +34,11 @@ const SHAPE = { n_embd: 32, n_head: 2, block_size: 12 }; // heads of 16 channels
 const SCALE = "1 / Math.sqrt(query.shape[3]!)";
 const SCORES = "tf.softmax(tf.add(scores,";
 
+const SIDE_BY_SIDE = [
+  "x = tf.add(x, this.attn.forward(this.ln1.forward(x), args));\n    x = tf.add(x, this.mlp.forward(this.ln2.forward(x), args));",
+  "x = tf.add(tf.add(x, this.attn.forward(this.ln1.forward(x), args)), this.mlp.forward(this.ln2.forward(x), args));",
+] as const;
+
 interface Edit {
   edit: readonly [before: string, after: string];
   line: string; // what is said of it
@@ -84,12 +89,27 @@ const EDITS: Record<string, Edit> = {
     twin: { ffn: "relu" },
   },
   "a block, not a formula: sublayers side by side": {
-    edit: [
-      "x = tf.add(x, this.attn.forward(this.ln1.forward(x), args));\n    x = tf.add(x, this.mlp.forward(this.ln2.forward(x), args));",
-      "x = tf.add(tf.add(x, this.attn.forward(this.ln1.forward(x), args)), this.mlp.forward(this.ln2.forward(x), args));",
-    ],
+    edit: SIDE_BY_SIDE,
     line: "",
     twin: { parallel_block: true, parallel_norms: 2 },
+  },
+  "a block of other layers: sublayers side by side": {
+    edit: SIDE_BY_SIDE,
+    line: "",
+    changes: { pos: "rotary", norm: "rmsnorm", ffn: "swiglu" },
+    twin: { parallel_block: true, parallel_norms: 2 },
+  },
+  "a transformer of other layers: tokens that are multiplied by sqrt(C)": {
+    edit: [
+      "let x = embedding(this.wte.value, ids);",
+      "let x = tf.mul(embedding(this.wte.value, ids), Math.sqrt(this.config.n_embd));",
+    ],
+    line: "",
+    changes: { pos: "none", norm_position: "post", tie_weights: false },
+    twin: {},
+    weigh(name, data) {
+      if (name.includes("wte")) for (let i = 0; i < data.length; i++) data[i]! *= Math.sqrt(32);
+    },
   },
 };
 
@@ -155,6 +175,22 @@ for (const [name, { edit, line, changes = {}, twin: other, weigh }] of Object.en
     if (!changes.pos) assert.throws(() => writeNanoGPT(model, undefined, temporaryFolder()), refusal);
   });
 }
+
+test("settings whose blocks model.ts' Block isn't: a line says that the edit doesn't reach them", async (t) => {
+  const { error } = console;
+  t.after(() => {
+    console.error = error;
+  });
+  const { GPT: Edited, lines } = await editedModel(...SIDE_BY_SIDE);
+  const { config } = shaken(SHAPE);
+  new Edited({ ...config, norm_position: "sandwich", stochastic_depth: 0.1 });
+  assert.deepEqual(lines, []);
+  for (let i = 0; i < 2; i++) new Edited({ ...config, norm_position: "post" });
+  assert.equal(lines.length, 1);
+  assert.match(lines[0]!, /^Block is not GPT-2's any more, but the blocks of these settings .* are lib\/nn's$/);
+  new GPT({ ...config, norm_position: "post" });
+  assert.equal(lines.length, 1, "not edited");
+});
 
 test("settings whose attention model.ts doesn't have: a line says that the edit doesn't reach it", async (t) => {
   const { error } = console;

@@ -11,7 +11,7 @@ import { Linear, type Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 import { capacityOf, experts, expertsWithin, route } from "./routing.ts";
 import { tap } from "./tap.ts";
-import type { FeedForward } from "./textbook.ts";
+import type { Sublayer, TextbookLayers } from "./textbook.ts";
 
 export type FeedForwardConfig = Pick<ModelConfig, "n_embd" | "n_hidden" | "bias" | "dropout">;
 
@@ -22,7 +22,7 @@ export type MixtureConfig = FeedForwardConfig &
   >;
 
 /** activation(x W1) W2, of any width. GPT-2's is model.ts'. */
-export class MLP implements FeedForward {
+export class MLP implements Sublayer {
   readonly cFc: Linear;
   readonly cProj: Linear;
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
@@ -47,7 +47,7 @@ export class MLP implements FeedForward {
  * (activation(x V) * x W) W2 (Shazeer 2020, equation 6). Three matrices: with 8 C / 3 hidden units, rounded up to a multiple of
  * 32, it has as many weights as the MLP.
  */
-export class GatedMLP implements FeedForward {
+export class GatedMLP implements Sublayer {
   readonly cGate: Linear; // V
   readonly cFc: Linear; // W
   readonly cProj: Linear; // W2
@@ -77,7 +77,7 @@ const gatedHidden = (C: number) => 32 * Math.ceil((8 * C) / 3 / 32);
  * Experts, of which a router chooses some for each token (routing.ts): the weighted sum of theirs, and a shared expert's
  * where there is one (DeepSeekMoE, Dai et al. 2024). Each is a gated MLP, "swiglu"; none has biases.
  */
-export class Mixture implements FeedForward {
+export class Mixture implements Sublayer {
   readonly router: Linear;
   readonly gate: Parameter; // [E, C, F]
   readonly fc: Parameter; // [E, C, F]
@@ -127,13 +127,16 @@ export class Mixture implements FeedForward {
 const GATES: Record<GatedName, ActivationName> = { swiglu: "silu", geglu: "gelu", geglu_tanh: "gelu_tanh" };
 const isGated = (ffn: FeedForwardName): ffn is GatedName => Object.hasOwn(GATES, ffn);
 
-/** The layer that `ffn` names. @param deviation of the weights of its last projection at the start */
+/** The layer that `ffn` names: model.ts' own for GPT-2's. @param deviation of the weights of its last projection at the start */
 export function newFeedForward(
   scope: Scope,
-  config: MixtureConfig & Pick<ModelConfig, "ffn">,
+  config: ModelConfig,
   deviation: number,
-): FeedForward {
-  const { ffn } = config;
+  textbook: TextbookLayers,
+): Sublayer {
+  const { ffn, n_hidden } = config;
   if (ffn === "moe") return new Mixture(scope, config, deviation);
-  return isGated(ffn) ? new GatedMLP(scope, ffn, config, deviation) : new MLP(scope, ffn, config, deviation);
+  if (isGated(ffn)) return new GatedMLP(scope, ffn, config, deviation);
+  const isTextbook = (ffn === "gelu" || ffn === "gelu_tanh") && n_hidden === 0;
+  return isTextbook ? new textbook.MLP(scope, config) : new MLP(scope, ffn, config, deviation);
 }

@@ -32,6 +32,9 @@ export interface LinearOptions {
   splits?: readonly number[]; // as in Parameter
 }
 
+/** Of projections that add to the residual stream: they start smaller, so that its variance doesn't grow with depth (GPT-2). */
+export const residualDeviation = ({ n_layer }: { n_layer: number }) => 0.02 / Math.sqrt(2 * n_layer);
+
 export class Linear {
   readonly weight: Parameter; // [C, D]: input by output, as GPT-2 keeps it
   readonly bias: Parameter | undefined; // [D]

@@ -6,7 +6,7 @@ import type { ModelConfig, NormName } from "./choices.ts";
 import type { Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 import { rmsNorm } from "./rms_norm.ts";
-import type { NewNorm, Norm, Textbook } from "./textbook.ts";
+import type { NewNorm, Norm, TextbookLayers } from "./textbook.ts";
 
 /** Never has a bias. */
 export class RMSNorm {
@@ -25,11 +25,11 @@ export class RMSNorm {
 }
 
 /** A class for each value of `norm`. */
-export const norms: Record<NormName, (textbook: Textbook) => NewNorm> = {
+export const norms: Record<NormName, (textbook: TextbookLayers) => NewNorm> = {
   layernorm: ({ LayerNorm }) => LayerNorm,
   rmsnorm: () => RMSNorm,
 };
 
 /** Of all channels. */
-export const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: ModelConfig, textbook: Textbook): Norm =>
+export const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: ModelConfig, textbook: TextbookLayers): Norm =>
   new (norms[norm](textbook))(scope, n_embd, bias, norm_eps);

@@ -30,23 +30,16 @@ export type PositionConfig = Pick<
   "n_embd" | "n_head" | "block_size" | "rope_theta" | "rope_fraction" | "relative_buckets" | "relative_max_distance"
 >;
 
-/** A vector for each position, learned (Gehring et al. 2017; GPT-2). */
-export class Learned implements Position {
-  readonly table: Parameter; // [block_size, C]
-
-  constructor(scope: Scope, { n_embd, block_size }: PositionConfig) {
-    this.table = scope.at("wpe").parameter("weight", [block_size, n_embd], { normal: 0.02 }, "position");
-  }
-
-  embed(positions: Positions): tf.Tensor {
-    return positionEmbedding(this.table, positions);
-  }
-}
-
-/** Rows of a table [block_size, C] at `positions` -> [T, C] */
+/** Rows of a table [block_size, C] at `positions` -> [T, C]: a vector for each position, learned (Gehring et al. 2017; GPT-2). */
 export function positionEmbedding({ value, shape }: Parameter, positions: Positions): tf.Tensor {
   if (typeof positions !== "number") return tf.gather(value, positions as tf.Tensor1D);
   return positions === shape[0] ? value : tf.slice(value, [0, 0], [positions, -1]);
+}
+
+/** Embedded tokens x [B, T, C], with what a position adds to them. */
+export function addPositions(x: tf.Tensor, position: Position, positions: Positions): tf.Tensor {
+  if (position.scale) x = tf.mul(x, position.scale);
+  return position.embed ? tf.add(x, position.embed(positions)) : x;
 }
 
 /** Vaswani et al. 2017, section 3.5: sin(p / 10000^(2i / C)) at 2i, the cosine of the same at 2i + 1; and section 3.4: the
@@ -189,7 +182,7 @@ class None implements Position {}
 /** A class for each value of `pos`; `causal` says whether keys come only from before. */
 export const positions: Record<PositionName, new (scope: Scope, config: PositionConfig, causal?: boolean) => Position> =
   {
-    learned: Learned,
+    learned: None, // model.ts adds its wpe to the tokens
     sinusoidal: Sinusoidal,
     rotary: Rotary,
     alibi: Alibi,

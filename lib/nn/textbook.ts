@@ -1,42 +1,46 @@
-// What model.ts shows of GPT-2, as lib/nn takes it: a variant uses these parts wherever they do, so that what is changed in model.ts
-// is changed in it too.
+// The layers that model.ts shows of GPT-2, as lib/nn takes them: a variant uses them wherever they do, so that what is changed in
+// model.ts is changed in it too.
 
 import type { tf } from "../common/tf.ts";
 
 import type { ModelConfig } from "./choices.ts";
 import type { DropoutRng } from "./dropout.ts";
 import type { ForwardArgs } from "./forward_args.ts";
-import type { Linear, Scope } from "./module.ts";
+import type { Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 
-export interface Textbook {
+export interface TextbookLayers {
   LayerNorm: NewNorm;
-  CausalSelfAttention: new (scope: Scope, config: ModelConfig) => Attention;
-  MLP: new (scope: Scope, config: ModelConfig) => FeedForward;
+  CausalSelfAttention: new (scope: Scope, config: ModelConfig) => Sublayer;
+  MLP: new (scope: Scope, config: ModelConfig) => Sublayer;
   attention: AttentionFormula;
 }
 
 export interface Norm {
-  readonly weight: Parameter; // [C]
-  readonly bias?: Parameter | undefined; // [C]
   /** [..., C] -> [..., C] */
   forward(x: tf.Tensor): tf.Tensor;
 }
 
-export type NewNorm = new (scope: Scope, C: number, bias: boolean, epsilon: number) => Norm;
-
-export interface Attention {
-  readonly cAttn: Linear;
-  readonly cProj: Linear;
-  readonly isEdited?: boolean; // is model.ts' formula not GPT-2's any more? A variant says so
-  /** [B, T, C] -> [B, T, C] */
-  forward(x: tf.Tensor, args?: ForwardArgs): tf.Tensor;
+export interface WeightedNorm extends Norm {
+  readonly weight: Parameter; // [C]
+  readonly bias?: Parameter | undefined; // [C]
 }
 
-export interface FeedForward {
+export type NewNorm = new (scope: Scope, C: number, bias: boolean, epsilon: number) => WeightedNorm;
+
+/** What a block adds to x: attention, or a feed-forward layer. */
+export interface Sublayer {
   /** [B, T, C] -> [B, T, C] */
   forward(x: tf.Tensor, args?: ForwardArgs): tf.Tensor;
-  readonly inactive?: number; // weights that a token does not pass
+  readonly isEdited?: boolean | undefined; // attention: is model.ts' formula not GPT-2's any more? A variant says so
+  readonly inactive?: number | undefined; // feed-forward: weights that a token does not pass
+}
+
+/** Makes the layers of a block. */
+export interface BlockLayers {
+  norm(scope: Scope, config: ModelConfig): Norm;
+  attention(scope: Scope, config: ModelConfig): Sublayer;
+  mlp(scope: Scope, config: ModelConfig): Sublayer;
 }
 
 /**

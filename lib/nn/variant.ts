@@ -1,129 +1,161 @@
-// The one place where a model takes something else than model.ts shows: other positions, blocks of other layers, an encoder.
+// The one place where settings beyond GPT-2 enter a model: model.ts' Transformer and Block are made with other layers, with two
+// transformers where there is an encoder and a decoder, and with the blocks of variant_block.ts where Block's sums aren't theirs.
 
 import { tf } from "../common/tf.ts";
 
 import { type BlockRole, type ModelConfig, roles } from "./choices.ts";
-import { dropout } from "./dropout.ts";
-import { embedding } from "./embedding.ts";
-import type { EncodedSource, ForwardArgs, SourceInputs, SourceKeys } from "./forward_args.ts";
+import { CrossAttention } from "./cross_attention.ts";
+import { numbers, onCpu } from "./fast.ts";
+import { newFeedForward } from "./feed_forward.ts";
+import type { ForwardArgs, SourceKeys } from "./forward_args.ts";
 import { keyPaddingMask } from "./mask.ts";
-import type { Scope } from "./module.ts";
+import { residualDeviation, Scope } from "./module.ts";
 import { newNorm } from "./norm.ts";
 import type { Parameter } from "./parameter.ts";
-import { Learned, type Position, positions } from "./position.ts";
-import { recomputeLayer } from "./recompute.ts";
-import type { Attention, FeedForward, Norm, Textbook } from "./textbook.ts";
-import { isTextbookMLP, VariantBlock } from "./variant_block.ts";
+import { type Position, positions } from "./position.ts";
+import type { BlockLayers, Norm, Sublayer, TextbookLayers } from "./textbook.ts";
+import { newAttention } from "./variant_attention.ts";
+import { Branch, VariantBlock } from "./variant_block.ts";
 
-/** A model up to its output layer: model.ts' Transformer, or a variant. */
+/** What model.ts shows of GPT-2. */
+export interface Textbook extends TextbookLayers {
+  Block: new (scope: Scope, config: ModelConfig, layers: BlockLayers) => AnyBlock;
+  Transformer: new (scope: Scope, config: ModelConfig, layers: Layers, wte?: Parameter) => AnyTransformer;
+}
+
+export interface AnyBlock {
+  readonly attn: Sublayer;
+  readonly mlp: Sublayer;
+  /** [B, T, C] -> [B, T, C] */
+  forward(x: tf.Tensor, args?: ForwardArgs): tf.Tensor;
+}
+
+/** A model up to its output layer: model.ts' Transformer, or two of them. */
 export interface AnyTransformer {
   readonly wte: Parameter; // [V, C]: token embeddings
   readonly wpe?: Parameter | undefined; // [block_size, C]: position embeddings, where it has such
-  readonly blocks: readonly { readonly attn: Attention; readonly mlp: FeedForward }[];
-  readonly encoder?: Stack | undefined; // of the source, where there is one
+  readonly blocks: readonly AnyBlock[];
+  readonly encoder?: AnyTransformer; // of the source, where there is one
   readonly attentions?: number; // attention layers; n_layer if not given
-  readonly inactive?: number; // weights that a token doesn't pass; none if not given
   /** Token ids [B, T] -> what the last block makes of each position [B, T, C] */
   forward(ids: tf.Tensor, args?: ForwardArgs): tf.Tensor;
-  /** Of a source, where there is an encoder: see VariantTransformer. */
+  /** Of a source, where there is an encoder: see EncoderDecoder. */
   readSource?(ids: tf.Tensor, positions: tf.Tensor): SourceKeys[];
 }
 
-/** The transformer of a `config` that isn't GPT-2's, or undefined. */
-export function variantTransformer(
-  scope: Scope,
-  config: ModelConfig,
-  textbook: Textbook,
-): VariantTransformer | undefined {
-  const { architecture, pos, norm, norm_position, norm_eps, n_head, n_kv_head } = config;
-  const isGPT2 =
-    architecture === "decoder" &&
-    pos === "learned" &&
-    (n_kv_head || n_head) === n_head &&
-    !(config.window || config.attn_softcap || config.qk_norm || config.parallel_block || config.stochastic_depth) &&
-    [norm, norm_position, norm_eps].join() === "layernorm,pre,0.00001" &&
-    isTextbookMLP(config);
-  return isGPT2 ? undefined : new VariantTransformer(scope, config, textbook);
+/** The transformer of a `config`. */
+export function newTransformer(scope: Scope, config: ModelConfig, textbook: Textbook): AnyTransformer {
+  const role = roles[config.architecture];
+  return role === "crossing"
+    ? new EncoderDecoder(scope, config, textbook)
+    : new textbook.Transformer(scope, config, layersOf(role, textbook));
 }
 
-export class VariantTransformer implements AnyTransformer {
-  readonly wte: Parameter;
-  readonly encoder: Stack | undefined;
-  readonly stack: Stack;
-  readonly #config: ModelConfig;
+/** The weights that a token doesn't pass: experts that weren't chosen for it. */
+export function inactiveWeights({ encoder, blocks }: AnyTransformer): number {
+  return [...(encoder?.blocks ?? []), ...blocks].reduce((sum, { mlp }) => sum + (mlp.inactive ?? 0), 0);
+}
+
+/** Makes what a transformer consists of besides its tables of embeddings. */
+export interface Layers {
+  position(scope: Scope, config: ModelConfig): Position;
+  /** Number `i`, from 0. */
+  block(scope: Scope, config: ModelConfig, i: number, position: Position): AnyBlock;
+  /** Behind the last block. */
+  lastNorm(scope: Scope, config: ModelConfig): Norm;
+}
+
+/** Those that the settings choose: model.ts' own wherever they do. */
+export function layersOf(role: BlockRole, textbook: Textbook): Layers {
+  const causal = role !== "encoder";
+  const norm: BlockLayers["norm"] = (scope, config) => newNorm(scope, config, textbook);
+  return {
+    position: (scope, config) => new positions[config.pos](scope, config, causal),
+    lastNorm(scope, config) {
+      return config.norm_position === "post" ? { forward: (x) => x } : norm(scope, config); // post-norm blocks end with one
+    },
+    block(scope, config, i, position) {
+      const { norm_position, parallel_block, stochastic_depth, n_layer } = config;
+      const skip = stochastic_depth * ((i + 1) / n_layer);
+      const deviation = residualDeviation(config);
+      const postOf = (name: string) =>
+        norm_position === "sandwich" ? norm(scope.at(`${name}_post`), config) : undefined;
+      function branch(layer: Sublayer, norm: string): Sublayer {
+        const post = postOf(norm);
+        return post || skip > 0 ? new Branch(layer, post, skip) : layer;
+      }
+      const layers: BlockLayers = {
+        norm,
+        attention: (at) => branch(newAttention(at, config, position, causal, deviation, textbook), "ln_1"),
+        mlp: (at) => branch(newFeedForward(at, config, deviation, textbook), "ln_2"),
+      };
+      const isOther = norm_position === "post" || parallel_block || role === "crossing";
+      if (!isOther) return new textbook.Block(scope, config, layers);
+      sayIfEdited(textbook.Block, config);
+      const cross = (at: Scope) => new Branch(new CrossAttention(at, config, deviation), postOf("ln_cross"), skip);
+      return new VariantBlock(scope, config, role === "crossing" ? { ...layers, cross } : layers);
+    },
+  };
+}
+
+const checked = new WeakSet<Textbook["Block"]>();
+
+/** A line where model.ts' Block isn't GPT-2's any more, for settings that it doesn't reach. Compares numbers, with a function of a
+ * number for each layer. */
+function sayIfEdited(Block: Textbook["Block"], config: ModelConfig): void {
+  if (checked.has(Block)) return;
+  checked.add(Block);
+  const isGPT2 = onCpu(() => {
+    const x = numbers([1, 2, config.n_embd], 1);
+    const layer = (forward: (x: tf.Tensor) => tf.Tensor) => () => ({ forward });
+    const layers = { norm: layer(tf.tanh), attention: layer(tf.sin), mlp: layer(tf.cos) };
+    const y = tf.add(x, tf.sin(tf.tanh(x)));
+    const expected = tf.add(y, tf.cos(tf.tanh(y)));
+    const actual = new Block(new Scope([]), config, layers).forward(x);
+    return tf.max(tf.abs(tf.sub(actual, expected))).dataSync()[0]! < 1e-6;
+  });
+  if (isGPT2) return;
+  console.error(
+    "Block is not GPT-2's any more, but the blocks of these settings (post-norm, parallel or with a source) are lib/nn's",
+  );
+}
+
+/** An encoder reads a source, and a decoder, whose blocks look at what it made of that, writes (Vaswani et al. 2017). */
+export class EncoderDecoder implements AnyTransformer {
+  readonly wte: Parameter; // of both
+  readonly encoder: AnyTransformer;
+  readonly decoder: AnyTransformer;
+  readonly attentions: number; // of the source, of the text, and from one to the other
+  readonly #block_size: number;
 
   constructor(scope: Scope, config: ModelConfig, textbook: Textbook) {
-    const { vocab_size: V, n_embd: C, architecture } = config;
-    const role = roles[architecture];
-    this.#config = config;
+    const { vocab_size: V, n_embd: C, n_layer, block_size } = config;
+    const { Transformer } = textbook;
+    this.#block_size = block_size;
+    this.attentions = 3 * n_layer;
     this.wte = scope.at("wte").parameter("weight", [V, C], { normal: 0.02 }, "embedding");
-    if (role === "crossing") this.encoder = new Stack(scope.at("encoder"), config, "encoder", textbook);
-    this.stack = new Stack(scope, config, role, textbook);
+    this.encoder = new Transformer(scope.at("encoder"), config, layersOf("encoder", textbook), this.wte);
+    this.decoder = new Transformer(scope, config, layersOf("crossing", textbook), this.wte);
   }
 
-  /** Of the source, of the text, and from one to the other. */
-  get attentions(): number {
-    return (this.encoder ? 3 : 1) * this.#config.n_layer;
+  get blocks(): readonly AnyBlock[] {
+    return this.decoder.blocks;
   }
 
-  get inactive(): number {
-    const all = [...(this.encoder?.blocks ?? []), ...this.blocks];
-    return all.reduce((sum, { mlp }) => sum + (mlp.inactive ?? 0), 0);
-  }
-
-  get blocks(): readonly VariantBlock[] {
-    return this.stack.blocks;
-  }
-
-  get wpe(): Parameter | undefined {
-    return this.stack.position instanceof Learned ? this.stack.position.table : undefined;
-  }
-
-  /** Token ids [B, T], after a source where there is an encoder -> [B, T, C] */
+  /** Token ids [B, T] after a source, or with the keys of one in their caches -> [B, T, C] */
   forward(ids: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
-    const encoded = args.source && this.#encode(args as SourceInputs, args);
-    return this.stack.forward(embedding(this.wte.value, ids), { ...args, encoded });
-  }
-
-  #encode({ source, source_length }: SourceInputs, { rng, training, routers }: ForwardArgs): EncodedSource {
+    const { source, source_length, rng, training, routers } = args;
+    if (!source) return this.decoder.forward(ids, args);
     const S = source.shape[1]!;
-    const { block_size } = this.#config;
-    if (S > block_size) throw new Error(`${S} tokens don't fit into block_size ${block_size}`);
-    const args = { rng, training: training ?? false, routers, keyPaddingMask: keyPaddingMask(source_length, S) };
-    const x = this.encoder!.forward(embedding(this.wte.value, source), args);
-    return { x, keyPaddingMask: args.keyPaddingMask };
+    if (S > this.#block_size) throw new Error(`${S} tokens don't fit into block_size ${this.#block_size}`);
+    const padding = keyPaddingMask(source_length!, S);
+    const x = this.encoder.forward(source, { rng, training: training ?? false, routers, keyPaddingMask: padding });
+    return this.decoder.forward(ids, { ...args, encoded: { x, keyPaddingMask: padding } });
   }
 
   /** Each layer's keys and values of a source, token ids [B, S] at `positions` (int32 [S]): the same for every token written after it. */
   readSource(ids: tf.Tensor, positions: tf.Tensor): SourceKeys[] {
-    const x = this.encoder!.forward(embedding(this.wte.value, ids), { positions });
-    return this.blocks.map(({ cross }) => cross!.keys(x));
-  }
-}
-
-/** Blocks one after the other, with positions before the first and a norm behind the last. */
-export class Stack {
-  readonly position: Position;
-  readonly blocks: VariantBlock[];
-  readonly lnF: Norm | undefined;
-  readonly #dropout: number;
-
-  constructor(scope: Scope, config: ModelConfig, role: BlockRole, textbook: Textbook) {
-    const { n_layer, pos, norm_position } = config;
-    this.position = new positions[pos](scope, config, role !== "encoder");
-    this.blocks = Array.from({ length: n_layer }, (_, i) => {
-      return new VariantBlock(scope.at(`h.${i}`), config, this.position, (i + 1) / n_layer, role, textbook);
-    });
-    this.lnF = norm_position === "post" ? undefined : newNorm(scope.at("ln_f"), config, textbook);
-    this.#dropout = config.dropout;
-  }
-
-  /** Embedded tokens [B, T, C] -> [B, T, C] */
-  forward(x: tf.Tensor, args: ForwardArgs): tf.Tensor {
-    if (this.position.scale) x = tf.mul(x, this.position.scale);
-    if (this.position.embed) x = tf.add(x, this.position.embed(args.positions ?? x.shape[1]!));
-    x = dropout(x, this.#dropout, args.rng);
-    for (const [i, block] of this.blocks.entries()) x = recomputeLayer(block, x, { ...args, cache: args.caches?.[i] });
-    return this.lnF ? this.lnF.forward(x) : x;
+    const x = this.encoder.forward(ids, { positions });
+    return this.blocks.map((block) => (block as VariantBlock).cross!.layer.keys(x));
   }
 }

@@ -15,10 +15,23 @@ import { RMSNorm } from "./norm.ts";
 import type { Position } from "./position.ts";
 import { blocksBy } from "./query_blocks.ts";
 import { parametersOf } from "./recompute.ts";
-import type { AttentionFormula, Textbook } from "./textbook.ts";
+import type { AttentionFormula, Sublayer, TextbookLayers } from "./textbook.ts";
 
-/** Would GPT-2's do? */
-export function isTextbookAttention(config: ModelConfig, position: Position, causal: boolean): boolean {
+/** The attention that the settings choose: model.ts' own where it does. @param deviation of the output projection's random weights */
+export function newAttention(
+  scope: Scope,
+  config: ModelConfig,
+  position: Position,
+  causal: boolean,
+  deviation: number,
+  textbook: TextbookLayers,
+): Sublayer {
+  return isTextbook(config, position, causal)
+    ? new textbook.CausalSelfAttention(scope, config)
+    : new VariantAttention(scope, config, position, causal, deviation, textbook);
+}
+
+function isTextbook(config: ModelConfig, position: Position, causal: boolean): boolean {
   const { n_head, n_kv_head, qk_norm } = config;
   return isCausalOnly(config, position, causal) && !qk_norm && !position.turn && (n_kv_head || n_head) === n_head;
 }
@@ -29,7 +42,7 @@ const isCausalOnly = ({ attn_softcap, window }: ModelConfig, position: Position,
 
 const told = new WeakSet<AttentionFormula>(); // edited ones of which it was said that they don't run
 
-export class VariantAttention {
+class VariantAttention {
   readonly cAttn: Linear; // queries of all heads, then keys, then values
   readonly cProj: Linear;
   readonly position: Position;
@@ -39,14 +52,13 @@ export class VariantAttention {
   readonly #choices: AttentionChoices;
   readonly #plain: MultiHead | undefined; // where queries and keys are others, and what is done with them is GPT-2's
 
-  /** @param deviation of the output projection's random weights */
   constructor(
     scope: Scope,
     config: ModelConfig,
     position: Position,
     causal: boolean,
     deviation: number,
-    { attention }: Textbook,
+    { attention }: TextbookLayers,
   ) {
     const { n_embd: C, n_head: H, n_kv_head, bias, window, attn_global, attn_stride, attn_stride_from } = config;
     const D = C / H;

@@ -1,65 +1,86 @@
-// A transformer's block other than GPT-2's: other layers, norms elsewhere, sublayers side by side, a source to look at.
+// Blocks whose sublayers aren't added up as in model.ts' Block: with a norm of the sum, side by side, or with a source to look at.
 
-import type { tf } from "../common/tf.ts";
-import type { BlockRole, ModelConfig } from "./choices.ts";
-import { CrossAttention } from "./cross_attention.ts";
-import { newFeedForward } from "./feed_forward.ts";
+import { tf } from "../common/tf.ts";
+
+import type { ModelConfig } from "./choices.ts";
+import type { CrossAttention } from "./cross_attention.ts";
+import { dropLayer } from "./dropout.ts";
 import type { ForwardArgs } from "./forward_args.ts";
 import type { Scope } from "./module.ts";
-import type { Position } from "./position.ts";
-import { parallel, Residual, type Sublayer } from "./residual.ts";
 import { tap } from "./tap.ts";
-import type { Attention, FeedForward, Textbook } from "./textbook.ts";
-import { isTextbookAttention, VariantAttention } from "./variant_attention.ts";
+import type { BlockLayers, Norm, Sublayer } from "./textbook.ts";
 
-export class VariantBlock {
-  readonly ln1: Residual;
-  readonly attn: Attention;
-  readonly lnCross: Residual | undefined;
-  readonly cross: CrossAttention | undefined; // a decoder's, where it has a source
-  readonly ln2: Residual | undefined; // none where both sublayers share one
-  readonly mlp: FeedForward;
-  readonly #isParallel: boolean;
+/** A sublayer that some sequences do without in training (stochastic depth), or with a norm behind it (Gemma 2's sandwich). */
+export class Branch<Layer extends Sublayer> implements Sublayer {
+  readonly layer: Layer;
+  readonly post: Norm | undefined;
+  readonly #skip: number;
 
-  /** @param depth from above 0 for the first to 1 for the last */
-  constructor(
-    scope: Scope,
-    config: ModelConfig,
-    position: Position,
-    depth: number,
-    role: BlockRole,
-    textbook: Textbook,
-  ) {
-    const residual = (name: string) => new Residual(scope, name, config, config.stochastic_depth * depth, textbook);
-    const deviation = 0.02 / Math.sqrt(2 * config.n_layer); // as GPT-2's
-    const causal = role !== "encoder";
-    this.#isParallel = config.parallel_block;
-    this.ln1 = residual("ln_1");
-    this.attn = isTextbookAttention(config, position, causal)
-      ? new textbook.CausalSelfAttention(scope.at("attn"), config)
-      : new VariantAttention(scope.at("attn"), config, position, causal, deviation, textbook);
-    if (role === "crossing") {
-      this.lnCross = residual("ln_cross");
-      this.cross = new CrossAttention(scope.at("cross_attn"), config, deviation);
-    }
-    this.ln2 = config.parallel_block && config.parallel_norms === 1 ? undefined : residual("ln_2");
-    this.mlp = isTextbookMLP(config)
-      ? new textbook.MLP(scope.at("mlp"), config)
-      : newFeedForward(scope.at("mlp"), config, deviation);
+  /** @param skip chance that a sequence does without the sublayer */
+  constructor(layer: Layer, post: Norm | undefined, skip: number) {
+    this.layer = layer;
+    this.post = post;
+    this.#skip = skip;
+  }
+
+  get isEdited(): boolean | undefined {
+    return this.layer.isEdited;
+  }
+
+  get inactive(): number | undefined {
+    return this.layer.inactive;
   }
 
   /** [B, T, C] -> [B, T, C] */
   forward(x: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
-    const { ln1, lnCross, cross, ln2 } = this;
-    const attn: Sublayer = (x) => this.attn.forward(x, args);
-    const mlp: Sublayer = (x) => this.mlp.forward(x, args);
-    if (this.#isParallel) return tap("block", parallel(x, [ln1, attn], [ln2, mlp], args.rng));
-    x = ln1.forward(x, attn, args.rng);
-    if (cross) x = lnCross!.forward(x, (x) => cross.forward(x, args), args.rng);
-    return tap("block", ln2!.forward(x, mlp, args.rng));
+    const y = dropLayer(this.layer.forward(x, args), this.#skip, args.rng);
+    return this.post ? this.post.forward(y) : y;
   }
 }
 
-/** Would GPT-2's feed-forward layer do? */
-export const isTextbookMLP = ({ ffn, n_hidden }: { ffn: string; n_hidden: number }) =>
-  (ffn === "gelu" || ffn === "gelu_tanh") && n_hidden === 0;
+/** Makes a block's layers, and where it has a source its attention to that. */
+export interface VariantLayers extends BlockLayers {
+  cross?(scope: Scope, config: ModelConfig): Branch<CrossAttention>;
+}
+
+export class VariantBlock {
+  readonly ln1: Norm;
+  readonly attn: Sublayer;
+  readonly lnCross: Norm | undefined;
+  readonly cross: Branch<CrossAttention> | undefined;
+  readonly ln2: Norm | undefined; // none where both sublayers share one
+  readonly mlp: Sublayer;
+  readonly #isParallel: boolean;
+  readonly #isPost: boolean;
+
+  constructor(scope: Scope, config: ModelConfig, layers: VariantLayers) {
+    this.#isParallel = config.parallel_block;
+    this.#isPost = config.norm_position === "post";
+    this.ln1 = layers.norm(scope.at("ln_1"), config);
+    this.attn = layers.attention(scope.at("attn"), config);
+    if (layers.cross) {
+      this.lnCross = layers.norm(scope.at("ln_cross"), config);
+      this.cross = layers.cross(scope.at("cross_attn"), config);
+    }
+    if (!config.parallel_block || config.parallel_norms === 2) this.ln2 = layers.norm(scope.at("ln_2"), config);
+    this.mlp = layers.mlp(scope.at("mlp"), config);
+  }
+
+  /** [B, T, C] -> [B, T, C] */
+  forward(x: tf.Tensor, args: ForwardArgs = {}): tf.Tensor {
+    const { ln1, attn, lnCross, cross, ln2, mlp } = this;
+    if (this.#isParallel) {
+      const normal = ln1.forward(x);
+      const sum = tf.add(x, attn.forward(normal, args));
+      return tap("block", tf.add(sum, mlp.forward(ln2 ? ln2.forward(x) : normal, args))); // two norms: GPT-NeoX; one: GPT-J
+    }
+    x = this.#add(x, ln1, attn, args);
+    if (cross) x = this.#add(x, lnCross!, cross, args);
+    return tap("block", this.#add(x, ln2!, mlp, args));
+  }
+
+  #add(x: tf.Tensor, norm: Norm, sublayer: Sublayer, args: ForwardArgs): tf.Tensor {
+    if (this.#isPost) return norm.forward(tf.add(x, sublayer.forward(x, args))); // Vaswani et al. 2017
+    return tf.add(x, sublayer.forward(norm.forward(x), args));
+  }
+}

@@ -7,11 +7,10 @@ import { tf } from "../../../lib/common/tf.ts";
 import type { Engine } from "../../../lib/engine/runtime/program.ts";
 import { Scope } from "../../../lib/nn/module.ts";
 import { Parameter } from "../../../lib/nn/parameter.ts";
-import { positions } from "../../../lib/nn/position.ts";
 import { withRecompute } from "../../../lib/nn/recompute.ts";
-import { VariantBlock } from "../../../lib/nn/variant_block.ts";
+import { layersOf } from "../../../lib/nn/variant.ts";
 import { createObjective } from "../../../lib/training/objective.ts";
-import { attention, CausalSelfAttention, type FullConfig, LAYER_CHOICES, LayerNorm, MLP } from "../../../model.ts";
+import { type FullConfig, LAYER_CHOICES, textbook } from "../../../model.ts";
 import { layerFixture, layerIndex, takeWeights } from "../../fixtures/layers/read.ts";
 import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "../../support.ts";
 
@@ -22,9 +21,7 @@ for (const name of ["decoder_layer_pre", "decoder_layer_post"]) {
     const sizes = { n_layer: 1, block_size: 13, vocab_size: 2, dropout: 0, pos: "none" };
     const config = { ...LAYER_CHOICES, ...sizes, ...given } as unknown as FullConfig;
     const weights: Parameter[] = [];
-    const textbook = { LayerNorm, CausalSelfAttention, MLP, attention };
-    const none = new positions.none!(new Scope([]), config);
-    const block = new VariantBlock(new Scope(weights), config, none, 1, "crossing", textbook);
+    const block = layersOf("crossing", textbook).block(new Scope(weights), config, 0, {});
     takeWeights(weights, fixture);
     const [x, memory] = ["x", "memory"].map((name) => {
       const { shape, data } = tensors.get(name)!;

@@ -11,9 +11,12 @@ import { ACTIVATIONS, GATED, LAYER_CHOICES, type ModelConfig } from "../../../li
 import { GatedMLP, newFeedForward } from "../../../lib/nn/feed_forward.ts";
 import { type Linear, Scope } from "../../../lib/nn/module.ts";
 import type { Parameter } from "../../../lib/nn/parameter.ts";
+import { textbook } from "../../../model.ts";
 import { layerIndex } from "../../fixtures/layers/read.ts";
 import { assertLayer, floats } from "../../support.ts";
 import { assertLayerFixture } from "./layer_fixture.ts";
+
+const CONFIG = { ...LAYER_CHOICES, block_size: 1, vocab_size: 1, n_layer: 1, n_head: 1, dropout: 0, bias: false };
 
 /** Makes a linear layer pass on its inputs from number `from` on. */
 function passOn({ weight }: Linear, from = 0): void {
@@ -40,8 +43,8 @@ for (const name of ["silu", "swiglu"] as const) {
       tf.add(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D), b);
     const layer = ([x, ...weights]: tf.Tensor[]) => {
       const all: Parameter[] = [];
-      const config = { ...LAYER_CHOICES, n_embd: C, n_hidden: F, bias: true, ffn: name, dropout: 0 };
-      const mlp = newFeedForward(new Scope(all), config, 1);
+      const config = { ...CONFIG, n_embd: C, n_hidden: F, bias: true, ffn: name };
+      const mlp = newFeedForward(new Scope(all), config, 1, textbook);
       for (const [i, parameter] of all.entries()) parameter.value = weights[i]!;
       return mlp.forward(x!);
     };
@@ -63,8 +66,8 @@ for (const name of ["silu", "swiglu"] as const) {
 test("hidden units: n_hidden, else 4 C, or with a gate the next multiple of 32 from 8/3 C on", () => {
   const shapesOf = (config: Pick<ModelConfig, "ffn" | "n_embd" | "n_hidden">) => {
     const all: Parameter[] = [];
-    const rest = { ...LAYER_CHOICES, bias: false, dropout: 0, n_expert: 2, n_expert_active: 1 };
-    newFeedForward(new Scope(all), { ...rest, ...config }, 1);
+    const rest = { ...CONFIG, n_expert: 2, n_expert_active: 1 };
+    newFeedForward(new Scope(all), { ...rest, ...config }, 1, textbook);
     return Object.fromEntries(all.map(({ name, shape }) => [name, shape]));
   };
   for (const [n_embd, n_hidden, F, gated] of [

@@ -11,12 +11,10 @@ import { Scope } from "../../../lib/nn/module.ts";
 import { norms } from "../../../lib/nn/norm.ts";
 import type { Parameter } from "../../../lib/nn/parameter.ts";
 import { rmsNorm } from "../../../lib/nn/rms_norm.ts";
-import { attention, CausalSelfAttention, LayerNorm, MLP } from "../../../model.ts";
+import { textbook } from "../../../model.ts";
 import { layerIndex } from "../../fixtures/layers/read.ts";
 import { assertClose, assertLayer, compiled, eager, evaluate, floats } from "../../support.ts";
 import { assertLayerFixture } from "./layer_fixture.ts";
-
-const textbook = { LayerNorm, CausalSelfAttention, MLP, attention };
 
 for (const name of ["layernorm", "layernorm_no_bias", "rmsnorm", "rmsnorm_eps_1e-6"]) {
   test(`${name}: value and gradients of ${layerIndex[name]!.reference}`, async () => {

@@ -8,8 +8,15 @@ import { tf } from "../../../lib/common/tf.ts";
 
 import type { PositionName } from "../../../lib/nn/choices.ts";
 import { Scope } from "../../../lib/nn/module.ts";
-import type { Parameter } from "../../../lib/nn/parameter.ts";
-import { alibiSlopes, bucketOf, type Position, type PositionConfig, positions } from "../../../lib/nn/position.ts";
+import { Parameter } from "../../../lib/nn/parameter.ts";
+import {
+  alibiSlopes,
+  bucketOf,
+  type Position,
+  type PositionConfig,
+  positionEmbedding,
+  positions,
+} from "../../../lib/nn/position.ts";
 import { layerFixture } from "../../fixtures/layers/read.ts";
 import { type Argument, assertClose, assertLayer, compiled, eager, evaluate, floats, ints } from "../../support.ts";
 
@@ -145,9 +152,9 @@ test("relative: a head's number for the bucket, and its gradient a sum over the 
 test("learned: a row of the table for each position, and its gradient there", async () => {
   const table = floats("table", [13, 24]);
   const learned = ([rows, places]: tf.Tensor[], T: number) => {
-    const { position, weights } = make("learned");
-    weights[0]!.value = rows!;
-    return position.embed!(places ?? T);
+    const wpe = new Parameter("wpe", [13, 24], { constant: 0 });
+    wpe.value = rows!;
+    return positionEmbedding(wpe, places ?? T);
   };
   for (const T of [13, 4]) {
     const rows = ([table]: tf.Tensor[]) => tf.slice(table!, [0, 0], [T, -1]);

@@ -4,17 +4,20 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { tf } from "../../../lib/common/tf.ts";
-import type { Block, GPT } from "../../../model.ts";
+import type { CausalSelfAttention, GPT, LayerNorm } from "../../../model.ts";
 import { attentionMaps } from "../../../tools/plot/attention_maps.ts";
 import { assertClose, shaken } from "../../support.ts";
 
 const IDS = [3, 7, 0, 7, 10];
 
+const firstBlock = ({ transformer }: GPT) =>
+  transformer.blocks[0] as unknown as { ln1: LayerNorm; attn: CausalSelfAttention };
+
 /** The first layer's weights [H, T, T], in plain loops over the model's numbers. */
 function firstLayer(model: GPT, ids: readonly number[]): Float32Array {
   const { n_embd: C, n_head: H } = model.config;
   const [T, D] = [ids.length, C / H];
-  const { ln1, attn } = model.transformer.blocks[0] as Block;
+  const { ln1, attn } = firstBlock(model);
   const qkv = ids.map((id, t) => {
     const x = Array.from(
       { length: C },
@@ -75,7 +78,7 @@ test("in every layer rows are shares of 1, nothing lies ahead, and heads differ"
 test("they are the weights by which the model mixes values", () => {
   // one head, an identity for the values and for what follows: attention's result is map x normalised input
   const model = shaken({ n_layer: 1, n_head: 1 });
-  const { ln1, attn } = model.transformer.blocks[0] as Block;
+  const { ln1, attn } = firstBlock(model);
   const C = 8;
   for (let c = 0; c < C; c++) {
     for (let j = 0; j < C; j++) {
