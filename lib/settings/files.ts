@@ -1,6 +1,6 @@
 // Reads settings from files: TypeScript and JavaScript modules, YAML and JSON, with the files they extend.
 //
-//   extends: [models/baby.yaml, data/shakespeare_char.yaml]   # or one path; relative to this file
+//   extends: [models/tiny.yaml, data/shakespeare_char.yaml]   # or one path; relative to this file
 //   n_layer: 8                                                # a file's own keys override those it extends
 //
 // Left out: what keys mean and their ranges (configurator.ts, rules.ts), and remote files.
@@ -93,7 +93,7 @@ async function readLink(
   return settings;
 }
 
-/** "did you mean config/models/baby.yaml?" if there is such a file in the folder of `path`, or below config/. */
+/** "did you mean config/models/tiny.yaml?" if there is such a file in the folder of `path`, or below config/. */
 function nearFile(path: string): string | undefined {
   const there = namesBelow(dirname(resolve(path)), false).map((name) => join(dirname(path), name));
   const ours = namesBelow(CONFIG, true).map((name) => relative("", join(CONFIG, name)));
