@@ -154,8 +154,6 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
     for (const line of state.differences(resumed)) log.line(line);
   }
   opened?.close();
-  const peak = await Peak.of(engine);
-  log.line(`peak: ${peak} in a matrix product on this device; mfu is measured against it`);
 
   let iterNum = resumed?.iter_num ?? 0;
   const batch = emptyBatch(objective);
@@ -182,6 +180,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
   // 4) the checkpoint, and the callbacks, which watch the run and may end it or send it back
   const clock = new Clock();
   const progress = startProgress(config.max_iters, iterNum, log.line);
+  const peak = new Peak(engine, progress.log); // mfu is measured against it
   const checkpoint = new RunCheckpoint({
     folder: out_dir,
     always: config.always_save_checkpoint,
@@ -237,7 +236,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
         if (losses.ema !== undefined) metrics["val/ema_loss"] = losses.ema;
         const best = checkpoint.evaluated(losses);
         await watch.onEvaluate({ iter: iterNum, metrics, best, texts: new Map() });
-        if (await peak.lookAgain()) progress.log(`peak: ${peak}, now that the machine was less busy`);
+        await peak.lookAgain();
         if (config.eval_only) break;
         const stops = isEnd || wish.stop !== undefined; // a callback may just have asked for it
         await checkpoint.offer({ iter: iterNum, losses }, stops);
@@ -260,7 +259,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
       const seconds = (performance.now() - start) / 1000;
       const speed = { step_ms: 1000 * seconds, tokens_per_s: tokensPerIter / seconds };
       const metrics: Metrics = { loss: made.loss, lr, ...made.metrics, ...speed };
-      if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, peak.flops, targets);
+      if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, await peak.flops(), targets);
       if (made.skipped) progress.log(`step ${iterNum}: ${made.skipped}`);
       checkpoint.sound = Number.isFinite(made.loss) && Number.isFinite(metrics.grad_norm ?? 0);
       await watch.onStep({ iter: iterNum++, metrics, gradScale: made.gradScale, histograms: new Map() });

@@ -84,7 +84,7 @@ export const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 /** Where in a run, by what is printed last before: from there on it compiles, evaluates, or steps. */
 export const MOMENTS = {
   compile: /tokens per iteration will be/,
-  "first evaluation": /peak: /,
+  "first evaluation": / 0\/\d+ \|/, // the progress bar begins
   step: /iter 1: loss/,
 } as const;
 

@@ -43,40 +43,41 @@ export async function measurePeak(
   return peak;
 }
 
-/** The highest rate seen so far. */
+/** The highest rate seen so far: measured when it is first asked for, and again now and then. */
 export class Peak {
   readonly #measure: () => Promise<number>;
+  readonly #log: (line: string) => void;
   readonly #now: () => number;
   #flops = 0;
   #looked = 0;
 
-  private constructor(measure: () => Promise<number>, now: () => number) {
+  /** @param log is told of the rate, and of a higher one */
+  constructor(
+    engine: Engine,
+    log: (line: string) => void,
+    measure = () => measurePeak(engine),
+    now: () => number = () => performance.now(),
+  ) {
     this.#measure = measure;
+    this.#log = log;
     this.#now = now;
   }
 
-  /** Measure it a first time. */
-  static async of(
-    engine: Engine,
-    measure = () => measurePeak(engine),
-    now: () => number = () => performance.now(),
-  ): Promise<Peak> {
-    const peak = new Peak(measure, now);
-    await peak.#look();
-    return peak;
-  }
-
   /** In FLOP/s. */
-  get flops(): number {
+  async flops(): Promise<number> {
+    if (this.#flops === 0) {
+      await this.#look();
+      this.#log(`peak: ${this} in a matrix product on this device; mfu is measured against it`);
+    }
     return this.#flops;
   }
 
-  /** Look again, unless that was just done. @returns whether the peak is higher than was known, by 2 % or more */
-  async lookAgain(): Promise<boolean> {
-    if (this.#now() - this.#looked < PAUSE) return false;
+  /** Look again, if the rate is in use and that was not just done. */
+  async lookAgain(): Promise<void> {
+    if (this.#flops === 0 || this.#now() - this.#looked < PAUSE) return;
     const before = this.#flops;
     await this.#look();
-    return this.#flops > 1.02 * before;
+    if (this.#flops > 1.02 * before) this.#log(`peak: ${this}, now that the machine was less busy`);
   }
 
   async #look(): Promise<void> {
