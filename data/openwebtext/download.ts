@@ -8,10 +8,10 @@ import { join } from "node:path";
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
-import { explain, UserError } from "../../lib/common/errors.ts";
+import { explain, networkReason, UserError } from "../../lib/common/errors.ts";
 import { readText } from "../../lib/common/read_file.ts";
 import { shownPath } from "../../lib/text/dataset.ts";
-import { downloadFile, networkReason } from "../../lib/text/download_file.ts";
+import { downloadFile } from "../../lib/text/download_file.ts";
 
 export const REPOSITORY = "Skylion007/openwebtext";
 

@@ -42,6 +42,14 @@ export function explain(error: unknown, what: string): unknown {
     : error;
 }
 
+/** Why a request got no answer: fetch's own message is only "fetch failed", and the rest is in its cause. */
+export function networkReason(error: unknown): string {
+  if (error instanceof Error && error.name === "TimeoutError") return "nothing in time";
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (!(cause instanceof Error)) return String(cause);
+  return "code" in cause && typeof cause.code === "string" ? cause.code : cause.message;
+}
+
 /** The printed form of a UserError. */
 export function errorLine(error: UserError): string {
   return `error: ${shownText(error.message).replaceAll("\n", "\\n")}`;

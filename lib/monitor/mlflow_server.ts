@@ -3,7 +3,7 @@
 // (mlflow.ts).
 
 import * as z from "zod/mini";
-import { UserError } from "../common/errors.ts";
+import { networkReason, UserError } from "../common/errors.ts";
 import { printable, withoutPasswords } from "../common/printable.ts";
 import { decoded } from "../settings/login.ts";
 
@@ -82,7 +82,7 @@ export class MlflowServer {
       });
       [status, text] = [response.status, await response.text()];
     } catch (error) {
-      throw new Silence(reasonOf(error), { cause: error });
+      throw new Silence(networkReason(error), { cause: error });
     }
     const answer = parse(text);
     if (status >= 200 && status < 300 && answer !== undefined) return answer;
@@ -99,13 +99,4 @@ function parse(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** Why a request got no answer: fetch's own message is only "fetch failed". */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error.name === "TimeoutError") return "nothing in time";
-  const { cause } = error;
-  if (!(cause instanceof Error)) return error.message;
-  return "code" in cause && typeof cause.code === "string" ? cause.code : cause.message;
 }

@@ -12,7 +12,8 @@ import { fileURLToPath } from "node:url";
 
 import * as z from "zod/mini";
 
-import { hasCode, UserError } from "../common/errors.ts";
+import { lastLine, startChild } from "../common/child.ts";
+import { explain, hasCode, UserError } from "../common/errors.ts";
 import type { Callback, EndReason, Metrics, Run } from "./callback.ts";
 
 const FEED = fileURLToPath(new URL("wandb_feed.py", import.meta.url));
@@ -62,30 +63,20 @@ export async function checkWandb(): Promise<void> {
 }
 
 /** The answer of a Python's wandb to the check; undefined if there is no such Python. */
-function ask(command: string): Promise<z.infer<typeof Answer> | undefined> {
-  const child = spawn(command, [FEED, "--check"], { stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
+async function ask(command: string): Promise<z.infer<typeof Answer> | undefined> {
+  const { process: child, ended } = startChild(command, [FEED, "--check"]);
   const timer = setTimeout(() => child.kill("SIGKILL"), CHECK_PATIENCE);
-  const text = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) {
-    child[name].setEncoding("utf8").on("data", (part: string) => {
-      text[name] += part;
-    });
+  try {
+    const { code, signal, stdout, stderr } = await ended;
+    if (code === 0) return Answer.parse(JSON.parse(lastLine(stdout)));
+    throw new UserError(`wandb can't be used with ${command}: ${lastLine(stderr).trim() || (signal ?? code)}`);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw explain(error, `can't run ${command}`);
+  } finally {
+    clearTimeout(timer);
   }
-  return new Promise((resolve, reject) => {
-    child.on("error", (error) => {
-      clearTimeout(timer);
-      if (hasCode(error, "ENOENT")) resolve(undefined);
-      else reject(new UserError(`can't run ${command}: ${error.message}`));
-    });
-    child.on("close", (code, signal) => {
-      clearTimeout(timer);
-      if (code === 0) resolve(Answer.parse(JSON.parse(text.stdout.trim().split("\n").at(-1)!)));
-      else reject(new UserError(`wandb can't be used with ${command}: ${lastLine(text.stderr) || (signal ?? code)}`));
-    });
-  });
 }
-
-const lastLine = (text: string) => text.trim().split("\n").at(-1)!.trim();
 
 export interface WandbOptions {
   readonly project: string;
@@ -119,7 +110,7 @@ export function wandb({ project, runName, patience = END_PATIENCE }: WandbOption
       });
       child!.on("close", (code, signal) => {
         if (!finishing || code !== 0) {
-          const why = lastLine(printed);
+          const why = lastLine(printed).trim();
           failure ??= new Error(`Python's wandb ended with ${signal ?? `exit code ${code}`}${why && `: ${why}`}`);
         }
         resolve();

@@ -16,7 +16,7 @@ import { SingleBar } from "cli-progress";
 import * as z from "zod/mini";
 
 import { writeFileAtomic } from "../common/atomic.ts";
-import { explain, UserError } from "../common/errors.ts";
+import { explain, networkReason, UserError } from "../common/errors.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import { isRunning } from "../common/running.ts";
 
@@ -301,13 +301,6 @@ function describe(answers: readonly Headers[]): Remote {
   const size = linked?.get("x-linked-size") ?? /\/(\d+)$/.exec(last?.get("content-range") ?? "")?.[1];
   const length = size ?? (last?.has("content-encoding") ? null : last?.get("content-length"));
   return { etag: sure ? plain : null, size: length && /^\d+$/.test(length) ? Number(length) : null, sha256, blob };
-}
-
-/** `fetch` says only "fetch failed"; what a person can act on is in the cause. */
-export function networkReason(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  if (!(cause instanceof Error)) return String(cause);
-  return "code" in cause ? String(cause.code) : cause.message;
 }
 
 function discard(partial: string): void {

@@ -47,7 +47,6 @@ export interface Kind {
   read(folder: string, chance: Chance): Promise<Ended>;
 }
 
-/** What a script does with a body. */
 /** What a script may be told. */
 const SCRIPTS = {
   "train.ts": trainDefaults,
@@ -58,6 +57,7 @@ const SCRIPTS = {
 } satisfies Record<string, Settings>;
 type Script = keyof typeof SCRIPTS;
 
+/** What a script does with a body. */
 const body = (run: () => void | Promise<void>) => captured(() => main(async () => run()));
 
 /** One of these command lines, in the sample's folder. */
