@@ -17,6 +17,7 @@ import { isMain } from "../lib/common/main_module.ts";
 import { helpAsked } from "../lib/settings/help.ts";
 import type { Settings, Value } from "../lib/settings/rules.ts";
 import { shownPath } from "../lib/text/dataset.ts";
+import { READING } from "../lib/text/documents.ts";
 import { Stopped } from "./pipeline/child.ts";
 import { findPipeline } from "./pipeline/find.ts";
 import {
@@ -35,10 +36,7 @@ import { readState, STAGES, type State } from "./pipeline/state.ts";
 export const defaults = {
   // the text
   input_file: "", // .txt, .md, .jsonl, .json, .csv or .parquet, or a folder of them
-  field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
-  separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty
-  skip_bad: false, // leave out rows without a text, and count them; else they are errors
-  keep_crlf: false, // leave the text's line ends \r\n and \r as they are; else they become \n
+  ...READING, // how documents are found in them
   tokenizer: "characters", // a character a token, or "gpt2" for GPT-2's byte pairs
   out_dir: "", // folder of all results; empty for one by the text's name: out-my for my.txt. Not taken from a config file
   // what to run

@@ -13,7 +13,7 @@ import { runScript } from "../../configurator.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { startProgress } from "../../lib/common/progress.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
-import { addTally, type Piece, piecesOf, type Reading } from "../../lib/text/documents.ts";
+import { addTally, type Piece, piecesOf, READING, type Reading } from "../../lib/text/documents.ts";
 import { type InputFile, listFiles } from "../../lib/text/input_files.ts";
 import { GPT2_META } from "../../lib/text/meta.ts";
 import { describeTally, readingOf } from "../../lib/text/own_texts.ts";
@@ -26,10 +26,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 
 export const defaults = {
   input: [] as string[], // .txt, .md, .jsonl, .json, .csv and .parquet files, and folders of them; OpenWebText if empty
-  field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
-  separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty. \n, \t and \uXXXX are understood
-  skip_bad: false, // leave out rows without a text, and count them; else they are errors
-  keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n
+  ...READING, // how documents are found in them
   out: "", // the folder to write into; this one if empty
   workers: 0, // threads; 0: one a core
   val_fraction: 0.0005, // the share of the documents that goes into val.bin

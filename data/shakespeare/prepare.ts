@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { runScript } from "../../configurator.ts";
+import { READING } from "../../lib/text/documents.ts";
 import { ownTexts } from "../../lib/text/own_texts.ts";
 import { prepareTexts } from "../../lib/text/prepare_texts.ts";
 import { MOBY_DICK, TINY_SHAKESPEARE } from "../../lib/text/tiny_shakespeare.ts";
@@ -18,10 +19,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 
 export const defaults = {
   input: [] as string[], // .txt, .md, .jsonl, .json, .csv and .parquet files of your own, and folders of them
-  field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
-  separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty. \n, \t and \uXXXX are understood
-  skip_bad: false, // leave out rows without a text, and count them; else they are errors
-  keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n, as in nanoGPT
+  ...READING, // how documents are found in them
   out: "", // the folder to write into; this one if empty
 };
 

@@ -25,15 +25,14 @@ const PIECE = 1 << 20; // bytes of text: large enough that handing it over costs
 const MAX_PIECE = 1 << 28;
 const WINDOW = 1 << 16;
 
-/** How documents are found in files. */
-export interface Reading {
-  field: string; // of .jsonl, .json, .csv and .parquet files: the one that has the text
-  separator: string; // between documents of .txt and .md files; "" where each is one
-  skip_bad: boolean; // leave out rows without a text; else they are errors
-  keep_crlf: boolean; // leave line ends \r\n and \r as they are
-}
-
-export const READING: Reading = { field: "text", separator: "", skip_bad: false, keep_crlf: false };
+/** How documents are found in files; the scripts that read some spread it into their settings. */
+export const READING = {
+  field: "text", // of .jsonl, .json, .csv and .parquet: the field that has the text
+  separator: "", // between documents of .txt and .md, such as <|endoftext|>; each is one document if empty. \n, \t and \uXXXX are understood
+  skip_bad: false, // leave out rows without a text, and count them; else they are errors
+  keep_crlf: false, // leave line ends \r\n and \r as they are; else they become \n
+};
+export type Reading = Readonly<typeof READING>;
 
 /** A part of a file: documents, of which the first may have begun before it and the last may continue in the next piece. */
 export interface Piece extends InputFile {

@@ -14,7 +14,7 @@ import { lineEndNotice } from "./text.ts";
 
 /** What --input names, or without it the text that the dataset is named after. */
 export async function ownTexts(
-  config: ReadingSettings & { input: readonly string[] },
+  config: Reading & { input: readonly string[] },
   request: Omit<TextRequest, "input" | "keep_crlf">,
 ): Promise<Texts> {
   if (config.input.length === 0)
@@ -22,16 +22,8 @@ export async function ownTexts(
   return textsOf(listFiles(config.input, console.log), readingOf(config), request.original, console.log);
 }
 
-/** The settings of a prepare script that say how documents are found. */
-export interface ReadingSettings {
-  field: string;
-  separator: string;
-  skip_bad: boolean;
-  keep_crlf: boolean;
-}
-
 /** @throws UserError where the separator has an unknown escape */
-export function readingOf({ field, separator, skip_bad, keep_crlf }: ReadingSettings): Reading {
+export function readingOf({ field, separator, skip_bad, keep_crlf }: Reading): Reading {
   return { field, separator: unescapeText(separator, "separator"), skip_bad, keep_crlf };
 }
 

@@ -41,13 +41,9 @@ export const TOKENIZERS = ["characters", "gpt2"] as const;
 type TokenizerName = (typeof TOKENIZERS)[number];
 
 /** Settings of the pipeline alone. */
-export interface Own {
+export interface Own extends Reading {
   input_file: string;
   tokenizer: TokenizerName;
-  field: string;
-  separator: string;
-  skip_bad: boolean;
-  keep_crlf: boolean;
   optimize: boolean;
   optimize_seconds: number;
   start: string;
