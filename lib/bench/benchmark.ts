@@ -1,5 +1,5 @@
-// What a benchmark is: a function of bench.ts' settings that measures and gives figures with their samples. Each is one
-// file beside this one; bench.ts runs them by name. Here too: the model that several of them measure.
+// The contract of a benchmark: a function of bench.ts' settings that returns figures with their samples. Each is a file beside this
+// one; bench.ts runs them by name. Also the model that several of them measure.
 
 import { readFileSync } from "node:fs";
 
@@ -17,19 +17,19 @@ import type { BenchSettings } from "./settings.ts";
 /** One figure. */
 export interface Metric {
   name: string;
-  value: number; // the median of the samples, where there are some
+  value: number; // the median of the samples, if any
   unit: string; // such as "ms", "tokens/s", "MB" (2^20 bytes); empty for a pure number
   better: "higher" | "lower";
-  samples?: number[]; // what was measured, one by one; without them the value is exact, such as a count of bytes
+  samples?: number[]; // the single measurements; without them the value is exact, such as a count of bytes
 }
 
 export interface Result {
   metrics: Metric[];
-  facts: Record<string, number | string | boolean>; // no figures, but what they were measured on, for --json=true
-  summary: string[]; // the lines that a person reads
+  facts: Record<string, number | string | boolean>; // the circumstances of the figures, for --json=true
+  summary: string[]; // lines for people
 }
 
-/** @param progress says on the way what was measured, for what takes longer than a few seconds */
+/** @param progress reports intermediate results of benchmarks that take more than a few seconds */
 export type Benchmark = (settings: BenchSettings, progress: (line: string) => void) => Promise<Result>;
 
 export const MB = 2 ** 20; // bytes; all MB of the benchmarks are these
@@ -39,13 +39,13 @@ export function metric(name: string, unit: string, better: Metric["better"], sam
   return { name, value: round(median(samples)), unit, better, samples: samples.map(round) };
 }
 
-/** What an amount of work means a second, where `times` (ms) are what it took: its value is that of the median time. */
+/** An amount of work per second, from its `times` in ms: the value is that of the median time. */
 export function rate(name: string, unit: string, times: readonly number[], amount: number): Metric {
   const perSecond = (ms: number) => round(amount / (ms / 1000));
   return { name, value: perSecond(median(times)), unit, better: "higher", samples: times.map(perSecond) };
 }
 
-/** A figure that is the same in every run. */
+/** An exact figure, the same in every run. */
 export function exact(name: string, unit: string, better: Metric["better"], value: number): Metric {
   return { name, value, unit, better };
 }
@@ -60,7 +60,7 @@ export function randomModel(settings: BenchSettings): GPT {
   return new GPT(config).initWeights(seed);
 }
 
-/** Tokens at random for what a model of the objective is trained on; sources are as long as they can be. */
+/** Random tokens for a training batch of the objective; sources have full length. */
 export function randomBatch(objective: Objective, key: Key, vocab_size: number): Batch {
   const batch = emptyBatch(objective);
   for (const [name, ids] of Object.entries(batch)) {
@@ -78,7 +78,7 @@ export function describeModel(model: GPT): string {
   return `${n_layer}/${n_head}/${n_embd}, block ${block_size}, ${whole(model.numParams(false))} parameters`;
 }
 
-/** The most memory that this process ever held, in MB. */
+/** Peak memory (RSS) of this process, in MB. */
 export function peakRssMb(): number {
   // Linux' maxRSS counts what the parent held when it started this process; VmHWM doesn't
   const status = process.platform === "linux" ? readFileSync("/proc/self/status", "utf8") : "";

@@ -1,5 +1,5 @@
-// How fast a run's state is saved and loaded, the optimizer's averages with it: checksums, flushing to the disk and the
-// renaming included. Loading reads from the system's cache, since the file has just been written.
+// How fast a run's state, optimizer included, is saved and loaded, with checksums, flushing to disk and renaming. Loading reads from
+// the system's cache, since the file has just been written.
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
@@ -50,7 +50,7 @@ export const checkpoint: Benchmark = (settings, progress) =>
       const loadMs = performance.now() - loadStart;
       await breathe();
       bytes = metadata.weights.bytes + statSync(join(folder, "ckpt.json")).size;
-      if (sample === 0) continue; // it warms up
+      if (sample === 0) continue; // warm-up
       saveTimes.push(saveMs);
       loadTimes.push(loadMs);
       progress(`checkpoint ${sample}/${samples}: saved in ${saveMs.toFixed(0)} ms`);

@@ -1,5 +1,4 @@
-// One run of training_throughput, or of another benchmark, in a process of its own: for peak memory, and for the time
-// that starting takes.
+// Runs training_throughput, or another benchmark, in a separate process: for peak memory and startup time.
 
 import * as z from "zod/mini";
 
@@ -8,7 +7,7 @@ import { UserError } from "../common/errors.ts";
 import type { BenchmarkName } from "../settings/rules.ts";
 import { type BenchSettings, NOT_MEASURED } from "./settings.ts";
 
-/** What a child isn't told: it has its own of these, and `choices` is of the benchmark that started it. */
+/** Settings not passed to a child: those it has its own of, and `choices` of the benchmark that started it. */
 const NOT_PASSED_ON = [...NOT_MEASURED, "choices", "lengths"];
 
 const stepSchema = z.object({
@@ -27,7 +26,7 @@ const stepSchema = z.object({
   device: z.string(),
 });
 
-/** What the child measured, in the units that the names tell, and its time from the start to the end. */
+/** The child's figures, in the units of their names, and its time from start to end. */
 export type StepRun = z.infer<typeof stepSchema> & { wall_s: number };
 
 const samplingSchema = z.object({ tokens_per_s: z.number() });
@@ -51,7 +50,7 @@ export async function runSampling(settings: BenchSettings, changes: Partial<Benc
   return samplingSchema.parse(await runAlone("sampling", settings, { ...changes, rounds: 1 })).tokens_per_s;
 }
 
-/** The figures of a benchmark in a process of its own. */
+/** The figures of a benchmark in a separate process. */
 async function runAlone(
   name: BenchmarkName,
   settings: BenchSettings,
@@ -64,13 +63,14 @@ async function runAlone(
   const args = [`--benchmark=${name}`, "--json=true", "--results=", ...flags];
 
   const { process: child, ended } = startScript("bench.ts", args, {}, nodeFlags);
-  const kill = () => child.kill(); // this process' end is the child's too
+  const kill = () => child.kill(); // the child ends with this process
   process.once("exit", kill);
   const { code, signal, stdout, stderr } = await ended.finally(() => process.off("exit", kill));
   if (code === 0) return JSON.parse(lastLine(stdout));
   const message = errorLine(stderr);
   if (message) throw new UserError(message);
   const what = JSON.stringify(changes);
-  if (signal) throw new UserError(`the run with ${what} was ended by ${signal}; too little memory? try smaller shapes`);
+  if (signal)
+    throw new UserError(`the run with ${what} was killed by ${signal}; too little memory? try smaller shapes`);
   throw new Error(`internal: the run with ${what} ended with code ${code}:\n${stderr}`);
 }

@@ -1,9 +1,8 @@
-// An earlier report beside a new one of the same benchmark: the ratio of every figure, and which of them changed by more
-// than its noise.
+// Compares a report with an earlier one of the same benchmark: the ratio of every figure, and which changed by more than its noise.
 //
 // The noise of a figure is the middle half of its samples. Two figures differ if these halves don't overlap and the
-// values are more than 3 % apart, which two runs of the same program on a quiet machine can be. Less than three samples
-// say nothing about noise: then there is a ratio and no verdict. A figure without samples is exact: any change counts.
+// values are more than 3 % apart, as two runs of the same program on a quiet machine can differ by that. Fewer than three samples say
+// nothing about noise: then there is a ratio but no verdict. A figure without samples is exact: any change counts.
 
 import { whole } from "../common/format.ts";
 import { quantile } from "../common/statistics.ts";
@@ -16,7 +15,7 @@ const BETWEEN_RUNS = 0.03;
 
 type Verdict = "worse" | "better" | "same" | "unknown";
 
-/** The new figure against the old one. */
+/** The verdict on a new figure, compared with the old one. */
 export function judge(old: Metric, now: Metric): Verdict {
   const [before, after] = [intervalOf(old), intervalOf(now)];
   if (!before || !after) return "unknown";
@@ -34,7 +33,7 @@ function intervalOf({ value, samples }: Metric): [low: number, high: number] | u
   return [quantile(samples, 0.25), quantile(samples, 0.75)];
 }
 
-/** What a verdict is called: times and rates get slower, the rest gets larger. */
+/** A verdict in words: times and rates get slower, other figures larger. */
 function word(verdict: Verdict, { unit, better }: Metric): string {
   if (verdict === "same") return "";
   if (verdict === "unknown") return "(too few samples)";
@@ -43,7 +42,7 @@ function word(verdict: Verdict, { unit, better }: Metric): string {
   return isSpeed ? "faster" : "smaller";
 }
 
-/** The table of a comparison and what to know about it, line by line. */
+/** The lines of a comparison: its table and remarks. */
 export function compare(old: Report, now: Report): string[] {
   const rows = now.metrics.map((metric) => {
     const before = old.metrics.find(({ name }) => currentMetric(name) === metric.name);
@@ -76,7 +75,7 @@ function currentMetric(name: string): string {
   });
 }
 
-/** One line with what is not equal, or none. */
+/** One line with the differences, if any. */
 function differences(what: string, old: Record<string, unknown>, now: Record<string, unknown>): string[] {
   const keys = Object.keys({ ...old, ...now }).filter((key) => JSON.stringify(old[key]) !== JSON.stringify(now[key]));
   const list = keys.map((key) => `${key} ${JSON.stringify(old[key])} -> ${JSON.stringify(now[key])}`);

@@ -1,5 +1,5 @@
-// How fast tokens get from disk into a batch, and characters into tokens. The files are in the system's cache, having
-// just been written: what is measured is this program, not the disk.
+// How fast tokens are read into batches, and characters encoded. The files have just been written and are in the system's cache: this
+// measures the program, not the disk.
 
 import { join } from "node:path";
 import { breathe } from "../common/breathe.ts";
@@ -10,8 +10,8 @@ import { prepareCharacters } from "../text/characters.ts";
 import { sampleBatch, TokenFile, writeTokens } from "../text/token_file.ts";
 import { type Benchmark, MB, metric, rate } from "./benchmark.ts";
 
-const ENOUGH = 20; // ms that a sample takes at least
-const CHARACTERS = 2 ** 20; // of the text that is encoded
+const ENOUGH = 20; // least ms for a sample
+const CHARACTERS = 2 ** 20; // characters of the encoded text
 const LETTERS = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,;:!?'-&3$\n";
 
 export const dataLoading: Benchmark = (settings, progress) =>
@@ -19,7 +19,7 @@ export const dataLoading: Benchmark = (settings, progress) =>
     const { batch_size: B, block_size: T, seed, data_mb } = settings;
     const samples = 4 * settings.rounds;
 
-    // 1) a token file of the size asked for; what the tokens are makes no difference
+    // 1) a token file of the given size; the tokens' values don't matter
     const path = join(folder, "train.bin");
     const tokens = new Uint16Array(Math.max(T + 2, Math.round((data_mb * MB) / 2)));
     for (let i = 0; i < tokens.length; i++) tokens[i] = Math.imul(i, 0x9e3779b1) >>> 16;
@@ -27,24 +27,24 @@ export const dataLoading: Benchmark = (settings, progress) =>
     progress(`data_loading: wrote ${data_mb} MB of tokens`);
     const file = new TokenFile(path);
 
-    // 2) batches from random places
+    // 2) batches from random positions
     const x = new Int32Array(B * T);
     const y = new Int32Array(B * T);
     const batchTimes: number[] = []; // ms a batch
-    let drawn = 0;
+    let sampled = 0;
     for (let sample = -1; sample < samples; sample++) {
       const start = performance.now();
       let batches = 0;
       while (performance.now() - start < ENOUGH || batches === 0) {
-        const key = keyOf(seed, "data_loading", drawn++);
+        const key = keyOf(seed, "data_loading", sampled++);
         sampleBatch(file, { B, T }, (row) => uniform(key, row), x, y);
         batches++;
       }
-      if (sample >= 0) batchTimes.push((performance.now() - start) / batches); // the first one warms up
+      if (sample >= 0) batchTimes.push((performance.now() - start) / batches); // the first one is warm-up
       await breathe();
     }
 
-    // 3) the file from front to end
+    // 3) the file sequentially
     const part = new Int32Array(2 ** 20);
     const readTimes: number[] = []; // ms
     for (let round = 0; round <= settings.rounds; round++) {
@@ -55,7 +55,7 @@ export const dataLoading: Benchmark = (settings, progress) =>
       await breathe();
     }
     file.close();
-    progress(`data_loading: drew ${whole(drawn)} batches`);
+    progress(`data_loading: sampled ${whole(sampled)} batches`);
 
     // 4) a prepare script's work on characters: vocabulary, encoding, writing
     const key = keyOf(seed, "text");

@@ -1,4 +1,4 @@
-// Every layer choice that a benchmark can make of the settings, one at a time.
+// Every layer choice that a benchmark can change in the settings, one at a time.
 
 import { UserError } from "../common/errors.ts";
 import { ARCHITECTURES, ATTENTIONS, FEED_FORWARDS, NORM_POSITIONS, NORMS, POSITIONS } from "../nn/choices.ts";
@@ -9,8 +9,8 @@ import type { BenchSettings } from "./settings.ts";
 export const SAME = "as given";
 
 /**
- * One for each value of each setting that the settings don't have.
- * @throws UserError for a name in settings.choices that is no such setting
+ * One for each value of each choice that differs from the settings.
+ * @throws UserError for a name in settings.choices that isn't a layer choice
  */
 export function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
   const { block_size: T, choices: names } = settings;
@@ -53,7 +53,7 @@ export function choicesFor(settings: BenchSettings): Partial<BenchSettings>[] {
   });
 }
 
-/** Such as "window=16 attn_global=4"; what is 0 besides goes unsaid. */
+/** Such as "window=16 attn_global=4"; further settings that are 0 are left out. */
 export function nameOf(changes: Partial<BenchSettings>): string {
   const said = Object.entries(changes).filter(([, value], i) => i === 0 || value !== 0);
   return said.map(([key, value]) => `${key}=${value}`).join(" ");

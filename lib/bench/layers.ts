@@ -1,12 +1,12 @@
-// What each layer choice costs: a training step's speed, its peak memory and the speed of sampling, against the settings as
-// they are. One choice at a time is made, in processes of its own, each right beside those of the settings: a ratio is of
-// such two, so that a machine which is slower for a while slows both. Speeds are the fastest of all rounds, and of training the
-// fastest steps: what else the machine does can only slow one down. What noise makes of a ratio is measured too, by the settings
-// beside themselves. How well a choice learns is left out: config/experiments/layers.ts.
+// The cost of each layer choice: a training step's speed, its peak memory and the sampling speed, relative to the given settings. One
+// choice at a time is changed, in separate processes, each next to one with the given settings: a ratio is of such a pair, so that
+// a temporary slowdown of the machine affects both. Speeds are the fastest of all rounds, and for training the fastest steps, as
+// other load can only slow one down. The noise of a ratio is measured too, by comparing the settings with themselves. Left out: how
+// well a choice learns (config/experiments/layers.ts).
 //
 //   npx tsx bench.ts --benchmark=layers --choices=pos,window --block_size=256
 //
-// With --lengths it is memory_by_length.ts that runs.
+// With --lengths it runs memory_by_length.ts.
 
 import { markdownTable, whole } from "../common/format.ts";
 import { median } from "../common/statistics.ts";
@@ -26,7 +26,7 @@ interface Row {
   name: string;
   changes: Partial<BenchSettings>;
   params: number;
-  samples: Sample[]; // one a round
+  samples: Sample[]; // one per round
   beside: Sample[]; // of the settings as they are
 }
 
@@ -34,7 +34,7 @@ export const layers: Benchmark = async (settings, progress) => {
   const lengths = settings.lengths.filter((length) => length > 0);
   if (lengths.length > 0) return await memoryByLength(settings, lengths, progress);
 
-  // 1) the choices that are others than the settings', and can be made with them
+  // 1) the choices that differ from the settings and are compatible with them
   const wanted = choicesFor(settings);
   const conflicts = wanted.filter((changes) => findConflict({ ...settings, ...changes }));
   const possible = wanted.filter((changes) => !conflicts.includes(changes));
@@ -54,7 +54,7 @@ export const layers: Benchmark = async (settings, progress) => {
   }
   for (let round = 1; round <= rounds; round++) {
     for (const [i, row] of rows.entries()) {
-      // each is the first in every other pair
+      // each goes first in every other pair
       const isSampled = { ...settings, ...row.changes }.architecture !== "encoder" && !isOfTraining(row.changes);
       if ((round + i) % 2 === 0) row.beside.push(await measure({}, isSampled));
       row.samples.push(await measure(row.changes, isSampled));
@@ -89,12 +89,12 @@ export const layers: Benchmark = async (settings, progress) => {
       ...table([base, ...rows]),
       `Speeds are the fastest of ${rounds} rounds, memory is the median; x is the ratio to "${SAME}" measured beside it, and ` +
         '"again" what noise makes of it.',
-      ...(left.length > 0 ? [`left out, since these settings can't have them: ${left.join("; ")}`] : []),
+      ...(left.length > 0 ? [`left out, as they conflict with the settings: ${left.join("; ")}`] : []),
     ],
   };
 };
 
-/** Does it change training alone? */
+/** Does it affect training only? */
 const isOfTraining = (changes: Partial<BenchSettings>) =>
   Object.keys(changes).some((key) =>
     ["optimizer", "dtype", "grad_checkpoint", "stochastic_depth", "expert_capacity_factor"].includes(key),
@@ -108,8 +108,8 @@ const column = (samples: readonly Sample[], figure: keyof Sample) =>
 const ratios = ({ samples, beside }: Row, figure: keyof Sample) =>
   samples.map((sample, i) => sample[figure] / beside[i]![figure]).filter(Number.isFinite);
 
-/** What is told of a figure that was measured in each round. */
-const told = (samples: readonly Sample[], figure: keyof Sample) =>
+/** The reported value of a figure that was measured in each round. */
+const reported = (samples: readonly Sample[], figure: keyof Sample) =>
   figure === "peak_rss_mb" ? median(column(samples, figure)) : Math.max(...column(samples, figure));
 
 function table(rows: readonly Row[]): string[] {
@@ -119,7 +119,7 @@ function table(rows: readonly Row[]): string[] {
     whole(row.params),
     ...FIGURES.flatMap((figure) => {
       if (!isMeasured(row, figure)) return ["-", "-"];
-      const [own, beside] = [row.samples, row.beside].map((samples) => told(samples, figure));
+      const [own, beside] = [row.samples, row.beside].map((samples) => reported(samples, figure));
       return [whole(own!), (own! / beside!).toFixed(2)];
     }),
   ]);

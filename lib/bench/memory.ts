@@ -1,11 +1,11 @@
-// What a training step holds in memory, each run in a process of its own: the peak, its parts, and what a run gains
-// from step to step, which is nothing unless something leaks. More --steps find smaller leaks.
+// Memory of a training step, each run in a separate process: the peak, its parts, and the growth from step to step, which is zero
+// unless something leaks. More --steps find smaller leaks.
 
 import { median } from "../common/statistics.ts";
 import { type Benchmark, exact, MB, metric } from "./benchmark.ts";
 import { runStep, type StepRun } from "./child.ts";
 
-const SETTLED = 10; // steps after which memory should not grow any more
+const SETTLED = 10; // steps after which memory should no longer grow
 
 export const memory: Benchmark = async (settings, progress) => {
   const runs: StepRun[] = [];
@@ -18,8 +18,8 @@ export const memory: Benchmark = async (settings, progress) => {
   const { batch_size, gradient_accumulation_steps, block_size, n_layer, n_head, n_embd, steps, grad_checkpoint } =
     settings;
 
-  // what the program allocates by itself is known to the byte; the rest is ONNX Runtime's and Node's
-  const several = gradient_accumulation_steps * batch_size > micro_batch_size; // then gradients are added up in a copy
+  // the program's own allocations are known to the byte; the rest is ONNX Runtime's and Node's
+  const several = gradient_accumulation_steps * batch_size > micro_batch_size; // then gradients are summed in a copy
   const weights = exact("weights_mb", "MB", "lower", (4 * params) / MB);
   const gradients = exact("gradients_mb", "MB", "lower", ((several ? 8 : 4) * params) / MB);
   const optimizer = exact("optimizer_mb", "MB", "lower", optimizer_mb);

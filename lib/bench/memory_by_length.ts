@@ -1,5 +1,5 @@
-// What a training step holds at its peak for texts of several lengths, with the layer choices one at a time: whether memory
-// grows as the length or as its square. Time is left out: a long text takes minutes, and layers.ts compares times.
+// Peak memory of a training step for several sequence lengths, with one layer choice at a time: does memory grow linearly or
+// quadratically? Left out: time, as long sequences take minutes, and layers.ts compares times.
 //
 //   npx tsx bench.ts --benchmark=layers --choices=attention --lengths=1024,2048,4096 --batch_size=1 --steps=1
 
@@ -15,7 +15,7 @@ import { choicesFor, nameOf, SAME } from "./layer_choices.ts";
 import { prepareTo } from "./report.ts";
 import type { BenchSettings } from "./settings.ts";
 
-/** A choice, what it holds at each length (MB beyond Node and the libraries), and the exponent of the length that fits best. */
+/** A choice, its memory at each length (MB beyond Node and the libraries), and the best-fitting exponent of the length. */
 interface Line {
   name: string;
   points: (readonly [T: number, mb: number])[];
@@ -71,7 +71,7 @@ export async function memoryByLength(
 
 const exponentOf = ({ exponent }: Line) => (Number.isFinite(exponent) ? exponent.toFixed(2) : "-");
 
-/** Memory against length, both as logarithms: a line that rises by 1 is linear, by 2 quadratic. */
+/** Memory against length on logarithmic axes: slope 1 is linear, 2 quadratic. */
 async function writePicture(to: string, lines: readonly Line[]): Promise<void> {
   const { colorOf, drawSvg } = await import("../monitor/draw.ts");
   const title = (line: Line) => `${line.name}: length ^${exponentOf(line)}`;

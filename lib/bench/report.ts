@@ -1,5 +1,4 @@
-// A benchmark's results as a file: what was measured, on which machine, with which versions and settings. compare.ts
-// sets two of them side by side.
+// A benchmark's results as a file: figures, machine, versions and settings. compare.ts compares two of them.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
@@ -34,14 +33,14 @@ const Report = z.object({
 });
 export type Report = z.infer<typeof Report>;
 
-/** This machine: its processor, the cores that this process may use, its memory in GB (2^30 bytes). */
+/** This machine: its processor, the cores available to this process, its memory in GB (2^30 bytes). */
 export function machineOf(): Report["hardware"] {
   const cpu = cpus()[0]?.model.trim() || process.arch;
   const memory_gb = Math.round(totalmem() / 2 ** 30);
   return { cpu, cores: availableParallelism(), memory_gb, platform: `${process.platform} ${process.arch}` };
 }
 
-/** Of everything that can change a figure. The commit ends in "-dirty" where files differ from it. */
+/** Versions of everything that affects figures. The commit ends in "-dirty" if files differ from it. */
 export function versions(): Record<"package" | "commit" | "node" | "onnxruntime" | "tfjs", string | null> {
   const { version, dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   return {
@@ -59,7 +58,7 @@ function commitOf(directory: string): string | null {
     execFileSync("git", args, { cwd: directory, env, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   try {
     const commit = git("describe", "--always", "--exclude=*");
-    // not describe --dirty, which writes there all the same
+    // not describe --dirty, which writes to it anyway
     return git("status", "--porcelain", "--untracked-files=no") === "" ? commit : `${commit}-dirty`;
   } catch {
     return null; // no git, or no repository
@@ -73,26 +72,26 @@ export function fileName({ name, hardware, date }: Pick<Report, "name" | "hardwa
   return `benchmark_${name}_${slug.replace(/^-/, "")}_${stamp(new Date(date))}.json`;
 }
 
-/** Make the folder of the results; a UserError where that can't be. */
+/** Create the folder of the results. @throws UserError if that fails */
 export function prepareFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
-    throw explain(error, "can't make the folder of --results (empty writes none)");
+    throw explain(error, "can't create the folder of --results (empty writes none)");
   }
 }
 
-/** Find out whether a picture can be drawn and what --to names be written, before minutes of measuring. */
+/** Check that a picture can be drawn and that --to can be written, before minutes of measuring. */
 export function prepareTo(to: string): void {
   needPackages("can't draw a picture", "echarts");
   try {
     mkdirSync(dirname(to), { recursive: true });
   } catch (error) {
-    throw explain(error, `can't make the folder of --to=${to}`);
+    throw explain(error, `can't create the folder of --to=${to}`);
   }
 }
 
-/** Write a report into a folder under its own name; gives the path. */
+/** Write a report into a folder under its own name. @returns the path */
 export function writeReport(folder: string, report: Report): string {
   const path = join(folder, fileName(report));
   try {
@@ -103,11 +102,11 @@ export function writeReport(folder: string, report: Report): string {
   return path;
 }
 
-/** The report in a file; a UserError where there is none. */
+/** The report in a file. @throws UserError if there is none */
 export function readReport(path: string): Report {
   const text = readText(path);
   if (text === undefined) throw new UserError(`no file ${path}; --compare wants one that bench.ts wrote`);
   return parseJson(text, Report, (why) => {
-    return new UserError(`${path} is no result of bench.ts (${why}); --compare wants one`);
+    return new UserError(`${path} isn't a result of bench.ts (${why}); --compare wants one`);
   });
 }

@@ -17,14 +17,14 @@ export const sampling: Benchmark = async (settings, progress) => {
   const engine = await createEngine(settings);
   const { block_size, vocab_size } = model.config;
   const prompt = Array.from({ length: Math.min(PROMPT, Math.ceil(block_size / 2)) }, (_, i) => i % vocab_size);
-  // of a text two tokens aren't counted: the first is the prompt's, the second may still allocate
+  // two tokens of each text aren't counted: the first includes the prefill, the second may still allocate
   const most = Math.max(1, block_size - prompt.length - 1);
   const firstTimes: number[] = []; // ms from the weights to the first token, compiling included
   const tokenTimes: number[] = []; // ms of each later one
   for (let round = 0; round <= settings.rounds; round++) {
     const start = performance.now();
     const decoder = settings.compile ? await createCachedDecoder(engine, model) : createPlainDecoder(model);
-    const counts = round > 0; // the first round warms up: what it runs is not yet compiled by V8
+    const counts = round > 0; // the first round is warm-up: V8 has not compiled the code yet
     for (let done = 0; done < settings.max_new_tokens; done += most) {
       const max_new_tokens = 2 + Math.min(most, settings.max_new_tokens - done);
       let index = 0;

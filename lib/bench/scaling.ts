@@ -1,11 +1,11 @@
-// How the cost of a training step grows with each of the sizes that a user turns: layers, width, block length, batch.
-// One size at a time is changed around the given shape, the others stay. Every point is a process of its own, so its
-// memory is its own; the points take turns in rounds, so that a machine that slows down slows all of them.
+// How the cost of a training step grows with each size: layers, width, block length, batch. One size at a time is changed around the
+// given shape. Every point is a separate process, so that its memory can be measured; the points are measured in rounds, so that a
+// slowdown of the machine affects all of them.
 //
 //   npx tsx bench.ts --benchmark=scaling --factors=0.5,1,2,4 --to=docs/validation/scaling     # also writes a .md and an .svg
 //
-// The exponent of an axis is the k of cost = a size^k that fits its points best. It is a local one: where a step has
-// parts that grow differently (weights, attention, overhead) it drifts from the one's towards the other's.
+// The exponent of an axis is the k of cost = a size^k that fits its points best. It is local: as the parts of a
+// step grow differently (weights, attention, overhead), it drifts with the size.
 
 import { fitExponent, median, round } from "../common/statistics.ts";
 import { type Benchmark, type Metric, metric } from "./benchmark.ts";
@@ -23,7 +23,7 @@ export const scaling: Benchmark = async (settings, progress) => {
     AXES.map((axis) => [
       axis,
       shapesAlong(base, axis, settings.factors).map((shape) => {
-        const key = JSON.stringify(shape); // the given shape is on every axis and is measured once
+        const key = JSON.stringify(shape); // the given shape is on every axis but measured once
         const point = points.get(key) ?? { shape, runs: [] };
         points.set(key, point);
         return point;
@@ -74,7 +74,7 @@ export const scaling: Benchmark = async (settings, progress) => {
 };
 
 /** The base with one size times each of the factors, smallest first. The width changes by whole heads of the base's
- * width, as larger models have more heads and not wider ones. */
+ * width, as larger models have more heads, not wider ones. */
 export function shapesAlong(base: Shape, axis: Axis, factors: readonly number[]): Shape[] {
   const unit = axis === "n_embd" ? base.n_embd / base.n_head : 1;
   const counts = factors.map((factor) => Math.max(1, Math.round((factor * base[axis]) / unit)));

@@ -1,4 +1,4 @@
-// What the scaling benchmark found, and how people see it: a table, a picture and a page with both.
+// The results of the scaling benchmark as a table, a picture and a page with both.
 
 import { basename } from "node:path";
 
@@ -16,15 +16,15 @@ export const AXES = ["n_layer", "n_embd", "block_size", "batch_size"] as const;
 export type Axis = (typeof AXES)[number];
 export type Shape = Record<Axis | "n_head", number>;
 
-/** A shape, and what its runs measured. */
+/** A shape, and the figures of its runs. */
 export interface Point {
   shape: Shape;
   runs: StepRun[];
 }
 
-/** What costs: its name in the figures, and how a run tells it. */
+/** The kinds of cost: the name in the figures, and how to get it from a run. */
 export const COSTS = {
-  time: (run: StepRun) => run.ms_min, // of a run's fastest step: other programs only ever make it longer
+  time: (run: StepRun) => run.ms_min, // of a run's fastest step, as other load only slows one down
   memory: (run: StepRun) => run.peak_rss_mb - run.rss_import_mb, // MB beyond Node and the libraries
 } as const;
 export type Cost = keyof typeof COSTS;
@@ -47,15 +47,15 @@ export function table(scaling: Scaling): string[] {
   return alignTable([HEAD, ...rows]).split("\n");
 }
 
-/** The machine's peak rate in GFLOP/s: the highest that a run found. */
+/** The machine's peak rate in GFLOP/s: the highest of all runs. */
 export function peakOf(scaling: Scaling): number {
   return Math.max(
     ...AXES.flatMap((axis) => scaling.axes[axis].flatMap(({ runs }) => runs.map((run) => run.peak_gflops))),
   );
 }
 
-/** What share of the peak rate, 0 to 1, the fastest step of a run reached. A run's mfu is its median step's, against the
- * peak that it found itself. */
+/** The share of the peak rate, 0 to 1, that the fastest step of a run reached. A run's own mfu is that of its median step, relative to
+ * the peak that this run measured. */
 export function shareOfPeak(run: StepRun, peak: number): number {
   return run.mfu * (run.ms_median / run.ms_min) * (run.peak_gflops / peak);
 }
@@ -84,7 +84,7 @@ function exponent(value: number): string {
   return Number.isFinite(value) ? value.toFixed(2) : "-";
 }
 
-/** Write TO.svg and TO.md; gives their names. */
+/** Write TO.svg and TO.md. @returns their names */
 export async function writeScaling(scaling: Scaling, settings: BenchSettings): Promise<string[]> {
   const [svg, page] = [`${settings.to}.svg`, `${settings.to}.md`];
   try {
@@ -223,7 +223,7 @@ async function picture(scaling: Scaling): Promise<string> {
   return drawSvg(option, { width, height: 406 });
 }
 
-/** The powers of 2 that hold all values between them: an axis' ends. */
+/** The powers of 2 that enclose all values: the ends of an axis. */
 function powersAround(values: readonly number[]): { min: number; max: number } {
   const logs = values.filter((value) => value > 0).map(Math.log2);
   return { min: 2 ** Math.floor(Math.min(...logs)), max: 2 ** Math.ceil(Math.max(...logs)) };

@@ -1,5 +1,5 @@
-// bench.ts' settings as the benchmarks see them: those about measuring with their defaults and remarks for --help, which bench.ts
-// spreads in, and the types of those that are a training's. Imports nothing that would count in the figures.
+// bench.ts' settings for the benchmarks: those of measuring, with defaults and remarks for --help, which bench.ts spreads in, and the
+// types of the training settings. Imports nothing that would affect the figures.
 
 import type { Choices, FeedForwardName } from "../nn/choices.ts";
 import type { OPTIMIZER_CHOICES } from "../training/choices.ts";
@@ -9,17 +9,17 @@ export const MEASURING = {
   benchmark: "", // what to measure; "all" is all but layers; without a name --json and --profile run training_throughput, --compare its file's, and else all run
   steps: 30, // timed training steps
   warmup: 5, // steps before them
-  rounds: 0, // how often whole processes and slow things are measured; 0 for 5, 3 for layers, 2 where all benchmarks run
-  profile: false, // say which kinds of operations take a training step's time
+  rounds: 0, // repetitions of whole processes and slow benchmarks; 0 for 5, 3 for layers, 2 if all benchmarks run
+  profile: false, // print which operations take a training step's time
   json: false, // print one JSON object last
   results: "out/benchmarks", // folder of the result files; empty writes none
-  compare: "", // an earlier result file: print the ratios, and what got slower by more than its noise
+  compare: "", // an earlier result file: print the ratios, and what got slower by more than the noise
   // of single benchmarks
-  max_new_tokens: 100, // sampling, layers: timed tokens in a round; a small model is at its full speed after some thousands
+  max_new_tokens: 100, // sampling, layers: timed tokens in a round; a small model reaches full speed after some thousands
   data_mb: 64, // data_loading: size of the token file
-  factors: [0.5, 1, 2], // scaling: of each size, around the shape below
-  choices: [] as string[], // layers: the settings that take other values, such as pos,ffn; empty for all
-  lengths: [0], // layers: training's memory at so many tokens in a sequence, such as 1024,2048, in place of all else; 0 for none
+  factors: [0.5, 1, 2], // scaling: factors of each size, around the shape below
+  choices: [] as string[], // layers: the settings to vary, such as pos,ffn; empty for all
+  lengths: [0], // layers: measure only training's memory at these sequence lengths, such as 1024,2048; 0 for none
   to: "", // scaling: write a page and a picture, out/scaling for out/scaling.md and out/scaling.svg; layers with lengths: a picture
 };
 
@@ -56,5 +56,5 @@ interface TrainingSettings {
   seed: number;
 }
 
-/** Settings that have no influence on the figures. */
+/** Settings that don't affect the figures. */
 export const NOT_MEASURED: readonly string[] = ["benchmark", "profile", "json", "results", "compare", "to"];

@@ -1,5 +1,5 @@
-// How long a run takes to get going: a process from its start to the end of its first training step, and to its end.
-// The first of the rounds is not counted: it brings the files into the system's cache.
+// Startup time of a run: from the start of its process to the end of the first training step, and to its end. The first round isn't
+// counted: it brings the files into the system's cache.
 
 import { type Benchmark, metric } from "./benchmark.ts";
 import { runStep, type StepRun } from "./child.ts";

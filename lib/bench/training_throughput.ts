@@ -1,6 +1,5 @@
-// How fast a training step is: that of train.ts without evaluation, logging and checkpoints. The tokens are random
-// and made before the clock runs, unless a dataset is named. It should be the first that its process measures: peak
-// memory and the time to the first step count from the process' start.
+// Speed of a training step: train.ts' without evaluation, logging and checkpoints. The tokens are random and made in advance, unless a
+// dataset is named. It should run first in its process: peak memory and the time to the first step count from the process' start.
 
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +19,7 @@ import { type Benchmark, describeModel, MB, metric, peakRssMb, randomBatch, rand
 export const trainingThroughput: Benchmark = async (settings) => {
   const { batch_size: B, block_size: T, gradient_accumulation_steps: accumulation, seed } = settings;
   const { steps, warmup, grad_checkpoint } = settings;
-  const rssImportMb = await currentRssMb(); // Node and the libraries, before there is a model
+  const rssImportMb = await currentRssMb(); // Node and the libraries, before the model
 
   // 1) model, data
   const model = randomModel(settings);
@@ -82,7 +81,7 @@ export const trainingThroughput: Benchmark = async (settings) => {
   await training.dispose();
 
   // 4) report
-  const targets = batches[0]!.y.length / batches[0]!.x.length; // of each token
+  const targets = batches[0]!.y.length / batches[0]!.x.length; // per token
   const flops = model.flopsPerToken(targets) * B * T * accumulation;
   const peak = await measurePeak(engine);
   const time = metric("ms_median", "ms", "lower", times);
@@ -121,11 +120,11 @@ export const trainingThroughput: Benchmark = async (settings) => {
   };
 };
 
-/** What this process holds now, without garbage where Node was started with --expose-gc. */
+/** Present memory (RSS) of this process, in MB; without garbage if Node was started with --expose-gc. */
 async function currentRssMb(): Promise<number> {
   for (let i = 0; globalThis.gc && i < 3; i++) {
     globalThis.gc();
-    await new Promise((resolve) => setTimeout(resolve, 50)); // pages go back to the system a little later
+    await new Promise((resolve) => setTimeout(resolve, 50)); // pages return to the system a little later
   }
   return process.memoryUsage.rss() / MB;
 }

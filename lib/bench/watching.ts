@@ -1,5 +1,5 @@
-// What it costs to be watched: blocks of training steps with nobody watching and with everything but histograms, taking
-// turns in one process, on the settings' model and random tokens. Evaluations aren't part of it.
+// The cost of callbacks: blocks of training steps without callbacks and with all of them but histograms, alternating in one process,
+// on the settings' model and random tokens. Left out: evaluations.
 
 import { breathe } from "../common/breathe.ts";
 import { Clock } from "../common/clock.ts";
@@ -22,8 +22,8 @@ import { Step } from "../training/step.ts";
 import { type Benchmark, describeModel, metric, type Result, randomBatch, randomModel } from "./benchmark.ts";
 import type { BenchSettings } from "./settings.ts";
 
-const BLOCK = 50; // steps of a turn
-const STATS_INTERVAL = 50; // each block has one look into the layers, at any number of rounds
+const BLOCK = 50; // steps in a block
+const STATS_INTERVAL = 50; // each block has one step with layer statistics
 
 export const watching: Benchmark = (settings, progress) =>
   withTemporaryFolder("bench", (folder) => measure(settings, progress, folder));
@@ -54,9 +54,9 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
     return { iter, metrics: { ...metrics, lr, ...speed }, gradScale, histograms: new Map() };
   }
 
-  // 2) who watches
+  // 2) the callbacks
   const clock = new Clock();
-  const bar = startProgress(1, 0, () => {}); // the lines are made, not printed
+  const bar = startProgress(1, 0, () => {}); // lines are formatted, not printed
   const react = { lr_patience: 10, lr_factor: 0.5, spike_threshold: 1e6, rollback: true };
   const inspection = layers({ statsInterval: STATS_INTERVAL, histogramInterval: 0 });
   const first = [stability(react), earlyStop({ patience: 10 }), inspection, samples({ interval: 1 })];
@@ -71,7 +71,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   await watch.onTrainStart(run);
   const nobody = new Watch([], () => {});
 
-  // 3) in turns
+  // 3) alternate
   const times = { nobody: [] as number[], everything: [] as number[] };
   let iter = 0;
   async function block(who: keyof typeof times, counts: boolean): Promise<void> {
@@ -87,7 +87,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   }
   const rounds = Math.max(4, Math.ceil(settings.steps / BLOCK));
   for (let round = -1; round < rounds; round++) {
-    // each is the first in every other round: what drifts, drifts for both
+    // each goes first in every other round: a drift affects both
     const order = round % 2 === 0 ? (["nobody", "everything"] as const) : (["everything", "nobody"] as const);
     for (const who of order) await block(who, round >= 0);
     if (round >= 0 && round % 5 === 4) progress(`watching ${round + 1}/${rounds}`);

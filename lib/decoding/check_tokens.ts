@@ -1,9 +1,8 @@
-// A model's input is checked where it comes in: a token that it doesn't know would fail deep in the engine, or index another
-// row of the logits.
+// Checks a model's input: an unknown token would fail deep in the engine, or index another row of the logits.
 
 import { UserError } from "../common/errors.ts";
 
-/** @throws UserError that names the first of the tokens that a model of `vocab_size` tokens doesn't know, and its index */
+/** @throws UserError with the first token, and its index, that a model of `vocab_size` tokens doesn't know */
 export function checkTokens(ids: ArrayLike<number>, vocab_size: number): void {
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i]!;

@@ -1,5 +1,5 @@
-// What a model makes of a prompt, by its architecture: a decoder continues it, an encoder guesses what is masked in it, an
-// encoder-decoder writes what belongs to it.
+// Sampling by architecture: a decoder continues a prompt, an encoder predicts its masked tokens, an encoder-decoder writes a target
+// for it.
 
 import type { GPT, GPTConfig } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
@@ -12,18 +12,18 @@ import { createGuesser, fillTexts, MASK } from "./fill_masks.ts";
 import { generateTexts, type Sample, type TextOptions } from "./generate.ts";
 import { createPlainDecoder } from "./plain_decoder.ts";
 
-/** From a prompt's tokens to texts, as `generateTexts`. */
+/** From a prompt's tokens to texts, like `generateTexts`. */
 export interface Continuer {
   (ids: readonly number[], samples: readonly number[], options: TextOptions): AsyncIterable<readonly Sample[]>;
   dispose(): Promise<void>;
 }
 
 interface ContinueOptions {
-  frozen?: DecoderWeights | undefined; // how a compiled model keeps its weights; without it the model isn't compiled
-  pairs?: Pairs | undefined; // that it was trained on
+  frozen?: DecoderWeights | undefined; // how a compiled model stores its weights; without it the model isn't compiled
+  pairs?: Pairs | undefined; // that the model was trained on
 }
 
-/** Make a model ready, with the weights of now. */
+/** Prepare a model for sampling, with its present weights. */
 export async function createContinuer(
   engine: Engine,
   model: GPT,
@@ -45,7 +45,7 @@ export async function createContinuer(
   return Object.assign(
     (ids: readonly number[], samples: readonly number[], options: TextOptions) => {
       if (!pairs) return generateTexts(decoder, tokenizer, ids, samples, options);
-      const { max_new_tokens, stop = [] } = options; // a pair's text has an end, and no more room than in training
+      const { max_new_tokens, stop = [] } = options; // a target ends, and is no longer than in training
       const ends = [...stop, tokenizer.decode([pairs.end])];
       const most = Math.min(max_new_tokens, block_size);
       return generateTexts(decoder, tokenizer, ids, samples, { ...options, max_new_tokens: most, stop: ends });
@@ -54,19 +54,19 @@ export async function createContinuer(
   );
 }
 
-/** @throws UserError where a prompt that a model must see whole is too long, is no source, or has nothing for an encoder to guess */
+/** @throws UserError if a prompt that the model must see whole is too long, isn't a source, or has no masked token for an encoder */
 export function checkPromptFits(
   ids: readonly number[],
   { architecture, block_size }: GPTConfig,
   pairs: Pairs | undefined,
 ): void {
   if (pairs && ids.includes(pairs.end)) {
-    throw new UserError("the model writes what belongs to a source; give one in --start, on one line");
+    throw new UserError("the model writes a target for a source; give one in --start, on one line");
   }
   if (ids.length > block_size) {
     throw new UserError(`--start has ${ids.length} tokens, and the model reads ${block_size} at most; shorten it`);
   }
   if (architecture === "encoder" && !ids.includes(-1)) {
-    throw new UserError(`the model is an encoder, which guesses masked tokens; write ${MASK} for each in --start`);
+    throw new UserError(`the model is an encoder, which predicts masked tokens; write ${MASK} for each in --start`);
   }
 }

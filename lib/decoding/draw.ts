@@ -1,15 +1,15 @@
-// Chooses the next token from logits. The order of the options is that of Hugging Face's transformers: repetition
-// penalty, temperature, top_k, top_p, min_p. Leaves out beams, and penalties by how often a token was there.
+// Samples the next token from logits. The options apply in the order of Hugging Face's transformers: repetition penalty, temperature,
+// top_k, top_p, min_p. Left out: beam search, and penalties by a token's frequency.
 
 import { UserError } from "../common/errors.ts";
 
 export interface DrawOptions {
-  temperature?: number; // divides the logits; 0 always takes the likeliest
-  top_k?: number; // only the k likeliest; 0 for all, 1 always takes the likeliest
-  top_p?: number; // only the likeliest that together just reach this probability (Holtzman et al. 2020); 1 for all
-  min_p?: number; // only those that are this share as likely as the likeliest (Nguyen et al. 2024); 0 for all
-  repetition_penalty?: number; // tokens that were there: logits > 0 divided by it, < 0 multiplied (Keskar et al. 2019)
-  logprobs?: boolean; // say how likely each token was: costs an exponential for every token of the vocabulary
+  temperature?: number; // divides the logits; 0 is greedy
+  top_k?: number; // only the k likeliest; 0 for all, 1 is greedy
+  top_p?: number; // only the likeliest whose probabilities just sum to this (Holtzman et al. 2020); 1 for all
+  min_p?: number; // only those with at least this share of the likeliest's probability (Nguyen et al. 2024); 0 for all
+  repetition_penalty?: number; // of earlier tokens: logits > 0 divided by it, < 0 multiplied (Keskar et al. 2019)
+  logprobs?: boolean; // compute log-probabilities: costs an exponential for every token of the vocabulary
 }
 
 export interface Drawn {
@@ -18,14 +18,14 @@ export interface Drawn {
 }
 
 /**
- * Draws from logits [V]. Each of top_k, top_p and min_p leaves the head of the list of tokens from the likeliest down
- * (equals: the lower number first), so a heap hands out that list only as far as it is needed.
- * top_k leaves exactly k: where several share the k-th place, the lower numbers (transformers leaves them all).
+ * Samples from logits [V]. top_k, top_p and min_p each keep the head of the list of tokens from the likeliest down (ties: the lower
+ * token first), so a heap produces that list only as far as needed. top_k keeps exactly k: of tokens tied for the k-th
+ * place the lower ones (transformers keeps them all).
  */
 export class Drawer {
   readonly #options: Required<DrawOptions>;
-  readonly #scores: Float32Array; // [V], where a penalty changes them
-  readonly #heap: Int32Array; // [V]: first the heap of what is not listed yet, behind it the list, backwards
+  readonly #scores: Float32Array; // [V], logits after a penalty
+  readonly #heap: Int32Array; // [V]: first the heap of tokens not listed yet, then the list, backwards
   #left = 0; // tokens in the heap
 
   constructor(vocabSize: number, options: DrawOptions = {}) {
@@ -35,14 +35,14 @@ export class Drawer {
   }
 
   /**
-   * @param seen the tokens that the repetition penalty is for
-   * @param random in [0, 1): which one it becomes, from the likeliest (0) down
-   * @throws UserError where the logits aren't numbers
+   * @param seen the tokens that the repetition penalty applies to
+   * @param random in [0, 1): chooses the token, from the likeliest (0) down
+   * @throws UserError if a logit is NaN
    */
   draw(logits: Float32Array, seen: Iterable<number>, random: number): Drawn {
     const { temperature, top_k, logprobs } = this.#options;
     if (!(sum(logits) < Number.POSITIVE_INFINITY)) {
-      throw new UserError("the model's logits are not numbers; its training has diverged or its weights are damaged");
+      throw new UserError("the model's logits are NaN; its training has diverged or its weights are damaged");
     }
     const scores = this.#penalize(logits, seen);
     const best = likeliest(scores);
@@ -66,7 +66,7 @@ export class Drawer {
   #sample(scores: Float32Array, max: number, random: number): number {
     const { temperature, top_k, top_p, min_p } = this.#options;
     const V = scores.length;
-    const weightOf = (token: number) => Math.exp((scores[token]! - max) / temperature); // the likeliest's is 1
+    const weightOf = (token: number) => Math.exp((scores[token]! - max) / temperature); // 1 for the likeliest
     this.#heapify(scores);
     let count = top_k > 0 ? Math.min(top_k, V) : V;
     let total = 0;
@@ -90,7 +90,7 @@ export class Drawer {
     return this.#listed(0, scores); // only by rounding
   }
 
-  /** The token at place `i` of the list from the likeliest down; places must be asked for without a gap. */
+  /** Token `i` of the list from the likeliest down; must be called for consecutive `i`. */
   #listed(i: number, scores: Float32Array): number {
     const place = scores.length - 1 - i;
     if (place < this.#left) {
@@ -108,7 +108,7 @@ export class Drawer {
     for (let i = (this.#left >> 1) - 1; i >= 0; i--) this.#sink(i, this.#heap[i]!, scores);
   }
 
-  /** Put `token` at the free `place` or, below it, where no likelier one is further down. */
+  /** Sift `token` down from the free `place` of the heap. */
   #sink(place: number, token: number, scores: Float32Array): void {
     const heap = this.#heap;
     for (;;) {

@@ -1,4 +1,4 @@
-// How well a model predicts a text: every token but the first, once each, in windows that overlap.
+// Perplexity of a text: every token but the first is predicted once, in overlapping windows.
 
 import type { GPT } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
@@ -17,7 +17,7 @@ export interface EvaluateOptions {
   progress?: ((predicted: number) => void) | undefined;
 }
 
-/** The windows of a text of `count` tokens: each predicts the tokens from `from` to `end`, after those from `start` on. */
+/** The windows of a text of `count` tokens: each predicts the tokens from `from` to `end`, given those from `start` on. */
 export function* windows(count: number, block_size: number, stride: number) {
   let start = 0;
   for (let from = 1; from < count; start += stride) {
@@ -28,8 +28,8 @@ export function* windows(count: number, block_size: number, stride: number) {
 }
 
 /**
- * The sum of -ln probability, in nats, over all tokens but the first. Each sees as many tokens before it as there are, but
- * block_size at most, and more than block_size - stride.
+ * The sum of -ln probability, in nats, over all tokens but the first. Each is predicted from all tokens before it,
+ * but at most block_size, and more than block_size - stride of them once there are.
  */
 export async function totalLoss(
   ids: readonly number[],
@@ -46,15 +46,15 @@ export async function totalLoss(
 }
 
 /**
- * The model's own losses, for windows of up to block_size + 1 tokens: one program, shorter windows padded behind, where a
- * causal model doesn't look. A window with a token that the model doesn't know is a UserError.
- * @param frozen how the weights are kept, as the cached decoder keeps them; without it they are fed, or not compiled at all
+ * The model's own losses, for windows of up to block_size + 1 tokens: one program; shorter windows are padded at the end, which
+ * a causal model doesn't see. A token that the model doesn't know is a UserError.
+ * @param frozen how the weights are stored, as in the cached decoder; without it they are inputs, or the model isn't compiled
  */
 export async function modelLosses(engine: Engine, model: GPT, frozen?: DecoderWeights): Promise<WindowLosses> {
   const { block_size: T, vocab_size: V } = model.config;
   const inputs = {
     ids: { data: new Int32Array(T), shape: [1, T], dtype: "int32" },
-    targets: { data: new Int32Array(T), shape: [T], dtype: "int32" }, // where in the logits [T * V] they are
+    targets: { data: new Int32Array(T), shape: [T], dtype: "int32" }, // their indices into the logits [T * V]
   } as const;
   const body = ({ ids, targets }: Record<"ids" | "targets", tf.Tensor>) => {
     const logits = tf.reshape(model.logits(ids), [T, V]);
@@ -90,7 +90,7 @@ export async function modelLosses(engine: Engine, model: GPT, frozen?: DecoderWe
 
 export interface Evaluation {
   tokens: number;
-  bytes: number | null; // of the text in UTF-8; null where the tokens have none
+  bytes: number | null; // of the text in UTF-8; null if the tokens have no text
   loss: number; // nats a token; the first one is given, not predicted, and doesn't count
   perplexity: number; // e to the loss
   bits_per_byte: number | null; // over all bytes; the first token's count as 0 bits
@@ -99,10 +99,10 @@ export interface Evaluation {
 }
 
 /**
- * @param text undefined where the tokens have none
+ * @param text undefined if the tokens have none
  * @param ids its tokens
  * @param stride 0 for half of block_size
- * @throws UserError where the text is too short or the stride too long
+ * @throws UserError if the text is too short or the stride too long
  */
 export async function evaluate(
   text: string | undefined,
@@ -129,7 +129,7 @@ export async function evaluate(
   };
 }
 
-/** For a person to read. */
+/** Formatted for people. */
 export function describe({ tokens, bytes, loss, perplexity, bits_per_byte }: Evaluation): string {
   const count = (n: number) => n.toLocaleString("en-US");
   return [

@@ -1,5 +1,5 @@
-// What an encoder can do with a text: guess the tokens that are masked in it. One at a time, first the one that it is most
-// certain of, so that each guess is seen by the next (Ghazvininejad et al. 2019 fill several at a time, "mask-predict").
+// Fills an encoder's masked tokens: one at a time, the most confident first, so that later predictions see earlier ones (Ghazvininejad et
+// al. 2019 fill several at a time, "mask-predict").
 
 import type { GPT } from "../../model.ts";
 import { tf } from "../common/tf.ts";
@@ -10,7 +10,7 @@ import type { DecoderWeights } from "./decoder.ts";
 import { Drawer } from "./draw.ts";
 import type { Sample, TextOptions } from "./generate.ts";
 
-/** Stands for a token to guess in a text for people. */
+/** A masked token in text. */
 export const MASK = "[MASK]";
 
 /** Token ids of a text, -1 for each [MASK] in it. */
@@ -19,12 +19,12 @@ export function encodeMasked(text: string, tokenizer: Tokenizer): number[] {
 }
 
 export interface Guesser {
-  /** Token ids [T] -> logits [T * V] of what stands at each position. */
+  /** Token ids [T] -> logits [T * V] of the token at each position. */
   run(ids: readonly number[]): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
-/** @param frozen how the weights are kept, as the cached decoder keeps them; without it the model runs operation by operation */
+/** @param frozen how the weights are stored, as in the cached decoder; without it the model runs eagerly */
 export async function createGuesser(engine: Engine, model: GPT, frozen?: DecoderWeights): Promise<Guesser> {
   const { vocab_size: V } = model.config;
   if (!frozen) {
@@ -61,9 +61,9 @@ export async function createGuesser(engine: Engine, model: GPT, frozen?: Decoder
 }
 
 /**
- * Texts with their masked tokens guessed, one text after the other.
- * @param ids of the text, -1 where a token is to be guessed
- * @returns after each text the same list, grown; `tokens` are all of a text's, `logprobs` those of the guessed ones, in its order
+ * Fill the masked tokens of texts, one text after the other.
+ * @param ids of the text, -1 for a masked token
+ * @returns after each text the same, growing list; `tokens` are all of a text's, `logprobs` those of the filled ones, in order
  */
 export async function* fillTexts(
   guess: Guesser["run"],
@@ -79,7 +79,7 @@ export async function* fillTexts(
   const all: Sample[] = [];
   for (const sample of samples) {
     const tokens = [...ids];
-    const logprobs = new Map<number, number>(); // by place
+    const logprobs = new Map<number, number>(); // by position
     for (let step = 0; tokens.includes(-1); step++) {
       if (interrupted()) return;
       const logits = await guess(tokens.map((token) => (token < 0 ? V - 1 : token)));

@@ -1,5 +1,5 @@
-// Continues a prompt, several samples side by side: tokens, and their text where there is a tokenizer. Which number
-// decides a token is a function of its sample and step alone, so what is drawn beside a sample doesn't change it.
+// Continues a prompt, several samples side by side: tokens, and their text if there is a tokenizer. The random number of a token is a
+// function of its sample and step alone, so a sample doesn't depend on those beside it.
 
 import { setImmediate } from "node:timers/promises";
 import type { GPTConfig } from "../../model.ts";
@@ -9,7 +9,7 @@ import type { Decoder } from "./decoder.ts";
 import { Drawer, type Drawn, type DrawOptions } from "./draw.ts";
 import { StopFilter } from "./stop.ts";
 
-const PAUSE = 10; // ms after which other things get their turn
+const PAUSE = 10; // ms after which the event loop gets a turn
 
 export interface GenerateOptions extends DrawOptions {
   max_new_tokens: number;
@@ -22,9 +22,9 @@ export interface SampleToken extends Drawn {
 }
 
 /**
- * The tokens that follow a prompt of at least one token, a step at a time for all samples.
- * @param samples their numbers; one that the caller takes out of the set draws no more
- * @throws UserError where the prompt has a token that the decoder doesn't know
+ * Continue a prompt of at least one token, one step at a time for all samples.
+ * @param samples their numbers; removing one from the set ends it
+ * @throws UserError if the prompt has a token that the decoder doesn't know
  */
 export async function* generate(
   decoder: Decoder,
@@ -41,39 +41,39 @@ export async function* generate(
   let paused = performance.now();
   let logits = await decoder.start(prompt, rows.length); // [rows * V]
   for (let step = 0; ; step++) {
-    const drawn: SampleToken[] = [];
+    const sampled: SampleToken[] = [];
     for (const [i, row] of rows.entries()) {
-      if (!samples.has(row.sample)) continue; // ended: its last token goes in again, and what comes out is not read
+      if (!samples.has(row.sample)) continue; // ended: its last token is fed again, and the result ignored
       const next = drawer.draw(logits.subarray(i * V, (i + 1) * V), row.seen, random(row.sample, step));
       row.last = next.token;
       row.seen.add(next.token);
-      drawn.push({ sample: row.sample, ...next });
+      sampled.push({ sample: row.sample, ...next });
     }
-    yield drawn;
+    yield sampled;
     if (step + 1 === max_new_tokens || samples.size === 0) return;
     if (performance.now() - paused > PAUSE) {
-      await setImmediate(); // a step blocks the process: let signals and output through
+      await setImmediate(); // yield to signals and output
       paused = performance.now();
     }
     logits = await decoder.next(rows.map(({ last }) => last));
   }
 }
 
-/** What has been drawn of one sample so far. */
+/** One sample so far. */
 export interface Sample {
   sample: number;
   text: string; // up to a stop string, without it
-  tokens: number[]; // all, those of the stop string too
+  tokens: number[]; // all, including those of the stop string
   logprobs: number[];
-  finish?: "length" | "stop" | "interrupt"; // once it is complete, or given up
+  finish?: "length" | "stop" | "interrupt"; // once it is complete or interrupted
 }
 
 export interface TextOptions extends GenerateOptions {
   stop?: readonly string[]; // a text ends before the first of these
-  interrupted?(): boolean; // asked at each step: true ends all samples where they are
+  interrupted?(): boolean; // checked at each step: true ends all samples at once
 }
 
-/** The same as texts: after each step the same list, grown. A stop string that begins in the prompt doesn't count. */
+/** The same as texts: after each step the same, growing list. A stop string that begins in the prompt doesn't count. */
 export async function* generateTexts(
   decoder: Decoder,
   tokenizer: Tokenizer,
@@ -86,9 +86,9 @@ export async function* generateTexts(
   const streams = all.map((sample) => ({ sample, decoder: tokenizer.decoder(), filter: new StopFilter(stop) }));
   const streamOf = new Map(streams.map((stream) => [stream.sample.sample, stream]));
   const running = new Set(samples);
-  for await (const drawn of generate(decoder, prompt, running, options)) {
+  for await (const sampled of generate(decoder, prompt, running, options)) {
     const giveUp = interrupted();
-    for (const { sample: number, token, logprob } of drawn) {
+    for (const { sample: number, token, logprob } of sampled) {
       const { sample, decoder, filter } = streamOf.get(number)!;
       sample.tokens.push(token);
       sample.logprobs.push(logprob);
@@ -106,13 +106,13 @@ export async function* generateTexts(
 /** The tokens of one sample, number 0. */
 export async function continueTokens(decoder: Decoder, prompt: readonly number[], options: GenerateOptions) {
   const tokens: number[] = [];
-  for await (const [drawn] of generate(decoder, prompt, new Set([0]), options)) tokens.push(drawn!.token);
+  for await (const [sampled] of generate(decoder, prompt, new Set([0]), options)) tokens.push(sampled!.token);
   return tokens;
 }
 
-/** How many samples run side by side: they share the reading of the weights, but each has its keys and values in memory,
- * together 1 GiB at most. Beyond 16 a large model gains little: one of GPT-2's size drew 25, 97, 142 and 158 tokens/s with
- * 1, 8, 16 and 32 side by side on two busy cores. */
+/** The number of samples run side by side: they share the reading of the weights, but each has its KV cache in memory, together 1 GiB
+ * at most. Beyond 16 a large model gains little: one of GPT-2's size sampled 25, 97, 142 and 158 tokens/s with 1, 8, 16 and 32 side
+ * by side on two busy cores. */
 export function batchSize({ n_layer, n_embd, block_size }: GPTConfig): number {
   const bytes = 2 * n_layer * block_size * n_embd * 4;
   return Math.max(1, Math.min(16, Math.floor(2 ** 30 / bytes)));

@@ -1,13 +1,13 @@
-// A loop that reads prompts, a line each, from a terminal or a pipe. Ctrl-C stops what is being written; at the prompt
-// it leaves, as Ctrl-D and "exit" do. stdout stays for the text: the prompt sign and the line editor write to stderr.
+// Reads prompts in a loop, one per line, from a terminal or a pipe. Ctrl-C interrupts a sample; at the prompt it exits, like Ctrl-D and
+// "exit". stdout is only for the text: the prompt sign and the line editor write to stderr.
 
 import { createInterface } from "node:readline";
 
 import { errorLine, UserError } from "../common/errors.ts";
 
 /**
- * Hand each line that is not empty to `answer`, one after the other.
- * @param answer looks at `interrupted()` now and then, and ends early where it is true
+ * Pass each non-empty line to `answer`, one after the other.
+ * @param answer checks `interrupted()` now and then, and ends early if it is true
  */
 export async function promptLoop(answer: (line: string, interrupted: () => boolean) => Promise<void>): Promise<void> {
   const { stdin, stderr } = process;
@@ -23,8 +23,8 @@ export async function promptLoop(answer: (line: string, interrupted: () => boole
     if (answering) interrupted = true;
     else lines.close();
   };
-  lines.on("SIGINT", interrupt); // Ctrl-C as the line editor sees it
-  process.on("SIGINT", interrupt); // a signal from elsewhere, and Ctrl-C where stdin is a pipe
+  lines.on("SIGINT", interrupt); // Ctrl-C in the line editor
+  process.on("SIGINT", interrupt); // a signal from elsewhere, and Ctrl-C if stdin is a pipe
   lines.on("close", () => {
     closed = true;
   });
@@ -38,7 +38,7 @@ export async function promptLoop(answer: (line: string, interrupted: () => boole
           await answer(line, () => interrupted);
         } catch (error) {
           if (!(error instanceof UserError)) throw error;
-          console.error(errorLine(error)); // such as a character without a token: the next line may be better
+          console.error(errorLine(error)); // such as a character without a token: continue with the next line
         }
         answering = false;
       }

@@ -1,20 +1,19 @@
-// What sample.ts writes of the samples that are drawn side by side: as text, each one after the one before it, or as a
-// line of JSON each.
+// Output of sample.ts for samples generated side by side: as text, one after the other, or as a line of JSON each.
 
 import type { Sample } from "./generate.ts";
 
-/** Writes the samples of one prompt, in their order. */
+/** Writes the samples of one prompt, in order. */
 export interface Output {
-  /** Called after each step, with what there is by then. */
+  /** Called after each step, with the samples so far. */
   update(samples: readonly Sample[]): void;
 }
 
 const SEPARATOR = "\n---------------\n";
 
-/** The first sample as it grows; the others when those before them are complete. */
+/** The first sample as it grows; each further one once those before it are complete. */
 export function textOutput(prompt: string, write: (text: string) => void, separator = SEPARATOR): Output {
   let current = 0;
-  let written = -1; // characters of the current sample; -1: not begun
+  let written = -1; // characters written of the current sample; -1: not begun
   return {
     update(samples) {
       for (; current < samples.length; current++, written = -1) {

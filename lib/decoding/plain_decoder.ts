@@ -1,5 +1,5 @@
-// The slow twin of the compiled decoder: every token runs the whole model over the last block_size tokens, operation by
-// operation. For --compile=false, and what the compiled one is tested against.
+// The slow twin of the compiled decoder: every token runs the whole model eagerly over the last block_size tokens. For --compile=false,
+// and the reference for the compiled one.
 
 import type { GPT } from "../../model.ts";
 import { tf } from "../common/tf.ts";
@@ -7,12 +7,12 @@ import type { SourceInputs } from "../nn/forward_args.ts";
 import type { Decoder } from "./decoder.ts";
 import { type Begun, begin } from "./source.ts";
 
-/** A decoder on tfjs' present backend.
- * @param end the token that begins what is written for a source, where the model was trained on pairs */
+/** A decoder on tfjs' current backend.
+ * @param end the token that begins a target, for a model trained on pairs */
 export function createPlainDecoder(model: GPT, end?: number): Decoder {
   const { block_size } = model.config;
   let sequences: number[][] = [];
-  let begun: Begun[] = []; // where the model has an encoder
+  let begun: Begun[] = []; // if the model has an encoder
 
   async function logits(): Promise<Float32Array> {
     const result = tf.tidy(() => {

@@ -1,20 +1,20 @@
-// The source of an encoder-decoder while text is drawn: which tokens it is, and its keys and values for the cached decoder,
-// computed once for all that is written after it.
+// The source of an encoder-decoder during sampling: its tokens, and its keys and values for the cached decoder, computed once per
+// source.
 
 import type { GPT } from "../../model.ts";
 import type { Engine } from "../engine/runtime/program.ts";
 import { type Bound, bind } from "../engine/runtime/session.ts";
 import type { DecoderWeights } from "./decoder.ts";
 
-/** What a decoder has of a sequence: the source, which its encoder reads, and the text that it goes on with. */
+/** A sequence as source, which the encoder reads, and text, which the decoder continues. */
 export interface Begun {
   source: number[];
   text: number[];
 }
 
 /**
- * Begin to write after `tokens`. As in training: the text of a pair begins with the dataset's `end`; where there are no pairs
- * it begins with the source's last token, and once it is full what is there becomes the source of the next.
+ * Split `tokens` into source and text, as in training: the text of a pair begins with the dataset's `end`; without pairs it begins
+ * with the source's last token, and once it is full it becomes the source of the next text.
  */
 export function begin(tokens: readonly number[], block_size: number, end: number | undefined): Begun {
   if (end !== undefined && tokens.length > block_size) {
@@ -26,7 +26,7 @@ export function begin(tokens: readonly number[], block_size: number, end: number
 }
 
 export interface Reader {
-  /** Sources of one length, `copies` times one after the other -> inputs for the decoder, by the names of `memoryNames`. */
+  /** Sources of one length, repeated `copies` times -> inputs for the decoder, by the names of `memoryNames`. */
   read(sources: readonly (readonly number[])[], copies: number): Promise<Bound>;
   dispose(): Promise<void>;
 }
@@ -36,7 +36,7 @@ export function memoryNames(n_layer: number): string[] {
   return Array.from({ length: n_layer }, (_, i) => [`memory.key.${i}`, `memory.value.${i}`]).flat();
 }
 
-/** Compile the model's encoder, with the weights of now. */
+/** Compile the model's encoder, with its present weights. */
 export async function createReader(engine: Engine, model: GPT, options: DecoderWeights): Promise<Reader> {
   const { n_layer, n_head, n_kv_head, n_embd } = model.config;
   const [K, D] = [n_kv_head || n_head, n_embd / n_head];

@@ -1,4 +1,4 @@
-// What sampling begins with: a prompt from wherever --start says, or what the vocabulary has where none was given.
+// The prompt that sampling begins with: from --start, or a default that the vocabulary has.
 
 import { buffer } from "node:stream/consumers";
 import { UserError } from "../common/errors.ts";
@@ -14,17 +14,17 @@ export async function readStart(start: string, options: TextOptions): Promise<st
   return readText(await buffer(process.stdin), "standard input", options);
 }
 
-/** After these anything may come: ends of lines, then of words. */
+/** Tokens after which anything may come: ends of lines, then of words. */
 const BREAKS = ["\n", "\r", " ", "\t"];
 
-/** A text that the vocabulary has: a line break; where it has none, what else ends a line or a word, or its first token. */
+/** A prompt that the vocabulary has: a line break, else another end of a line or a word, else its first token. */
 export function defaultStart({ meta, decode }: Tokenizer): string {
   if (meta.kind === "gpt2") return "\n";
   const characters = meta.kind === "char" ? meta.itos : [];
   return BREAKS.find((character) => characters.includes(character)) ?? decode([0]);
 }
 
-/** To be said where samples begin with something else than the usual line break. */
+/** The line for samples that don't begin with the usual line break. */
 export function startNotice(start: string): string {
   return `the vocabulary has no line break: starting with ${JSON.stringify(start)} (--start gives another text)`;
 }

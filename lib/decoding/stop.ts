@@ -1,6 +1,6 @@
-// Stop strings: a text that appears piece by piece ends where one of them is complete.
+// Stop strings: text that arrives in pieces ends where one of them is complete.
 
-/** Passes a text on up to the first stop string, which it leaves out. What may be the beginning of one is held back. */
+/** Passes text on up to the first stop string, without it. What may be the beginning of one is held back. */
 export class StopFilter {
   readonly #stops: readonly string[];
   #held = ""; // always the beginning of a stop string
@@ -10,8 +10,8 @@ export class StopFilter {
     this.#stops = stops;
   }
 
-  /** More of the text -> what is sure to belong to it. Nothing comes after a stop string. The first one to be complete
-   * counts, so the result doesn't depend on the pieces; of several that end together, the longest. */
+  /** The next piece of text -> what surely precedes a stop string; nothing after one. The first one to be complete counts, so the
+   * result doesn't depend on the pieces; of several that end together, the longest. */
   push(piece: string): string {
     if (this.stopped) return "";
     const text = this.#held + piece;
@@ -23,14 +23,14 @@ export class StopFilter {
     return text.slice(0, end);
   }
 
-  /** What was held back, when nothing more comes. */
+  /** The text held back, at the end. */
   end(): string {
     const rest = this.#held;
     this.#held = "";
     return rest;
   }
 
-  /** The length of the longest end of `text` with which a stop string begins. */
+  /** The length of the longest suffix of `text` that is a prefix of a stop string. */
   #beginning(text: string): number {
     const lengths = this.#stops.map((stop) => {
       let length = Math.min(stop.length - 1, text.length);

@@ -27,7 +27,7 @@ export async function openWeights(
 }
 
 /**
- * Make a model for training, and give it its weights: random ones, which are a function of config.seed, or those of `opened`.
+ * Create a model for training with its weights: random ones, a function of config.seed, or those of `opened`.
  * @param meta of the dataset; undefined for GPT-2's tokens
  * @param opened the weights to begin with, if there are some
  * @returns the model, and from which token on the dataset's files have none

@@ -1,4 +1,4 @@
-// How well a model that was opened from files predicts tokens: what sample.ts --evaluate and tools/evaluate.ts share.
+// Evaluates an opened model on tokens: shared by sample.ts --evaluate and tools/evaluate.ts.
 
 import { startProgress } from "../common/progress.ts";
 import { type Evaluation, evaluate, modelLosses } from "../decoding/evaluate.ts";
@@ -7,7 +7,7 @@ import { modelWithContext } from "./model_settings.ts";
 import type { OpenedModel } from "./pretrained.ts";
 
 export interface EvaluationSettings {
-  context: number; // tokens that the model sees at most; 0 for block_size
+  context: number; // most tokens that the model sees; 0 for block_size
   stride: number; // tokens from one window to the next; 0 for half of the context
   compile: boolean;
   dtype: string;
@@ -15,9 +15,9 @@ export interface EvaluationSettings {
 
 /**
  * Read the weights and evaluate, with a bar on stderr; closes the model.
- * @param text undefined where the tokens have none
+ * @param text undefined if the tokens have none
  * @param ids its tokens
- * @throws UserError where the text is too short, or the context or the stride too long
+ * @throws UserError if the text is too short, or the context or the stride too long
  */
 export async function evaluateModel(
   engine: Engine,

@@ -1,5 +1,4 @@
-// A folder with a model for other programs: what is in it, whose it is, and how a new export takes the place of an earlier
-// one, all files at once.
+// The folder of an exported model: its files, its mark, and how a new export replaces an earlier one, all files at once.
 
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +10,7 @@ import { UserError } from "../common/errors.ts";
 import { jsonIf, readText } from "../common/read_file.ts";
 import type { Meta } from "../text/meta.ts";
 
-const MARK = "export.json"; // says that a folder is an export's, and which of its files are
+const MARK = "export.json"; // marks a folder as an export's, and lists its files
 const FILE_NAME = /^(?!\.+$)[^/\\:\0]+$/; // in the folder, and nowhere else
 const Mark = z.object({ format: z.string(), files: z.optional(z.array(z.string().check(z.regex(FILE_NAME)))) });
 
@@ -31,11 +30,11 @@ const EXPORT: FolderKind = {
 };
 
 /**
- * Write a model into a folder, in place of an earlier export; other files there stay.
+ * Write a model into a folder, in place of an earlier export; other files are kept.
  * @param format "hf", "nanogpt" or "onnx"
- * @param source where the model came from, for people
+ * @param source the origin of the model, for people
  * @returns the names of the files
- * @throws UserError where the format can't hold the model, or another export to the folder is going on
+ * @throws UserError if the format can't hold the model, or another export to the folder is running
  */
 export async function exportModel(
   model: GPT,
@@ -58,14 +57,14 @@ async function writerOf(format: string) {
   return (await import("./onnx.ts")).writeOnnx;
 }
 
-/** Finish an export that was killed once all its files were written, and remove what is left of one that was killed earlier. */
+/** Finish an export that was killed after all its files were written, and remove the rest of one that was killed earlier. */
 export function finishExport(to: string): void {
   finishFolder(to, EXPORT);
 }
 
 /**
- * The folder is not there, is empty, or holds an earlier export of this format.
- * @throws UserError where not
+ * Check that the folder is missing, empty, or holds an earlier export of this format.
+ * @throws UserError if not
  */
 export function checkTarget(to: string, format: string): void {
   if (!existsSync(to) || readdirSync(to).length === 0) return;
@@ -75,7 +74,7 @@ export function checkTarget(to: string, format: string): void {
   throw new UserError(`${to} holds ${what}; name another folder with --to, or write over it with --overwrite`);
 }
 
-/** What a folder's mark says; undefined where there is none, or another program's. */
+/** A folder's mark; undefined if there is none, or another program's. */
 function readMark(folder: string): z.infer<typeof Mark> | undefined {
   const path = join(folder, MARK);
   const text = readText(path);

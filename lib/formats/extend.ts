@@ -1,5 +1,5 @@
-// A model's weights for another vocabulary: the rows of the tokens that it knows, and new ones for the rest. Both tables have
-// them, the token embeddings and the output layer where that is not the same; nothing else depends on the vocabulary.
+// A model's weights for another vocabulary: known tokens keep their rows, others get new ones, in the token embeddings and in an untied
+// output layer. Nothing else depends on the vocabulary.
 
 import type { GPT } from "../../model.ts";
 import { breathe } from "../common/breathe.ts";
@@ -8,10 +8,10 @@ import type { Parameter } from "../nn/parameter.ts";
 import type { OpenedModel } from "./pretrained.ts";
 
 /**
- * Fill the weights of a model that was made with `opened.modelArgs` but for its vocabulary. A new row is the mean of the model's
- * rows (Hewitt 2021: its logits are then near those of the others, where a row about 0 may outweigh all of them) and
- * noise as in a new model.
- * @param rows [vocab_size] of the new model: which row of the old tables each of its tokens takes, -1 for a new one
+ * Fill the weights of a model that differs from `opened.modelArgs` only in its vocabulary. A new row is the mean of the model's rows
+ * plus noise as in a new model (Hewitt 2021: its logits are then near those of the others, while a row near 0 may outweigh all of
+ * them).
+ * @param rows [vocab_size] of the new model: the row of the old tables for each of its tokens, -1 for a new one
  * @param seed of the noise
  */
 export async function readExtended(

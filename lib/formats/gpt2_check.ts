@@ -1,4 +1,4 @@
-// Is a model still a GPT-2, as other programs compute one? Who edits model.ts gets another model, and its weights mean nothing to them.
+// Is a model still GPT-2 as other programs compute it? After an edit of model.ts its weights may be useless to them.
 
 import type { FullConfig, GPT } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
@@ -12,9 +12,9 @@ const TINY = { n_layer: 2, n_head: 2, n_embd: 8, block_size: 6, vocab_size: 11, 
 const IDS = [3, 7, 0, 7, 10, 1];
 
 /**
- * A tiny model of the same class is compared with a GPT-2 that is written out here.
- * @param model whose settings are GPT-2's (`checkIsGPT2`)
- * @throws UserError where its weights have other names or shapes, or it makes other logits of them
+ * Compare a tiny model of the same class with GPT-2 as written here.
+ * @param model with GPT-2's settings (`checkIsGPT2`)
+ * @throws UserError if its weights have other names or shapes, or its logits differ
  */
 export function checkComputesGPT2(model: GPT, format: string): void {
   const config: FullConfig = { ...model.config, ...TINY };
@@ -33,7 +33,7 @@ export function checkComputesGPT2(model: GPT, format: string): void {
   throw new UserError(`${format} is for GPT-2, and model.ts computes another model now; export it as --format=onnx`);
 }
 
-/** Logits [T, V] of one sequence, as GPT-2's paper and code have them. */
+/** Logits [T, V] of one sequence, as in GPT-2's paper and code. */
 function gpt2Logits(
   weights: ReadonlyMap<string, tf.Tensor>,
   { n_layer, n_head: H, ffn }: FullConfig,

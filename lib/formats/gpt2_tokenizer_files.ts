@@ -1,6 +1,6 @@
-// GPT-2's tokenizer as the files that Hugging Face's libraries load, made from the list of tokens alone: which pairs are
-// merged, and in which order, follows from it. vocab.json and merges.txt are GPT-2's own; tokenizer.json is what fast
-// tokenizers and transformers.js read. Leaves out other vocabularies.
+// GPT-2's tokenizer as the files that Hugging Face's libraries load, made from the list of tokens alone: the merges and their order
+// follow from it. vocab.json and merges.txt are GPT-2's own; fast tokenizers and transformers.js read tokenizer.json. Left out: other
+// vocabularies.
 
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 
@@ -42,11 +42,11 @@ export function gpt2TokenizerFiles(block_size: number): Record<string, string> {
   };
 }
 
-/** The bytes of a token, a character each. */
+/** The bytes of a token, one character each. */
 const latin1 = (pair: string | readonly number[]) =>
   Buffer.from(typeof pair === "string" ? pair : Uint8Array.from(pair)).toString("latin1");
 
-/** Which two tokens each longer one is made of: what the merges before it make of its bytes. */
+/** The merge of each longer token: the two tokens that earlier merges make of its bytes. */
 function mergesOf(tokens: readonly string[]): string[][] {
   const earlier = new Map<string, number>();
   const pairs: string[][] = [];
@@ -57,7 +57,7 @@ function mergesOf(tokens: readonly string[]): string[][] {
   return pairs;
 }
 
-/** GPT-2 writes every byte as a visible character: itself where it is one in Latin-1, else one from U+0100 on. */
+/** GPT-2 writes every byte as a visible character: itself if visible in Latin-1, else one from U+0100 on. */
 const CHARACTER_OF_BYTE: string[] = [];
 for (let byte = 0, hidden = 0; byte < 256; byte++) {
   const shown = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);

@@ -1,7 +1,6 @@
-// A model as Hugging Face's transformers keeps it: a folder of config.json and model.safetensors, or of its shards. Here
-// are the folder and GPT-2, whose weight names and their [in, out] orientation are the same as in model.ts; llama.ts has
-// Llama and its like. What config.json asks for and model.ts can't do is refused. Leaves out weights in PyTorch's own .bin
-// files.
+// Models in the format of Hugging Face's transformers: a folder with config.json and model.safetensors, or its shards. This file has
+// the folder and GPT-2, whose weight names and [in, out] orientation are model.ts' own; llama.ts has Llama and its relatives. What
+// config.json asks for and model.ts can't do is an error. Left out: weights in PyTorch's .bin files.
 
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -55,7 +54,7 @@ const Config = z.object({
   n_positions: z.optional(rules.block_size),
   n_ctx: z.optional(rules.block_size),
   vocab_size: rules.vocab_size,
-  // what may be missing is as in the first GPT-2
+  // defaults are those of the first GPT-2
   activation_function: z._default(activations.rule, "gelu_new"),
   resid_pdrop: z._default(rules.dropout, 0.1),
   layer_norm_epsilon: z._default(only(1e-5), 1e-5),
@@ -64,7 +63,7 @@ const Config = z.object({
   scale_attn_by_inverse_layer_idx: z._default(only(false), false),
   add_cross_attention: z._default(only(false), false),
   tie_word_embeddings: z._default(flag, true),
-  bias: z._default(flag, true), // ours: false where the biases of the file are all zero and shall not be there
+  bias: z._default(flag, true), // ours: false if all biases in the file are zero and to be left out
 });
 
 const PREFIX = "transformer.";
@@ -73,9 +72,9 @@ const BUFFERS = /^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$/; // the cau
 
 /**
  * Open a model; the caller closes its `tensors`.
- * @param config the path of config.json; a meta.json of ours may lie beside it
+ * @param config the path of config.json; a meta.json of ours may be beside it
  * @param weights the .safetensors file, or the folder where it or its shards are
- * @throws UserError for the first thing that model.ts can't run or that the files contradict each other in
+ * @throws UserError for the first thing that model.ts can't run, or the first contradiction between the files
  */
 export function openHuggingFace(config: string, weights: string, log: (line: string) => void): Foreign {
   const kind = readSettings(config, Kind).model_type;
@@ -126,7 +125,7 @@ function gpt2Weights(tensors: Tensors, config: string, modelArgs: GPTConfig, log
   };
 }
 
-/** Every tensor that the model needs, and none that it doesn't know. May find that the model is not tied. */
+/** Check that all needed tensors are there, and no others. May find that the model is not tied. */
 function checkWeights(
   tensors: Tensors,
   config: string,
@@ -156,9 +155,9 @@ function checkWeights(
 }
 
 /**
- * Write a model so that transformers' AutoModelForCausalLM and AutoTokenizer load it, and `openHuggingFace` to the bit.
- * config.json comes last: with it the folder is whole.
- * @throws UserError where the model is neither like GPT-2 nor like Llama
+ * Write a model that transformers' AutoModelForCausalLM and AutoTokenizer load, and `openHuggingFace` bit for bit. config.json comes
+ * last: it completes the folder.
+ * @throws UserError if the model's layers are neither GPT-2's nor Llama's
  */
 export async function writeHuggingFace(model: GPT, meta: Meta | undefined, directory: string): Promise<void> {
   const write = (name: string, ...parts: (string | Uint8Array)[]) => writeFileAtomic(join(directory, name), ...parts);
@@ -179,7 +178,7 @@ export async function writeHuggingFace(model: GPT, meta: Meta | undefined, direc
 
 const TOKENIZER_FILES = ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"];
 
-/** @throws UserError where a model with rotary positions has something that Llama and its like have not */
+/** @throws UserError if a model with rotary positions has something that Llama and its relatives lack */
 function isLlama(config: FullConfig): boolean {
   const other = unlikeLlama(config);
   if (other === undefined || config.pos !== "rotary") return other === undefined;

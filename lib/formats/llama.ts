@@ -1,6 +1,6 @@
-// Llama, Mistral and Qwen3 as Hugging Face's transformers keeps them: their settings, and their weights by our names. Linear
-// layers are [out, in] there, ours [in, out], and queries, keys and values have a matrix each. Leaves out stretched rotary
-// positions (rope_scaling), heads of another size than n_embd / n_head, and windows in some layers only.
+// Llama, Mistral and Qwen3 in the format of Hugging Face's transformers: their settings, and their weights by our names. Their linear
+// layers are [out, in], ours [in, out], and queries, keys and values have separate matrices. Left out: scaled rotary positions
+// (rope_scaling), heads of another size than n_embd / n_head, and windows in some layers only.
 
 import * as z from "zod/mini";
 import { type FullConfig, type GPT, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
@@ -33,7 +33,7 @@ const gates = foreignNames({
   gelu_new: "geglu_tanh",
 } satisfies Record<string, GatedName>);
 
-/** What all three have in common, in our words; where they differ is in FREE, and all else is as in GPT-2. */
+/** Our settings that all three share; they differ in FREE, and everything else is as in GPT-2. */
 const LLAMA = { pos: "rotary", rope_fraction: 1, norm: "rmsnorm", norm_position: "pre" } satisfies Partial<GPTConfig>;
 const FREE: readonly string[] = ["n_kv_head", "n_hidden", "window", "qk_norm", "norm_eps", "tie_weights", "rope_theta"];
 
@@ -46,7 +46,7 @@ const PLAIN = "positions as they are, rope_type default, the only ones supported
 const Rope = z.strictObject(
   {
     rope_type: z.optional(z.literal("default", PLAIN)),
-    type: z.optional(z.literal("default", PLAIN)), // an older name of it
+    type: z.optional(z.literal("default", PLAIN)), // its older name
     rope_theta: z.optional(rules.rope_theta),
     partial_rotary_factor: z.optional(z.literal(1, PLAIN)),
   },
@@ -62,7 +62,7 @@ const Config = z.object({
   intermediate_size: rules.n_embd,
   max_position_embeddings: rules.block_size,
   vocab_size: rules.vocab_size,
-  // what may be missing is as in transformers
+  // defaults are transformers'
   num_key_value_heads: z.optional(z.nullable(rules.n_head)),
   head_dim: z.optional(z.nullable(rules.n_embd)),
   hidden_act: z._default(gates.rule, "silu"),
@@ -115,7 +115,7 @@ export function readLlamaConfig(path: string, kind: LlamaKind): GPTConfig {
   };
 }
 
-/** Positions that one sees, itself included; 0 for all. */
+/** Sliding window in tokens, including the current one; 0 for all. */
 function windowOf(theirs: Settings, kind: LlamaKind, path: string): number {
   const { sliding_window = 4096, num_hidden_layers: layers } = theirs;
   if (kind === "llama" || sliding_window === null) return 0;
@@ -139,8 +139,7 @@ const PREFIX = "model.";
 const HEAD = "lm_head.weight";
 const BUFFERS = /^(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/; // in files of older versions
 
-/** Each weight of ours and the tensors of theirs that it is made of: side by side, in [out, in] where it is a matrix of a
- * linear layer. */
+/** Each of our weights with the tensors it is made of: side by side, [out, in] if it is the matrix of a linear layer. */
 function* layout(config: FullLlama, prefix = PREFIX): Generator<readonly [ours: string, parts: NamedShape[]]> {
   const { n_layer, n_head: H, n_embd: C, n_hidden: F, vocab_size: V, bias, qk_norm, tie_weights } = config;
   const D = C / H;
@@ -175,8 +174,8 @@ type FullLlama = GPTConfig & { n_hidden: number };
 
 /**
  * The weights by our names. May find that the model is not tied.
- * @param config the path of config.json, from which `modelArgs` are
- * @throws UserError for the first tensor that is missing, too much or misshapen
+ * @param config the path of config.json, the source of `modelArgs`
+ * @throws UserError for the first tensor that is missing, unexpected or of a wrong shape
  */
 export function llamaWeights(
   tensors: Tensors,
@@ -218,7 +217,7 @@ export function llamaWeights(
 
 // ---- writing ----
 
-/** What of a model Llama and its like have not; undefined where nothing. */
+/** The first setting that Llama and its relatives can't have; undefined if none. */
 export function unlikeLlama(given: FullConfig): string | undefined {
   const config = withUnusedAtDefault(given);
   for (const [key, choice] of Object.entries({ ...LAYER_CHOICES, ...LLAMA })) {
@@ -230,7 +229,7 @@ export function unlikeLlama(given: FullConfig): string | undefined {
   return config.qk_norm ? "bias and qk_norm" : config.window > 0 ? "bias and a window" : undefined;
 }
 
-/** The tensors and config.json of a model that is like Llama. Needs the memory of the linear layers once more. */
+/** The tensors and config.json of a model with Llama's layers. Needs the memory of the linear layers once more. */
 export function llamaFiles(
   { config, parameters, transformer }: GPT,
   endOfText: number | null,

@@ -1,4 +1,4 @@
-// The settings of a model, out of a checkpoint that somebody may have edited.
+// Checks the settings of a model in a checkpoint, which may have been edited.
 
 import { type FullConfig, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
@@ -19,9 +19,9 @@ const TYPES: FullConfig = {
   ffn: "gelu",
 };
 
-/** @throws UserError that names `where` and the first setting that is missing or out of its range */
+/** @throws UserError with `where` and the first setting that is missing or out of its range */
 export function checkModelArgs(saved: Record<string, unknown>, where: string): GPTConfig {
-  const modelArgs: Record<string, unknown> = { ...LAYER_CHOICES, ...currentSettings(saved) }; // checkpoints from before there was a choice
+  const modelArgs: Record<string, unknown> = { ...LAYER_CHOICES, ...currentSettings(saved) }; // early checkpoints lack the choices
   for (const [key, value] of Object.entries(TYPES)) {
     const issue = ruleFor(key, value).safeParse(modelArgs[key]).error?.issues[0];
     if (issue) throw new UserError(`${where}: model_args.${key} must be ${issue.message}, got ${show(modelArgs[key])}`);

@@ -1,6 +1,6 @@
-// Whether a model fits into this machine's memory, asked before anything is counted or made: a setting with a digit too
-// many is one line then, and not an hour of swapping or a killed process. The sum is a lower bound, so that
-// nothing is refused that works; the libraries' own memory and much that is only there for a moment are left out.
+// Does a model fit into this machine's memory? Checked before anything is allocated: a setting with a digit too many is then one line,
+// not an hour of swapping or a killed process. The sum is a lower bound, so that nothing that works is refused; the libraries' own
+// memory and most temporary values are left out.
 
 import { totalmem } from "node:os";
 import { type FullConfig, GPT, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
@@ -18,15 +18,15 @@ export interface MemoryLimit {
   what: string; // "this machine has", "this container may use"
 }
 
-/** The memory that this process may use at most: the machine's, or what its control group (a container's) allows. */
+/** The most memory that this process may use: the machine's, or the limit of its control group (a container's). */
 export function memoryLimit(machine = totalmem(), constrained = process.constrainedMemory()): MemoryLimit {
-  const isLimited = constrained > 0 && constrained < machine; // 0, or more than there is: no limit
+  const isLimited = constrained > 0 && constrained < machine; // 0, or more than the machine has: no limit
   return isLimited
     ? { bytes: constrained, what: "this container may use" }
     : { bytes: machine, what: "this machine has" };
 }
 
-/** How many weights a model has, without making it: layers are alike, so the second one tells what the others add. */
+/** The number of weights of a model, without creating it: layers are alike, so the second one gives the size of each. */
 export function countWeights(config: GPTConfig): number {
   const { n_layer } = config;
   const count = (layers: number) => new GPT({ ...config, n_layer: layers }).numParams(false);
@@ -35,7 +35,7 @@ export function countWeights(config: GPTConfig): number {
   return one + (n_layer - 1) * (two - one);
 }
 
-/** The settings that say what training adds to the weights. */
+/** The settings that decide how much memory training adds. */
 export interface Training {
   block_size: number;
   batch_size: number;
@@ -48,8 +48,8 @@ export interface Training {
 }
 
 /**
- * Refuse to train what this machine can't hold.
- * @throws UserError with the sum
+ * Check that this machine has the memory to train a model.
+ * @throws UserError with the estimate
  */
 export function checkTraining(config: GPTConfig, training: Training, limit?: MemoryLimit): void {
   const weights = FLOAT * countWeights(config);
@@ -72,10 +72,10 @@ export function checkTraining(config: GPTConfig, training: Training, limit?: Mem
 }
 
 /**
- * Refuse to load what this machine can't hold.
+ * Check that this machine has the memory to load a model.
  * @param what which model, for the message
  * @param dtype of the weights in memory: "float32" or "int8"
- * @throws UserError with the sum
+ * @throws UserError with the estimate
  */
 export function checkLoading(config: GPTConfig, what: string, dtype: string, limit?: MemoryLimit): void {
   const bytes = dtype === "int8" ? 1 : FLOAT;
@@ -83,7 +83,7 @@ export function checkLoading(config: GPTConfig, what: string, dtype: string, lim
   check(what, [["weights", bytes * countWeights(config)]], advice, limit);
 }
 
-/** What a forward pass has to keep for the backward pass, in bytes; with `recomputed`, of one block. */
+/** Bytes of activations kept for the backward pass; with `recomputed`, of one block. */
 function activationBytes(config: FullConfig, rows: number, recomputed: boolean): number {
   const { architecture, n_layer, n_embd: C, block_size: T, vocab_size: V, n_hidden, attention, n_head } = config;
   const layer = 6 * C + (n_hidden || 2 * C); // of a token: into the norms, query, key, value, out of attention; the MLP's units
@@ -93,7 +93,7 @@ function activationBytes(config: FullConfig, rows: number, recomputed: boolean):
   return FLOAT * rows * T * (layers + scores + logits);
 }
 
-/** @throws UserError where the sum is more than there is */
+/** @throws UserError if the sum exceeds the memory */
 function check(
   what: string,
   parts: readonly (readonly [name: string, bytes: number])[],

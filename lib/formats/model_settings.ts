@@ -1,6 +1,6 @@
-// Which model a run trains: the one that its settings say, or where it begins with other weights the one that they were
-// made for, of which the settings may only change the context, as far as its positions allow, the dropout and how attention is
-// computed. And how far another program may let it see. Left out: whose tokens it knows (model_vocabulary.ts).
+// The shape of the model that a run trains: by its settings or, if it begins with existing weights, theirs. Then settings may change
+// only the context, as far as its positions allow, dropout, and how attention is computed. Also the context of a model in use.
+// Left out: the vocabulary (model_vocabulary.ts).
 
 import { pick, sourceOf } from "../../configurator.ts";
 import { type FullConfig, GPT, LAYER_CHOICES } from "../../model.ts";
@@ -10,7 +10,7 @@ import type { Meta } from "../text/meta.ts";
 import { checkVocabSize, rowsToTake, tokensIn, type VocabularySettings, vocabularyFor } from "./model_vocabulary.ts";
 import type { OpenedModel } from "./pretrained.ts";
 
-/** The settings that make the model another one. */
+/** The settings that define the model. */
 export const MODEL_KEYS = [
   ...(["n_layer", "n_head", "n_embd", "block_size", "bias", "ffn"] as const),
   ...(Object.keys(LAYER_CHOICES) as (keyof typeof LAYER_CHOICES)[]),
@@ -21,19 +21,19 @@ type Settings = Pick<FullConfig, (typeof MODEL_KEYS)[number] | "dropout"> & Voca
 /** The model that a run trains. */
 export interface Chosen {
   modelArgs: FullConfig;
-  /** Is its context to be cropped to config.block_size once the weights are read? */
+  /** Must its context be cropped to config.block_size once the weights are read? */
   crop: boolean;
-  /** Where its vocabulary is another than that of the weights: whose row each of its tokens takes, -1 for a new one. */
+  /** If its vocabulary differs from that of the weights: the row for each of its tokens, -1 for a new one. */
   rows: Int32Array | undefined;
-  /** Tokens from here on mean nothing in the dataset's files. */
+  /** The number of tokens that the dataset's files may contain. */
   tokens: number;
 }
 
 /**
  * @param meta of the dataset; undefined for GPT-2's tokens
- * @param opened the weights to begin with, if there are some
- * @param resumes whether they are the run's own
- * @throws UserError where the tokens mean something else to the weights than in the dataset, unless config.vocab says "extend"
+ * @param opened the weights to begin with, if any
+ * @param resumes are they the run's own?
+ * @throws UserError if the weights were trained on other tokens than the dataset's, unless config.vocab is "extend"
  */
 export async function chooseModel(
   config: Settings,
@@ -68,13 +68,13 @@ export async function chooseModel(
   return { modelArgs, crop, rows, tokens: tokensIn(meta, modelArgs) };
 }
 
-/** Does each position of a context have its own weights? */
+/** Are the positions a table of weights? */
 const hasTable = (pos = "learned") => pos === "learned";
 
 /**
- * A model that sees `context` tokens, of a shape that was trained with others; without its weights.
- * @param context 0 for as many as in training
- * @throws UserError where there are no positions for so many
+ * A model with a context of `context` tokens, which may differ from training's; without its weights.
+ * @param context 0 for training's
+ * @throws UserError if there are no positions for that many
  */
 export function modelWithContext({ source, modelArgs }: OpenedModel, context: number): GPT {
   const { block_size, pos } = modelArgs;
@@ -84,6 +84,6 @@ export function modelWithContext({ source, modelArgs }: OpenedModel, context: nu
     );
   }
   const model = new GPT(hasTable(pos) ? modelArgs : { ...modelArgs, block_size: context || block_size });
-  model.config.block_size = context || block_size; // of a table the rest is idle
+  model.config.block_size = context || block_size; // the rest of a table is unused
   return model;
 }

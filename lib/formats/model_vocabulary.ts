@@ -1,5 +1,5 @@
-// Which tokens the model of a run knows: the dataset's, or where it begins with other weights those that they were trained on. Each
-// token must mean the same to both, unless --vocab=extend keeps the rows of those that do.
+// The vocabulary of a run's model: the dataset's or, if it begins with existing weights, theirs. Each token must mean the same in both,
+// unless --vocab=extend keeps the rows of those that do.
 
 import { sourceOf } from "../../configurator.ts";
 import type { GPTConfig } from "../../model.ts";
@@ -18,7 +18,7 @@ export interface VocabularySettings {
   vocab: string;
 }
 
-/** @throws UserError where meta.json has another vocab_size than the one that the user gave for folders without it */
+/** @throws UserError if the user gave a vocab_size that differs from meta.json's */
 export function checkVocabSize(config: VocabularySettings, meta: Meta): void {
   const { dataset, vocab_size } = config;
   const source = sourceOf(config, "vocab_size");
@@ -30,21 +30,21 @@ export function checkVocabSize(config: VocabularySettings, meta: Meta): void {
   );
 }
 
-/** How many tokens a new model knows: the dataset's and those of its architecture. */
+/** The vocabulary size of a new model: the dataset's tokens and those of its architecture. */
 export function vocabularyFor(architecture: string | undefined, meta: Meta | undefined, padded: number): number {
   const own = (meta ?? GPT2_META).vocab_size + extraTokens(architecture);
   return meta ? own : Math.max(own, padded);
 }
 
-/** Without a meta.json a model's padding may have a meaning, too. */
+/** Without a meta.json the padding of a vocabulary may be used, too. */
 export function tokensIn(meta: Meta | undefined, { vocab_size, architecture }: GPTConfig): number {
   return meta?.vocab_size ?? vocab_size - extraTokens(architecture);
 }
 
 /**
- * Does each token of the dataset mean to the weights what it means in the dataset?
- * @returns undefined where it does; else, by --vocab=extend, the rows of the tables that a model of the dataset's tokens takes
- * @throws UserError where it doesn't and nothing was said
+ * Compare the tokens of the weights with the dataset's.
+ * @returns undefined if they are the same; else, with --vocab=extend, the row of the old tables for each of the dataset's tokens
+ * @throws UserError if they differ without --vocab=extend
  */
 export async function rowsToTake(
   config: VocabularySettings,
@@ -61,7 +61,7 @@ export async function rowsToTake(
   const place = shownPath(datasetFolder(dataset));
   const unsaid = meta ? "" : ` (${place} has no meta.json: for other tokens than GPT-2's say --vocab_size=N)`;
 
-  // 1) weights of which no file says what their tokens mean
+  // 1) weights whose tokens are unknown
   if (!known) {
     if (tokens.kind === "gpt2" || tokens.vocab_size !== vocab_size - extra) {
       throw new UserError(
@@ -94,7 +94,7 @@ export async function rowsToTake(
     return undefined;
   }
 
-  // 3) others
+  // 3) different tokens
   const comparable = (known.kind === "ids") === (tokens.kind === "ids");
   if (resumes || vocab !== "extend" || !comparable) {
     throw new UserError(
@@ -111,11 +111,11 @@ export async function rowsToTake(
     `vocab extend: ${kept} of ${describeTokens(tokens)} keep their rows, ${tokens.vocab_size - kept} start fresh${named}; ` +
       `${known.vocab_size - kept} of the model's are left out`,
   );
-  if (extra > 0) rows[rows.length - 1] = vocab_size - 1; // what an encoder guesses is always the last
+  if (extra > 0) rows[rows.length - 1] = vocab_size - 1; // an encoder's mask token is always the last
   return rows;
 }
 
-/** What to do where tokens differ. @param comparable whether any of the weights' tokens can be known to be the dataset's */
+/** Advice for different tokens. @param comparable can any of the weights' tokens be matched with the dataset's? */
 function otherTokensAdvice(
   config: VocabularySettings,
   source: string,
@@ -137,7 +137,7 @@ const samePairs = (a: Meta["pairs"], b: Meta["pairs"]) => a?.length === b?.lengt
 
 const pairsInWords = ({ pairs }: Meta) => (pairs ? `pairs of ${pairs.length} tokens` : "no pairs");
 
-/** Begins another run with the weights of this one. */
+/** The command that starts another run with these weights. */
 function startCommand({ dataset, out_dir }: VocabularySettings, source: string, ...more: string[]): string {
   const words = [`--init_from=${source}`, `--dataset=${dataset}`, `--out_dir=${out_dir}-2`, ...more];
   return `npx tsx train.ts ${shellWords(words)}`;

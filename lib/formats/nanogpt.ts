@@ -1,6 +1,6 @@
-// nanoGPT's weights: a folder of model.safetensors, which is the state dict of its checkpoint, and model_args.json, which
-// is the checkpoint's model_args; docs/guides/formats.md has the lines of Python that write the two. Linear layers are
-// PyTorch's there, [out, in], and ours are [in, out]. Leaves out ckpt.pt itself, a pickle, and the optimizer's state.
+// nanoGPT's weights: a folder with model.safetensors, the state dict of its checkpoint, and model_args.json, the checkpoint's
+// model_args; docs/guides/formats.md has the lines of Python that write them. Its linear layers are PyTorch's, [out, in], ours are
+// [in, out]. Left out: ckpt.pt itself, a pickle, and the optimizer's state.
 
 import { mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -36,15 +36,15 @@ const ModelArgs = z.object({
   dropout: z._default(rules.dropout, 0),
 });
 
-const COMPILED = "_orig_mod."; // what torch.compile puts before every name
+const COMPILED = "_orig_mod."; // torch.compile's prefix of every name
 const HEAD = "lm_head.weight"; // always the token embeddings
 const TABLE = "transformer.wte.weight";
 const BUFFERS = /^(_orig_mod\.)?transformer\.h\.\d+\.attn\.bias$/; // the causal mask, before PyTorch 2
 
 /**
  * Open a model; the caller closes its `tensors`.
- * @param directory of model.safetensors and model_args.json; a meta.json of ours may lie there, too
- * @throws UserError for the first thing that is wrong, or that the two contradict each other in
+ * @param directory of model.safetensors and model_args.json; a meta.json of ours may be there, too
+ * @throws UserError for the first fault, or contradiction between the two
  */
 export function openNanoGPT(directory: string): Foreign {
   const settings = join(directory, "model_args.json");
@@ -88,7 +88,7 @@ export function openNanoGPT(directory: string): Foreign {
 }
 
 /** Write a model for nanoGPT's `load_state_dict`. Needs the memory of the linear layers once more. model_args.json comes
- * last: with it the folder is whole. */
+ * last: it completes the folder. */
 export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: string): void {
   checkIsGPT2(model.config, "nanogpt");
   const { n_layer, n_head, n_embd, block_size, bias, vocab_size, dropout, ffn, tie_weights } = model.config;
@@ -110,7 +110,7 @@ export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: stri
     transpose(data, shape as [number, number], theirs);
     return { name, shape: shape.toReversed(), data: theirs };
   });
-  const head = { name: HEAD, shape: model.transformer.wte.shape, data: model.transformer.wte.data }; // load_state_dict asks for this name, too
+  const head = { name: HEAD, shape: model.transformer.wte.shape, data: model.transformer.wte.data }; // load_state_dict wants this name, too
   const parts = encodeSafetensors([...tensors, head], { format: "pt" });
   writeFileAtomic(join(directory, "model.safetensors"), ...parts);
   if (meta) writeFileAtomic(join(directory, "meta.json"), json(meta));

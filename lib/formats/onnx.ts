@@ -3,8 +3,8 @@
 //   input_ids int32 [batch, length]; past.0.key float32 [batch, heads, past, head size], and so on for each layer
 //     -> logits [batch, length, vocabulary]; present.0.key [batch, heads, past + length, head size], and so on
 //
-// An encoder has no past: input_ids -> logits. `past` is empty at first (past = 0) and then the `present` of the call before. Leaves out masks for sequences of
-// different lengths in one batch.
+// An encoder has no past: input_ids -> logits. `past` is empty at first (past = 0), and then the `present` of the previous call. Left
+// out: masks for sequences of different lengths in one batch.
 
 import { join } from "node:path";
 import type { GPT } from "../../model.ts";
@@ -19,9 +19,9 @@ import type { Meta } from "../text/meta.ts";
 const SIZES = ["batch", "length", "past"];
 
 /**
- * Write model.onnx, config.json (the model's settings) and meta.json (what its tokens mean) into a folder. Weights of up
- * to `most` bytes are inside of model.onnx; larger ones beside it in model.onnx.data: protobuf ends at 2 GB.
- * @throws UserError where the model is an encoder-decoder
+ * Write model.onnx, config.json (the model's settings) and meta.json (what its tokens mean) into a folder. Up to
+ * `most` bytes of weights are inside model.onnx; larger ones beside it in model.onnx.data, as protobuf is limited to 2 GB.
+ * @throws UserError for an encoder-decoder
  */
 export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: string, most = 1.9e9): Promise<void> {
   const { architecture } = model.config;
@@ -43,19 +43,19 @@ export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: s
     writeFileAtomic(join(directory, "model.onnx"), lowerFrozen(traces, { ...options, weights }));
   }
   if (meta) writeFileAtomic(join(directory, "meta.json"), `${JSON.stringify(meta)}\n`);
-  writeFileAtomic(join(directory, "config.json"), `${JSON.stringify(model.config, null, 2)}\n`); // last: now it is whole
+  writeFileAtomic(join(directory, "config.json"), `${JSON.stringify(model.config, null, 2)}\n`); // last: it completes the folder
 }
 
-/** What the file of an encoder computes. */
+/** The computation of an encoder's file. */
 function encoderOf(model: GPT): FrozenBody {
   return ({ batch, length }, input) => {
     const ids = input("input_ids", [batch!, length!], "int32");
-    const positions = tf.cumsum(tf.ones([length!], "int32"), 0, true); // counted: no number may depend on a size
+    const positions = tf.cumsum(tf.ones([length!], "int32"), 0, true); // counted by adding ones: no constant may depend on a size
     return { logits: model.head(model.forward(ids, { positions })) };
   };
 }
 
-/** What the file of a decoder computes. */
+/** The computation of a decoder's file. */
 function decoderOf(model: GPT): FrozenBody {
   const { n_layer, n_head, n_kv_head, n_embd } = model.config;
   const H = n_kv_head || n_head; // of keys and values
@@ -67,7 +67,7 @@ function decoderOf(model: GPT): FrozenBody {
       key: input(`past.${i}.key`, [B, H, S, D], "float32"),
       value: input(`past.${i}.value`, [B, H, S, D], "float32"),
     }));
-    // no number may depend on a size, so how many positions there are is counted: by adding ones
+    // no constant may depend on a size, so positions are counted by adding ones
     const before = tf.sum(tf.ones([S], "int32"));
     const positions = tf.add(tf.cumsum(tf.ones([T], "int32"), 0, true), before);
     const caches: LayerCache[] = layers.map((layer) => ({ ...layer, positions }));

@@ -1,5 +1,5 @@
-// A model by what --init_from says: this run's checkpoint, another run's, GPT-2 from the hub, or a folder that Hugging
-// Face's transformers or nanoGPT's checkpoint was written to. train.ts, sample.ts and tools/export.ts begin with it.
+// Opens the model that --init_from names: this run's checkpoint, another run's, GPT-2 from the hub, or a folder in the format of
+// Hugging Face's transformers or of nanoGPT. train.ts, sample.ts and tools/export.ts begin with it.
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -18,25 +18,25 @@ import { checkModelArgs } from "./model_args.ts";
 import { checkLoading } from "./model_memory.ts";
 import type { Foreign, Weights } from "./weights.ts";
 
-/** GPT-2's sizes, by the names under which OpenAI's weights are known. */
+/** GPT-2's sizes, by the names of OpenAI's weights. */
 export const GPT2_NAMES = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
 
 export interface OpenedModel {
-  /** What it came from, for messages: a folder or a name. */
+  /** Its origin, for messages: a folder or a name. */
   source: string;
   modelArgs: GPTConfig;
-  /** What its tokens mean; undefined where no file says it and they can't be GPT-2's. */
+  /** The meaning of its tokens; undefined if no file has it and they can't be GPT-2's. */
   tokenizerMeta: Meta | undefined;
-  /** Made by that. @throws UserError where it isn't known, or is of another model */
+  /** Its tokenizer. @throws UserError if it is unknown, or belongs to another model */
   tokenizer(): Promise<Tokenizer>;
-  /** The state of the run, where it is a checkpoint of ours. */
+  /** The state of the run, if it is a checkpoint of ours. */
   metadata: Metadata | undefined;
-  /** The weights (or their average), by the names of model.ts; a checkpoint of ours also holds the optimizer's. */
+  /** The weights (or their EMA), by the names of model.ts; a checkpoint of ours also holds the optimizer's state. */
   tensors: Weights;
-  /** Fill the weights of a model that was made with `modelArgs`. @throws UserError where this machine can't hold them */
+  /** Fill the weights of a model created with `modelArgs`. @throws UserError if they don't fit into memory */
   read(model: GPT): Promise<void>;
-  /** The same for a compiled decoder, which needs no others: the weights go from the file to where they are used, mapped
-   * where it has them just as they are. It must be open meanwhile. @param dtype "float32" or "int8" */
+  /** The same for a compiled decoder: the weights go straight from the file to the runtime, mapped if their format allows it. Keep
+   * the model open meanwhile. @param dtype "float32" or "int8" */
   frozen(dtype: string): Pick<FrozenOptions, "int8" | "place" | "read">;
   close(): void;
 }
@@ -44,8 +44,8 @@ export interface OpenedModel {
 /**
  * Open a model and check all that can be checked without reading its weights; the caller closes it.
  * @param initFrom "resume" for the checkpoint in `outDir`, a name of GPT-2, or a folder
- * @param options.average false for a run's weights themselves where its checkpoint has their average, too (--ema)
- * @throws UserError where there is none, or it is one that can't be used
+ * @param options.average false for a run's weights themselves, even if its checkpoint has their EMA (--ema)
+ * @throws UserError if there is none, or it can't be used
  */
 export async function openModel(
   initFrom: string,
@@ -88,7 +88,7 @@ export async function openModel(
   };
 }
 
-/** @throws UserError where a model has another architecture than those that `what` is for */
+/** @throws UserError if a model's architecture isn't one of those that `what` is for */
 export function checkArchitecture({ source, modelArgs }: OpenedModel, what: string, ...known: string[]): void {
   const { architecture = "decoder" } = modelArgs;
   if (known.includes(architecture)) return;
@@ -138,7 +138,7 @@ async function open(
   );
 }
 
-/** The averages in a checkpoint, by the names of the weights. */
+/** The EMA in a checkpoint, by the names of the weights. */
 function averageOf(tensors: Weights): Weights {
   return {
     read: (name, shape, into) => tensors.read(EMA_PREFIX + name, shape, into),
@@ -148,8 +148,8 @@ function averageOf(tensors: Weights): Weights {
 }
 
 /**
- * The tokenizer of a model, for what needs a text.
- * @throws UserError where its tokens have none
+ * The tokenizer of a model, for uses that need text.
+ * @throws UserError if its tokens have none
  */
 export async function textTokenizer(opened: OpenedModel, what: string): Promise<Tokenizer> {
   const tokenizer = await opened.tokenizer();

@@ -1,5 +1,5 @@
-// What the readers of other programs' weights share: which weights a model has, whether a file has just these, and the
-// JSON beside it. Everything is checked before a model is made: a wrong file costs neither memory nor time.
+// Shared by the readers of other programs' weights: the weights that a model needs, the check that a file has exactly these, and the
+// JSON beside it. Everything is checked before a model is created: a wrong file costs neither memory nor time.
 
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -15,11 +15,11 @@ import { activations } from "../nn/activation.ts";
 import { type FeedForwardName, IMPLEMENTATION_KEYS } from "../nn/choices.ts";
 import { checkMeta, GPT2_META, type Meta } from "../text/meta.ts";
 
-/** The weights of a model in a file, by the names of model.ts, whatever the file calls them. */
+/** The weights of a model in a file, by the names of model.ts. */
 export interface Weights {
   /** Read a weight into an array of its length. */
   read(name: string, shape: readonly number[], into: Float32Array): void;
-  /** Where the weight lies as it is, float32 in our orientation; undefined where it must be converted. */
+  /** Where the weight is stored as float32 in our orientation; undefined if it must be converted. */
   place(name: string): Place | undefined;
   close(): void;
 }
@@ -27,7 +27,7 @@ export interface Weights {
 /** An opened model of another program. */
 export interface Foreign {
   modelArgs: GPTConfig;
-  /** What its tokens mean; undefined where no file says it and they can't be GPT-2's. */
+  /** The meaning of its tokens; undefined if no file has it and they can't be GPT-2's. */
   tokenizerMeta: Meta | undefined;
   tensors: Weights;
 }
@@ -47,8 +47,8 @@ export function foreignNames<Theirs extends string, Ours extends FeedForwardName
 }
 
 /**
- * The same model in fewer words, for a format that knows nothing of training: what has no effect is as GPT-2 has it. That is
- * what only training knows, how attention is computed, and the details of choices that weren't made.
+ * The config with settings that have no effect outside of training at GPT-2's defaults: those of training alone, how attention is
+ * computed, and details of choices that aren't used.
  */
 export function withUnusedAtDefault(config: FullConfig): FullConfig {
   const { pos, ffn, n_kv_head, n_head, n_hidden, n_embd, attn_stride, parallel_block } = config;
@@ -64,7 +64,7 @@ export function withUnusedAtDefault(config: FullConfig): FullConfig {
   return { ...config, ...Object.fromEntries(idle.map((key) => [key, LAYER_CHOICES[key as "pos"]])) };
 }
 
-/** @throws UserError where the model has a layer that `format` has no word for */
+/** @throws UserError if the model has a layer that `format` can't express */
 export function checkIsGPT2(given: FullConfig, format: string): void {
   const config = withUnusedAtDefault(given);
   for (const [key, choice] of Object.entries(LAYER_CHOICES)) {

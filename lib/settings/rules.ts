@@ -256,7 +256,7 @@ const combinations = [
   }),
   together(["architecture", "sample_interval"], ({ architecture, sample_interval }) => {
     if (architecture !== "encoder" || sample_interval === 0) return undefined;
-    return "an encoder guesses masked tokens and writes no text; set sample_interval to 0";
+    return "an encoder predicts masked tokens and writes no text; set sample_interval to 0";
   }),
   together(["parallel_block", "norm_position"], ({ parallel_block, norm_position }) => {
     if (!parallel_block || norm_position === "pre") return undefined;

@@ -215,8 +215,8 @@ test("mistakes are one line, before any work", async () => {
   const mistakes: [string[], RegExp][] = [
     [["--benchmark=sleeping"], /benchmark must be .*"layers", got "sleeping" \(--benchmark\)/],
     [["--compare=none.json"], /no file none\.json; --compare wants one that bench\.ts wrote/],
-    [["--compare=text.json"], /text\.json is no result of bench\.ts \(it is not JSON/],
-    [["--compare=other.json"], /other\.json is no result of bench\.ts/],
+    [["--compare=text.json"], /text\.json isn't a result of bench\.ts \(it is not JSON/],
+    [["--compare=other.json"], /other\.json isn't a result of bench\.ts/],
     [["--benchmark=sampling", `--compare=${startup}`], /is of benchmark startup, not of sampling/],
     [["--benchmark=startup", "--profile=true"], /--profile is about the training step, not about startup/],
     [["--json=true", "--to=docs/x"], /--to is for scaling, and for layers with --lengths, not for training_throughput/],
@@ -229,8 +229,8 @@ test("mistakes are one line, before any work", async () => {
     [["--benchmark=memory", "--lengths=8"], /--lengths is for the layers benchmark, not for memory/],
     [["--lengths=8,-1"], /lengths must be a list of integers from 0 to \d+/],
     [["--factors=1,0"], /factors must be a list of numbers above 0/],
-    [["--results=text.json"], /can't make the folder of --results/],
-    [["--benchmark=scaling", "--to=text.json/x"], /can't make the folder of --to=text\.json\/x/],
+    [["--results=text.json"], /can't create the folder of --results/],
+    [["--benchmark=scaling", "--to=text.json/x"], /can't create the folder of --to=text\.json\/x/],
     [["--benchmark=startup", "--dataset=nowhere"], /no dataset "nowhere"/], // found out by the child process
   ];
   for (const [args, message] of mistakes) assertRefused(await runHere("bench.ts", args, FOLDER), message);
