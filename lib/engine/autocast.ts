@@ -1,22 +1,21 @@
-// Mixed precision (Micikevicius et al. 2018), as torch.autocast has it: the factors of every matrix product are rounded
-// to float16, and so is its result; all else stays in float32, and so do the weights. lib/engine/half.ts is the plain twin.
+// Mixed precision (Micikevicius et al. 2018), as in torch.autocast: the factors and the result of every matrix product are rounded to
+// float16; everything else, the weights included, stays in float32. lib/engine/half.ts is the plain twin.
 //
-// What is written is the rounding, around products in float32: ONNX Runtime's CPU kernels multiply no float16, and a graph
-// that asks them to gets float32 products with the casts taken away. So factors and results are those of a device that
-// multiplies float16 and adds in float32, while the time is not. Products in float16 itself are left out until there is such
-// a device to test them on.
+// The graph has the rounding, around products in float32: ONNX Runtime's CPU kernels don't multiply in float16, and a graph with float16
+// products gets float32 ones with the casts removed. So the numbers are those of a device that multiplies in float16 and
+// accumulates in float32, but not the speed. Left out: products in float16 itself, until there is a device to test them on.
 
 import type { Attributes } from "./onnx.ts";
 import { OnnxBuilder } from "./onnx.ts";
 
 const PRODUCTS: ReadonlySet<string> = new Set(["MatMul", "Gemm", "FusedMatMul"]);
-/** Operators with products inside, which can't be rounded from outside. */
+/** Operators with products inside, which can't be rounded from the outside. */
 const WITH_PRODUCTS = /MatMul|Gemm|Attention|Einsum|Conv/;
 const [FLOAT, FLOAT16] = [1, 10];
 
 /** Writes products so that they are in float16. */
 export class AutocastBuilder extends OnnxBuilder {
-  readonly #halves = new Map<string, string>(); // of what a product has read: the backward pass reads it again
+  readonly #halves = new Map<string, string>(); // of factors, which the backward pass reads again
   #exact = false;
 
   override emit(operator: string, inputs: string[], attributes: Attributes = {}, domain = ""): string {
@@ -28,7 +27,7 @@ export class AutocastBuilder extends OnnxBuilder {
     return this.#float(this.#half(super.emit(operator, factors, attributes, domain)));
   }
 
-  /** Run `write`, whose products are not rounded. */
+  /** Run `write` without rounding its products. */
   exactly<T>(write: () => T): T {
     this.#exact = true;
     try {

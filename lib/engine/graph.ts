@@ -1,5 +1,5 @@
-// What a traced function does, as data: the kernels tfjs called, in order, with their shapes and attributes.
-// Knows neither tfjs nor ONNX. `String(graph)` prints it, one line a kernel, which is how tests compare graphs.
+// The recorded graph of a traced function: the kernels that tfjs called, in order, with their shapes and attributes. Knows neither tfjs
+// nor ONNX. `String(graph)` prints it, one line per kernel; tests compare graphs that way.
 
 export type DType = "float32" | "int32" | "bool";
 export type TypedArray = Float32Array | Int32Array | Uint8Array;
@@ -8,7 +8,7 @@ export type Shape = readonly number[];
 /** The arrays that hold a tensor's numbers on the host. */
 export const ARRAYS = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const;
 
-/** A tensor of the graph: an input, a constant or what a kernel gives. */
+/** A tensor of the graph: an input, a constant or a kernel's result. */
 export interface Value {
   readonly id: number;
   readonly shape: Shape;
@@ -22,7 +22,7 @@ interface Axes {
 }
 
 /** Every kernel that can be recorded, with its attributes after normalisation: axes are listed and not negative,
- * shapes have no -1. All are tfjs' but Fused, which stands for every kernel of our own. */
+ * shapes have no -1. All are tfjs' except Fused, which stands for all of our own kernels. */
 export interface KernelAttrs {
   // one input
   Abs: None;
@@ -109,26 +109,25 @@ export interface CallShapes {
 }
 
 /**
- * A kernel that brings its own lowering, as far as the engine needs to know it: nothing here has a list of them. Its
- * inputs and results are the lowered graph's values, by name, one result for each of the plain twin's (lib/nn/fused.ts).
+ * A kernel with its own lowering: the engine keeps no list of them. Its inputs and results are values of the lowered graph, by name,
+ * with one result for each of the plain twin's (lib/nn/fused.ts).
  */
 export interface FusedOp {
   name: string;
-  exact?: boolean; // the products that it is written with only add up: in mixed precision they stay in float32
-  elementwise?: boolean; // one result, of the inputs' shape, element by element: any other shape would do as well
+  exact?: boolean; // its products only sum: they stay in float32 in mixed precision
+  elementwise?: boolean; // one result of the inputs' shape, element by element: it works in any shape
   lower(g: OpWriter, inputs: Inputs<string>, attrs: FusedAttrs, shapes: CallShapes): string | string[];
-  /** The same, added to a value of the result's shape: written in place of an Add where that is the result's only use. */
+  /** The same, added to a value of the result's shape: replaces an Add if that is the result's only use. */
   lowerInto?(g: OpWriter, into: string, inputs: Inputs<string>, attrs: FusedAttrs, shapes: CallShapes): string;
 }
 
-/** What a lowering writes with: operators of the ONNX standard by name (those of ONNX Runtime: domain "com.microsoft"), and
- * constants. */
+/** Writes the lowered graph: operators of the ONNX standard by name (ONNX Runtime's: domain "com.microsoft"), and constants. */
 export interface OpWriter {
   readonly standard: boolean; // without ONNX Runtime's own operators
   emit(operator: string, inputs: string[], attributes?: OpAttributes, domain?: string): string;
   emitMany(results: number, operator: string, inputs: string[], attributes?: OpAttributes, domain?: string): string[];
   float(number: number): string;
-  int(number: number): string; // int64, as sizes and axes are
+  int(number: number): string; // int64, as for sizes and axes
   ints(numbers: readonly number[]): string;
   constant(data: TypedArray, shape: Shape, dtype: DType): string;
 }
@@ -136,12 +135,12 @@ export interface OpWriter {
 /** Plain numbers are ONNX ints, `{ float }` is a float: JavaScript can't tell 1 from 1.0. */
 export type OpAttributes = Record<string, number | string | readonly number[] | { float: number }>;
 
-/** A call of kernel K, or of any kernel: then `kernel` tells what `attrs` is. */
+/** A call of kernel K, or of any kernel: then `kernel` determines the type of `attrs`. */
 export type Node<K extends KernelName = KernelName> = {
   [P in K]: { kernel: P; attrs: KernelAttrs[P]; inputs: readonly Value[]; outputs: readonly Value[] };
 }[K];
 
-/** The inputs of a kernel call as its rules take them: how many there are is known from the kernel. */
+/** The inputs of a kernel call as its rules take them: the kernel determines their number. */
 export type Inputs<T> = [T, T, T, ...T[]];
 
 /** A recorded function from named inputs to named outputs. */
@@ -150,7 +149,7 @@ export class Graph {
   readonly outputs = new Map<string, Value>();
   readonly constants = new Map<Value, TypedArray>();
   readonly nodes: Node[] = [];
-  readonly #known = new Map<TypedArray, Value>(); // constants by their array: one that comes again is the same value
+  readonly #known = new Map<TypedArray, Value>(); // constants by their array: the same array is the same value
   #count = 0;
 
   value(shape: Shape, dtype: DType): Value {
@@ -174,7 +173,7 @@ export class Graph {
     return value;
   }
 
-  /** Drop every kernel whose results no output needs: tfjs' tape records some gradients that nobody asked for. */
+  /** Drop every kernel whose results no output needs: tfjs' tape records some unused gradients. */
   prune(): void {
     const needed = new Set<Value>(this.outputs.values());
     const kept: Node[] = [];
@@ -187,7 +186,7 @@ export class Graph {
     for (const value of this.constants.keys()) if (!needed.has(value)) this.constants.delete(value);
   }
 
-  /** One line a kernel: `%3 f32[2,4] = Add %0 %1`, then `return name=%3`. */
+  /** One line per kernel: `%3 f32[2,4] = Add %0 %1`, then `return name=%3`. */
   toString(): string {
     const type = (v: Value) => `${{ float32: "f32", int32: "i32", bool: "bool" }[v.dtype]}[${v.shape.join(",")}]`;
     const lines: string[] = [];

@@ -1,10 +1,10 @@
-// float16 in a language that has no such number: rounding to it, and the tfjs kernel of matrix products with rounded
-// factors and a rounded result. This is the plain twin of lib/engine/autocast.ts, which says what mixed precision is.
+// float16 in a language without it: rounding, and a tfjs kernel of matrix products with rounded factors and results. The plain twin of
+// lib/engine/autocast.ts, which defines mixed precision.
 
 import { tf } from "../common/tf.ts";
 
 /**
- * Each number as the nearest float16 (IEEE 754 binary16), of two as near the one with an even last bit: 11 significant
+ * Round each number to the nearest float16 (IEEE 754 binary16), ties to even: 11 significant
  * bits from 2^-14 on, multiples of 2^-24 below, infinity from 65,520 on. Changes `x` and returns it.
  */
 export function roundToHalf(x: Float32Array): Float32Array {
@@ -23,7 +23,7 @@ export function roundToHalf(x: Float32Array): Float32Array {
   return x;
 }
 
-/** Run `body`, in which every matrix product of the current tfjs backend, gradients' too, rounds its factors and its result. */
+/** Run `body` with every matrix product of the current tfjs backend, including gradients', rounding its factors and its result. */
 export function withHalfProducts<T>(body: () => T): T {
   const [kernelName, backendName] = ["BatchMatMul", tf.getBackend()];
   const product = tf.getKernel(kernelName, backendName)!.kernelFunc;

@@ -1,10 +1,10 @@
-// Matrices of weights in 8 bits: how they are made, and how the kernels that take one are lowered. A matrix is cut into
-// blocks of numbers that one output of a product reads; each block has its own scale (symmetric, round to nearest).
+// Weight matrices in 8 bits: their quantization, and the lowering of kernels that read one. A matrix is divided into blocks along the
+// inputs of one output; each block has its own scale (symmetric, round to nearest).
 
 import type { Graph, Node, Value } from "./graph.ts";
 import type { OnnxBuilder, Place } from "./onnx.ts";
 
-/** Numbers to a scale. A smaller block is more exact and larger; a power of 2, of 16 at least (MatMulNBits). */
+/** Numbers per scale. Smaller blocks are more exact and take more memory; a power of 2, at least 16 (MatMulNBits). */
 const BLOCK = 64;
 
 /** The 8-bit form of a matrix whose rows are the outputs' weights, [rows, columns]: columns are padded to whole blocks. */
@@ -14,7 +14,7 @@ export interface Int8Numbers {
   block: number;
 }
 
-/** Where a matrix stands in a file. `transposed`: it was [columns, rows] before. */
+/** Where a matrix is in a file. `transposed`: it was [columns, rows] before. */
 export interface StoredInt8 {
   values: Place;
   scales: Place;
@@ -22,7 +22,7 @@ export interface StoredInt8 {
   transposed: boolean;
 }
 
-/** What a frozen weight is in the lowered model: its float32 numbers, or 8-bit ones. */
+/** A frozen weight in the lowered model: float32 or 8-bit numbers. */
 export type StoredWeight = Place | StoredInt8;
 
 /** @param data [columns, rows] if `transposed`, else [rows, columns] */
@@ -45,7 +45,7 @@ export function quantize(data: Float32Array, rows: number, columns: number, tran
       const inverse = scale > 0 ? 1 / scale : 0;
       const out = (row * blocks + block) * BLOCK;
       for (let i = 0; i < count; i++) {
-        values[out + i] = data[begin + i * ofColumn]! * inverse + 128.5; // the array cuts off: to the nearest, 128 is 0
+        values[out + i] = data[begin + i * ofColumn]! * inverse + 128.5; // truncated by the array, so rounded to nearest; 128 is 0
       }
     }
   }
@@ -62,7 +62,7 @@ export interface Int8Matrix {
   transposed: boolean;
 }
 
-/** Enter a matrix as constants. `shape`: as the function that was traced has it. */
+/** Add a matrix as constants. `shape` is that of the traced function. */
 export function int8Matrix(g: OnnxBuilder, stored: StoredInt8, shape: readonly number[]): Int8Matrix {
   const { block, transposed } = stored;
   const [rows, columns] = (transposed ? [shape[1], shape[0]] : shape) as [number, number];
@@ -72,9 +72,9 @@ export function int8Matrix(g: OnnxBuilder, stored: StoredInt8, shape: readonly n
 }
 
 /**
- * Whether a weight can be an 8-bit matrix for every kernel that reads it, and how it then lies: it is the second factor of
- * products, perhaps also a table that is looked up, and all want the same orientation. (A table that is only looked up
- * gains no speed, and GPT-2's position embeddings are where 8 bits cost most.)
+ * Can a weight be an 8-bit matrix for every kernel that reads it, and in which orientation? It must be the second factor of products,
+ * perhaps also a lookup table, all in the same orientation. (A table that is only looked up gains no speed, and 8 bits hurt GPT-2's
+ * position embeddings most.)
  */
 export function int8Form(graph: Graph, weight: Value): { transposed: boolean } | undefined {
   if (weight.shape.length !== 2) return undefined;
@@ -91,11 +91,11 @@ export function int8Form(graph: Graph, weight: Value): { transposed: boolean } |
   return multiplied && wanted.size === 1 && transposed !== undefined ? { transposed } : undefined;
 }
 
-/** The kernel's result, its weights being `matrix`. */
+/** The kernel's result, with `matrix` as its weights. */
 export function lowerInt8(g: OnnxBuilder, inputs: string[], node: Node, matrix: Int8Matrix): string {
   const { values, scales, rows, columns, block, transposed } = matrix;
   if (node.kernel === "BatchMatMul" && node.attrs.transposeB !== transposed) {
-    // accuracy_level 4: the other factor in 8 bits too, block by block, which is what makes it fast
+    // accuracy_level 4: quantizes the other factor too, block by block, which makes it fast
     const attributes = { K: columns, N: rows, bits: 8, block_size: block, accuracy_level: 4 };
     return g.emit("MatMulNBits", [inputs[0]!, values, scales], attributes, "com.microsoft");
   }

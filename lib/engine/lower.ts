@@ -1,8 +1,8 @@
-// Turns a recorded graph into an ONNX model: one rule a kernel, in a table that the compiler keeps complete. Knows
-// ONNX's operators and ONNX Runtime's extra ones (domain com.microsoft), and nothing of how a model is run.
+// Lowers a recorded graph to an ONNX model: one rule per kernel, in a table that the type checker keeps complete. Knows ONNX's
+// operators and ONNX Runtime's own (domain com.microsoft), but not how a model is run.
 //
-// The rules are those of ONNX Runtime's CPU provider. Every kernel here gives the same bits for any number of threads:
-// ScatterND with duplicate indices, for one, does not, and is not used.
+// The rules are for ONNX Runtime's CPU provider. Every kernel here gives the same bits for any number of threads; ScatterND with
+// duplicate indices, for example, does not, and is not used.
 
 import { sizeOf } from "../common/shape.ts";
 import { AutocastBuilder } from "./autocast.ts";
@@ -22,9 +22,9 @@ import { OnnxBuilder } from "./onnx.ts";
 import type { Expressions } from "./sizes.ts";
 
 export interface LowerOptions {
-  expressions?: Expressions; // which numbers of shapes are open, and what they stand for (sizes.ts)
-  weights?: ReadonlyMap<string, StoredWeight>; // inputs that are constants of the model, and where their numbers stand
-  constants?: ReadonlyMap<string, TypedArray>; // inputs that are constants inside of the model
+  expressions?: Expressions; // which numbers in shapes are symbolic, and their expressions (sizes.ts)
+  weights?: ReadonlyMap<string, StoredWeight>; // inputs that are constants of the model, and where their numbers are
+  constants?: ReadonlyMap<string, TypedArray>; // inputs that are constants inside the model
   half?: boolean; // matrix products in float16 (autocast.ts)
   standard?: boolean; // for other programs: ONNX's own operators only
 }
@@ -46,7 +46,7 @@ export function lower(
     else names.set(value, stored ? name : g.input(name, value.shape, value.dtype));
   }
   for (const [value, data] of graph.constants) names.set(value, g.constant(data, value.shape, value.dtype));
-  const results = new Set<string>(); // what a node gave and no output is called after yet
+  const results = new Set<string>(); // node results that no output is named after yet
   const additions = additionsInPlace(graph);
   for (const node of graph.nodes) {
     const addition = additions.get(node.outputs[0]!);
@@ -70,16 +70,16 @@ export function lower(
   return g.serialize();
 }
 
-/** A fused call whose result is written into the value that it is to be added to. */
+/** A fused call whose result is added in place to another value. */
 interface Addition {
   node: Node<"Fused">;
   other: Value;
 }
 
 /**
- * With tied weights the gradient of a large embedding is added to that of the output layer. Both are as large as the
- * table, so the first is written straight into the second (FusedOp.lowerInto): "later" marks a result that is then never
- * made by itself, and the Addition stands for the sum.
+ * With tied weights the gradient of a large embedding is added to that of the output layer. Both are as large as the table, so the
+ * first is scattered into the second (FusedOp.lowerInto): "later" marks a result that is then never computed separately, and the
+ * Addition stands for the sum.
  */
 function additionsInPlace(graph: Graph): Map<Value, Addition | "later"> {
   const uses = new Map<Value, number>();
@@ -120,7 +120,7 @@ function lowerNode<K extends KernelName>(g: OnnxBuilder, inputs: string[], node:
   return rules[node.kernel](g, inputs as Inputs<string>, node.attrs, node);
 }
 
-/** A kernel that is an ONNX operator of the same meaning. */
+/** A kernel with an equivalent ONNX operator. */
 const same =
   (op: string): Rule<unknown> =>
   (g, inputs) =>
@@ -229,7 +229,7 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
   },
   GatherV2: (g, [x, indices], { axis }) => g.emit("Gather", [x, indices], { axis }),
   OneHot: (g, [indices], { depth, on, off }, node) => {
-    // by comparison: ONNX's own OneHot takes index -1 for the last class, where tfjs has none
+    // by comparison: ONNX's OneHot takes index -1 as the last class, tfjs as none
     const number = (n: number, dtype: DType) => g.constant(new ARRAYS[dtype]([n]), [], dtype);
     const column = g.emit("Reshape", [indices, g.ints([...node.inputs[0]!.shape, 1])]);
     const classes = g.emit("Range", [number(0, "int32"), number(depth, "int32"), number(1, "int32")]);
@@ -239,7 +239,7 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
   UnsortedSegmentSum: (g, [x, ids], { segments }, node) => {
     const count = sizeOf(node.inputs[1]!.shape);
     const width = sizeOf(node.inputs[0]!.shape.slice(node.inputs[1]!.shape.length));
-    // rows whose id is outside go to a segment behind the last, which is cut off
+    // rows with an id out of range go to an extra segment, which is cut off
     const last = g.constant(Int32Array.of(segments), [], "int32");
     const negative = g.emit("Less", [ids, g.constant(Int32Array.of(0), [], "int32")]);
     const known = g.emit("Where", [negative, last, g.emit("Min", [ids, last])]);
@@ -257,7 +257,7 @@ const rules: { [K in KernelName]: Rule<KernelAttrs[K]> } = {
   },
 };
 
-/** x with its last two axes exchanged, if so wished. */
+/** x, with its last two axes swapped if `transpose`. */
 function transpose(g: OnnxBuilder, name: string, { shape }: Value, wished: boolean): string {
   if (!wished) return name;
   const axes = shape.map((_, axis) => axis);

@@ -1,6 +1,5 @@
-// Builds an ONNX model and writes it as protobuf. Only the part of the format that the engine uses: one graph of dense
-// tensors, whose sizes may be left open; large constants may stand in other files. Field numbers: onnx.proto of the ONNX
-// project.
+// Builds an ONNX model and writes it as protobuf. Only the part of the format that the engine uses: one graph of dense tensors, whose
+// sizes may be symbolic; large constants may be in external files. Field numbers: onnx.proto of the ONNX project.
 
 import { basename } from "node:path";
 import { encoderOf, type Messages } from "../common/protobuf.ts";
@@ -19,7 +18,7 @@ interface Tensor {
   dataLocation?: number; // 1: external
 }
 
-/** Where some bytes stand. */
+/** Where some bytes are. */
 export interface Place {
   path: string;
   offset: number;
@@ -37,7 +36,7 @@ const ELEMENT = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 } as const;
 const OPSET = 20; // the first with Gelu
 const IR_VERSION = 9;
 
-/** A graph under construction. Values are called by name. */
+/** A graph under construction. Values are identified by name. */
 export class OnnxBuilder implements OpWriter {
   readonly #nodes: OnnxNode[] = [];
   readonly #initializers: Tensor[] = [];
@@ -45,23 +44,23 @@ export class OnnxBuilder implements OpWriter {
   readonly #outputs: object[] = [];
   readonly #shared = new Map<string, string>(); // small constants by their content
   readonly #expressions: Expressions;
-  readonly #dimensions = new Map<string, [input: string, axis: number]>(); // where an open size can be seen
-  readonly #sizes = new Map<string, string>(); // int64: a size, a sum or product of some, a vector of such, by its parts
+  readonly #dimensions = new Map<string, [input: string, axis: number]>(); // where a symbolic size can be read
+  readonly #sizes = new Map<string, string>(); // int64: a size, a sum or product of sizes, a vector of these, by its parts
   readonly #renamed = new Map<string, string>(); // values that are outputs of the graph, to the outputs' names
   #count = 0;
 
   readonly standard: boolean;
 
   /**
-   * @param expressions which numbers of shapes are not fixed, and what they stand for
-   * @param standard whether the model must do without ONNX Runtime's own operators
+   * @param expressions which numbers in shapes are symbolic, and their expressions
+   * @param standard must the model avoid ONNX Runtime's own operators?
    */
   constructor(expressions: Expressions = new Map(), standard = false) {
     this.#expressions = expressions;
     this.standard = standard;
   }
 
-  /** Whether one of the numbers stands for an open size, which may be 0. */
+  /** Is one of the numbers symbolic, so that it may be 0? */
   isOpen(numbers: readonly number[]): boolean {
     return numbers.some((number) => this.#expressions.has(number));
   }
@@ -75,7 +74,7 @@ export class OnnxBuilder implements OpWriter {
     return this.emitMany(1, opType, input, attributes, domain)[0]!;
   }
 
-  /** Add a node with `count` results. An input called "" is left out, as ONNX has it. */
+  /** Add a node with `count` results. An input called "" is omitted, as in ONNX. */
   emitMany(count: number, opType: string, input: string[], attributes: Attributes = {}, domain = ""): string[] {
     const output = Array.from({ length: count }, () => this.#name());
     const attribute = Object.entries(attributes).map(([name, value]) => encodeAttribute(name, value));
@@ -92,7 +91,7 @@ export class OnnxBuilder implements OpWriter {
     return name;
   }
 
-  /** Give a value the name of a graph output. `fresh`: it is a node's result that has no such name yet. */
+  /** Give a value the name of a graph output. `fresh`: a node's result that has no output name yet. */
   output(name: string, value: string, shape: Shape, dtype: DType, fresh: boolean): void {
     this.#outputs.push(this.#valueInfo(name, shape, dtype));
     if (!fresh) {
@@ -102,7 +101,7 @@ export class OnnxBuilder implements OpWriter {
     this.#renamed.set(value, name);
   }
 
-  /** A constant tensor. A large one with the same number everywhere takes no room in the model. */
+  /** A constant tensor. A large one with a single repeated number takes no space in the model. */
   constant(data: TypedArray, shape: Shape, dtype: DType): string {
     if (data.length > 64 && data.every((number) => number === data[0])) {
       const value = { tensor: { dims: [1], dataType: ELEMENT[dtype], rawData: bytesOf(data.slice(0, 1)) } };
@@ -115,7 +114,7 @@ export class OnnxBuilder implements OpWriter {
     return this.constant(Float32Array.of(number), [], "float32");
   }
 
-  /** A constant tensor whose bytes stand in a file, which is found by its name in a folder that the runtime is told. */
+  /** A constant tensor whose bytes are in an external file, found by name in the folder given to the runtime. */
   external({ path, offset, bytes }: Place, shape: Shape, type: "float32" | "uint8"): string {
     const name = this.#name();
     const entries = { location: basename(path), offset: String(offset), length: String(bytes) };
@@ -124,7 +123,7 @@ export class OnnxBuilder implements OpWriter {
     return name;
   }
 
-  /** An int64 vector: shapes, axes, pads. A constant, unless one of the numbers stands for an open size. */
+  /** An int64 vector: shapes, axes, pads. A constant, unless one of the numbers is symbolic. */
   ints(numbers: readonly number[]): string {
     if (this.isOpen(numbers)) {
       const parts = numbers.map((number) => {
@@ -213,10 +212,10 @@ export class OnnxBuilder implements OpWriter {
 }
 
 /**
- * The nodes in an order that makes ONNX Runtime compute each one near where it was recorded. It starts from the nodes
- * that no other node reads, the last one first, and computes what each of them needs. Given a training step as it was
- * recorded, it takes the last gradient first, and with it the whole backward pass, and all weights' gradients after
- * that: everything they are made of has to wait in memory. So these nodes stand last and in reverse.
+ * Order the nodes so that ONNX Runtime computes each one near where it was recorded. It starts from the nodes that no other node reads,
+ * the last one first, and computes what each of them needs. Given a training step in recorded order, it would take the last
+ * gradient first, and with it the whole backward pass, and all weights' gradients after that: their inputs would have to wait in
+ * memory. So these nodes come last and in reverse.
  */
 function inReach(nodes: readonly OnnxNode[]): OnnxNode[] {
   const read = new Set(nodes.flatMap(({ input }) => input));
@@ -230,7 +229,7 @@ function bytesOf(data: TypedArray | BigInt64Array): Uint8Array {
 
 const isName = ({ factor, terms }: Expression) => factor === 1 && terms.length === 1 && terms[0]!.length === 1;
 
-/** An expression as people write it: "12*batch", "past+length". */
+/** A readable expression: "12*batch", "past+length". */
 function describe({ factor, terms }: Expression): string {
   const sums = terms.map((term) =>
     term.length > 1 && (factor > 1 || terms.length > 1) ? `(${term.join("+")})` : term.join("+"),

@@ -1,22 +1,22 @@
-// One graph for sizes that vary, such as the batch and the number of tokens. Tracing gives a graph of numbers, so the
-// function is traced twice, at sizes that are primes: where the two graphs differ, the number is made of the sizes, and
-// which ones its factors tell. Lowering then writes that expression instead of the number. Whoever lowers both graphs and
-// finds the same bytes knows that no number was missed (frozen.ts does).
+// One graph for varying sizes, such as the batch and the number of tokens. Tracing gives a graph of concrete numbers, so the function is
+// traced twice, with primes as sizes: where the two graphs differ, a number depends on the sizes, and its factors show which. Lowering
+// then writes that expression instead of the number. If both graphs lower to the same bytes, no number was missed (frozen.ts
+// checks it).
 
 import type { Graph } from "./graph.ts";
 
-/** A number of a graph as a product: factor times, for each term, the sum of its sizes. */
+/** A number of a graph as a product of a factor and, for each term, the sum of its sizes. */
 export interface Expression {
   factor: number;
   terms: string[][];
 }
 
-/** What the numbers of a graph stand for. */
+/** The expressions of a graph's numbers. */
 export type Expressions = ReadonlyMap<number, Expression>;
 
 export type SizeValues = Readonly<Record<string, number>>;
 
-/** Primes, so that a product tells its factors; more than 64, so that a constant of such a length is not written out. */
+/** Primes, so that a product reveals its factors; above 64, so that a constant of such a length is not written out. */
 const PRIMES = [
   [101, 103, 107, 109],
   [127, 131, 137, 139],
@@ -26,9 +26,9 @@ const PRIMES = [
 
 /**
  * Trace at two choices of sizes and compare.
- * @param names what the sizes are called, at most 4
- * @returns both graphs, each with what its numbers stand for
- * @throws Error where the two differ in more than sizes, or a number is not a product of sizes and sums of two
+ * @param names names of the sizes, at most 4
+ * @returns both graphs, each with the expressions of its numbers
+ * @throws Error if the two differ in more than sizes, or a number is not a product of sizes and sums of two
  */
 export function traceSizes(names: readonly string[], trace: (sizes: SizeValues) => Graph) {
   const choose = (primes: readonly number[]) => Object.fromEntries(names.map((name, i) => [name, primes[i]!]));
@@ -38,7 +38,7 @@ export function traceSizes(names: readonly string[], trace: (sizes: SizeValues) 
     const pairs = compare(...graphs);
     const fixed = new Set(pairs.filter(([a, b]) => a === b).map(([a]) => a));
     const moving = pairs.filter(([a, b]) => a !== b);
-    if (moving.some(([a, b]) => fixed.has(a) || fixed.has(b))) continue; // a size of the model is one of our primes
+    if (moving.some(([a, b]) => fixed.has(a) || fixed.has(b))) continue; // a size of the model equals one of our primes
     const expressions = [new Map<number, Expression>(), new Map<number, Expression>()] as const;
     for (const [a, b] of moving) {
       const expression = express(names, [first, a], [second, b]);
@@ -50,13 +50,15 @@ export function traceSizes(names: readonly string[], trace: (sizes: SizeValues) 
     }
     return graphs.map((graph, k) => ({ graph, expressions: expressions[k]! as Expressions }));
   }
-  throw new Error("internal: the model's own sizes are the primes that sizes are told by");
+  throw new Error("internal: the model's own sizes are the primes used for symbolic sizes");
 }
 
 const unclear = (a: number, b: number) =>
-  new Error(`internal: ${a} (${b} at other sizes) is no product of sizes: this function can't be traced for all sizes`);
+  new Error(
+    `internal: ${a} (${b} at other sizes) isn't a product of sizes: this function can't be traced for all sizes`,
+  );
 
-/** All pairs of numbers at the same place of two graphs of the same structure. */
+/** All pairs of corresponding numbers of two graphs with the same structure. */
 function compare(first: Graph, second: Graph): [number, number][] {
   const pairs: [number, number][] = [];
   const walk = (a: unknown, b: unknown): void => {
@@ -71,9 +73,9 @@ function compare(first: Graph, second: Graph): [number, number][] {
   return pairs;
 }
 
-const unlike = () => new Error("internal: the function does other things at other sizes: it can't be one graph");
+const unlike = () => new Error("internal: the function's operations depend on the sizes: it can't be one graph");
 
-/** What a graph says, without the numbers that only name its values. */
+/** A graph's content, without the numbers that only name its values. */
 function facts(graph: Graph): unknown {
   const shapes = (values: Iterable<{ shape: readonly number[]; dtype: string }>) =>
     [...values].map(({ shape, dtype }) => [shape, dtype]);
@@ -89,7 +91,7 @@ function facts(graph: Graph): unknown {
   ];
 }
 
-/** The product that is `a` at the first sizes and `b` at the second: of as few terms as possible. */
+/** The product that equals `a` at the first sizes and `b` at the second, with as few terms as possible. */
 function express(names: readonly string[], [first, a]: [SizeValues, number], [second, b]: [SizeValues, number]) {
   const sums = names.flatMap((name, i) => [[name], ...names.slice(i + 1).map((other) => [name, other])]);
   const product = (terms: string[][], sizes: SizeValues) => evaluate({ factor: 1, terms }, sizes);
@@ -100,7 +102,7 @@ function express(names: readonly string[], [first, a]: [SizeValues, number], [se
   throw unclear(a, b);
 }
 
-/** All choices of 1 to `most` of the items, each as often as may be, the small ones first. */
+/** All multisets of 1 to `most` of the items, small ones first. */
 function choices<T>(items: readonly T[], most: number): T[][] {
   const grow = (some: T[][]) =>
     some.flatMap((chosen) => items.slice(items.indexOf(chosen.at(-1)!)).map((item) => [...chosen, item]));
@@ -109,7 +111,7 @@ function choices<T>(items: readonly T[], most: number): T[][] {
   return bySize.flat();
 }
 
-/** The number that an expression stands for at some sizes. */
+/** The value of an expression at some sizes. */
 export function evaluate({ factor, terms }: Expression, sizes: SizeValues): number {
   const sumOf = (term: string[]) => term.reduce((sum, name) => sum + sizes[name]!, 0);
   return terms.reduce((product, term) => product * sumOf(term), factor);

@@ -1,8 +1,8 @@
-// Runs a tfjs function once on a backend that computes nothing and writes down every kernel call: forward pass,
-// tfjs' own gradients, everything. What comes out is a Graph. Knows tfjs and no ONNX.
+// Traces a tfjs function: runs it once on a backend that computes nothing and records every kernel call, tfjs' own gradients included,
+// into a Graph. Knows tfjs but not ONNX.
 //
-// To teach it a tfjs kernel: its attributes in KernelAttrs (graph.ts), a rule here that tells the result's shape, and a
-// lowering rule in lower.ts (the compiler asks for it).
+// To add a tfjs kernel: its attributes in KernelAttrs (graph.ts), a rule here that gives the result's shape, and a lowering rule in
+// lower.ts (the type checker asks for it).
 
 import { sizeOf } from "../common/shape.ts";
 import { tf } from "../common/tf.ts";
@@ -23,13 +23,13 @@ export class TraceError extends Error {
   override name = "TraceError";
 }
 
-/** Declares an input of the graph while it is being traced, and gives the tensor that stands for it. */
+/** Declares an input of the graph during tracing, and returns the tensor that represents it. */
 export type DeclareInput = (name: string, shape: Shape, dtype: DType) => tf.Tensor;
 
 /**
- * Record what `body` does. It runs once, inside a tidy; the numbers it makes itself (`tf.scalar(0.5)`) become
- * constants, so whatever changes from run to run has to be declared as an input.
- * @throws TraceError where the body reads a tensor's value or calls a kernel without a rule
+ * Record `body`. It runs once, inside a tidy; numbers that it creates itself (`tf.scalar(0.5)`) become constants, so whatever changes
+ * from run to run has to be declared as an input.
+ * @throws TraceError if the body reads a tensor's value or calls a kernel without a rule
  */
 export function trace(body: (input: DeclareInput) => Record<string, tf.Tensor>): Graph {
   const graph = new Graph();
@@ -53,7 +53,7 @@ export function trace(body: (input: DeclareInput) => Record<string, tf.Tensor>):
   return graph;
 }
 
-/** What the backend keeps for a tensor. Its numbers are known only where tfjs code wrote them itself. */
+/** The backend's entry for a tensor. Its numbers are known only if tfjs code wrote them itself. */
 interface Entry {
   graph: Graph;
   value: Value;
@@ -71,14 +71,14 @@ class TraceBackend extends tf.KernelBackend {
     return this.graph;
   }
 
-  /** The tensor info that stands for a value of the graph. */
+  /** The tensor info that represents a value of the graph. */
   symbol(value: Value): tf.TensorInfo {
     const dataId = {};
     this.#entries.set(dataId, { graph: this.current(), value });
     return { dataId, shape: [...value.shape], dtype: value.dtype };
   }
 
-  /** The graph's value behind a tensor. A constant seen from an earlier trace is entered into this one. */
+  /** The graph's value behind a tensor. A constant of an earlier trace is added to this one. */
   lookup(info: tf.TensorInfo): Value {
     const graph = this.current();
     const entry = this.#entries.get(info.dataId);
@@ -144,7 +144,7 @@ function typed(values: tf.BackendValues, dtype: tf.DataType): TypedArray {
   return values instanceof array ? values : array.from(values as ArrayLike<number>);
 }
 
-/** Write down a kernel call with one result. */
+/** Record a kernel call with one result. */
 function record<K extends KernelName>(
   kernel: K,
   attrs: KernelAttrs[K],
@@ -155,7 +155,7 @@ function record<K extends KernelName>(
   return recordMany(kernel, attrs, inputs, [shape], dtype)[0]!;
 }
 
-/** Write down a kernel call with a result for each shape, all of one type. */
+/** Record a kernel call with a result for each shape, all of one type. */
 function recordMany<K extends KernelName>(
   kernel: K,
   attrs: KernelAttrs[K],
@@ -169,7 +169,7 @@ function recordMany<K extends KernelName>(
   return outputs;
 }
 
-/** The value in another shape. A view of a view is a view of the original, and there is one view of a shape. */
+/** The value in another shape. A view of a view is a view of the original, with one view per shape. */
 function reshape(x: Value, shape: Shape): Value {
   const source = backend.sources.get(x) ?? x;
   const views = backend.views.get(source) ?? [source];
@@ -181,8 +181,8 @@ function reshape(x: Value, shape: Shape): Value {
   return view;
 }
 
-/** Work that is done element by element on values of one shape: where one of them is a view, in the shape of what it is a
- * view of. So a chain of layers that take rows needs no reshapes in between. */
+/** Elementwise work on values of one shape: if one of them is a view, in the shape of its source. So a chain of layers that take rows
+ * needs no reshapes in between. */
 function elementwise(inputs: readonly Value[], make: (inputs: Value[]) => Value): Value {
   const { shape } = inputs[0]!;
   const source = inputs.map((value) => backend.sources.get(value)).find((found) => found);
@@ -200,7 +200,7 @@ const axisOf = (axis: number, x: Value) => axesOf(axis, x)[0]!;
 
 type Rule<A> = (inputs: Inputs<Value>, attrs: A) => Value | Value[]; // tfjs wants an array from kernels with several results
 
-/** Say how a tfjs kernel is recorded; `names` are its inputs' names, in the order in which the graph lists them. */
+/** Register a rule for a tfjs kernel; `names` are its inputs' names, in the graph's order. */
 function rule<A = unknown>(kernelName: string, names: string, run: Rule<A>): void {
   tf.registerKernel({
     kernelName,
@@ -289,7 +289,7 @@ function reduction(kernel: "Sum" | "Mean" | "Max" | "Min" | "Prod") {
       const shape = keepDims
         ? x.shape.map((size, i) => (axes.includes(i) ? 1 : size))
         : x.shape.filter((_, i) => !axes.includes(i));
-      if (axes.length === 0) return x; // nothing to reduce; ONNX would take no axes for all of them
+      if (axes.length === 0) return x; // nothing to reduce; in ONNX no axes mean all
       return record(kernel, { axes, keepDims }, [x], shape, x.dtype === "bool" ? "int32" : x.dtype);
     },
   );
@@ -415,13 +415,13 @@ rule<{ numSegments: number }>("UnsortedSegmentSum", "x segmentIds", ([x, ids], {
   record("UnsortedSegmentSum", { segments: numSegments }, [x, ids], [numSegments, ...x.shape.slice(ids.shape.length)]),
 );
 
-// a fused kernel: lib/nn/fused.ts says what its results look like
+// a fused kernel: lib/nn/fused.ts gives its results' shapes
 rule<KernelAttrs["Fused"] & { shapes: Shape[] }>("Fused", "*", (inputs, { kernel, attrs, shapes }) => {
   if (!kernel.elementwise) return recordMany("Fused", { kernel, attrs }, inputs, shapes);
   return [elementwise(inputs, (given) => record("Fused", { kernel, attrs }, given, given[0]!.shape))];
 });
 
-// every other kernel that tfjs has: say its name instead of tfjs' "not registered"
+// all other kernels of tfjs: an error with the name instead of tfjs' "not registered"
 for (const { kernelName } of tf.getKernelsForBackend("cpu")) {
   if (tf.getKernel(kernelName, "trace")) continue;
   rule(kernelName, "*", () => {

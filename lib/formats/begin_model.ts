@@ -1,4 +1,4 @@
-// The model that a run begins with, by --init_from: new, or with other weights, whose shape then counts.
+// The model that a run begins with, by --init_from: new, or with existing weights, which then decide its shape.
 
 import { GPT } from "../../model.ts";
 import { randomWeightsInPieces } from "../nn/init.ts";
@@ -16,8 +16,8 @@ interface Start {
   out_dir: string;
 }
 
-/** The weights to begin with, opened; undefined for "scratch". A run goes on from its weights themselves, any other takes their average.
- * @throws UserError where they can't be used */
+/** Open the weights to begin with; undefined for "scratch". A resumed run continues from its weights themselves, others from their EMA.
+ * @throws UserError if they can't be used */
 export async function openWeights(
   { init_from, out_dir }: Start,
   log: (line: string) => void,
@@ -29,9 +29,9 @@ export async function openWeights(
 /**
  * Create a model for training with its weights: random ones, a function of config.seed, or those of `opened`.
  * @param meta of the dataset; undefined for GPT-2's tokens
- * @param opened the weights to begin with, if there are some
- * @returns the model, and from which token on the dataset's files have none
- * @throws UserError where the tokens mean something else to the weights, or the training doesn't fit into this machine
+ * @param opened the weights to begin with, if any
+ * @returns the model, and the number of tokens that the dataset's files may contain
+ * @throws UserError if the weights were trained on other tokens, or training doesn't fit into this machine's memory
  */
 export async function beginModel(
   config: Settings,

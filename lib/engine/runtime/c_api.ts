@@ -1,9 +1,9 @@
 // ONNX Runtime's C API (onnxruntime_c_api.h), called through koffi on the library in the package onnxruntime-node: the
-// functions that we need, by their place in struct OrtApi, which only ever grows at its end. Why not the package's own binding:
-// its run() holds the event loop until it ends, so that no signal is heard and no page answered, and it copies all results.
+// functions that we need, by their index in struct OrtApi, which only grows at its end. The package's own binding isn't used because
+// its run() blocks the event loop, so that no signal or page is handled meanwhile, and it copies all results.
 //
-// Nothing else sees a pointer. A wrong one ends the process without a message, so whoever changes the table below tries every
-// function of it (tests/lib/engine/runtime/session.test.ts).
+// Pointers don't leave this file. A wrong one crashes the process without a message, so after changing the table below try every function
+// of it (tests/lib/engine/runtime/session.test.ts).
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -14,10 +14,10 @@ import type { LibraryHandle } from "koffi";
 import { UserError } from "../../common/errors.ts";
 import { nativeCalls } from "../../common/native.ts";
 
-/** A handle of ONNX Runtime's, or the address of an array. */
+/** A handle of ONNX Runtime, or the address of an array. */
 export type Pointer = bigint;
 
-/** What ONNX Runtime reports. */
+/** An error that ONNX Runtime reports. */
 export class OrtError extends Error {
   override name = "OrtError";
   readonly code: number; // OrtErrorCode
@@ -28,19 +28,19 @@ export class OrtError extends Error {
   }
 }
 
-/** A function that reports through an OrtStatus; `later` calls it on a thread of its own, off the event loop. */
+/** A function that returns an OrtStatus; `later` calls it on another thread, off the event loop. */
 interface Call {
   (...args: unknown[]): void;
   later(...args: unknown[]): Promise<void>;
 }
 
 const API_VERSION = 30;
-const VERSION = /^1\.30\./; // the library whose places these are; another one may be as good, but was not tried
+const VERSION = /^1\.30\./; // the version with these indices; others may work, but were not tried
 const POINTER = "void *";
 const OUT = "_Out_ void **";
 const PATH = process.platform === "win32" ? "str16" : "str"; // ORTCHAR_T
 
-/** Functions that give an OrtStatus, which is none where all went well: [place, arguments]. */
+/** Functions that return an OrtStatus, null on success: [index, arguments]. */
 const CALLS = {
   CreateEnv: [3, ["int", "str", OUT]],
   CreateSessionFromArray: [8, [POINTER, POINTER, "size_t", POINTER, OUT]],
@@ -63,7 +63,7 @@ const CALLS = {
   CreateAndRegisterAllocator: [144, [POINTER, POINTER, POINTER]],
 } as const;
 
-/** Functions that can't fail: [place, result, arguments]. */
+/** Functions that can't fail: [index, result, arguments]. */
 const PLAIN = {
   GetErrorCode: [1, "int", [POINTER]],
   GetErrorMessage: [2, "str", [POINTER]],
@@ -83,19 +83,19 @@ export interface OrtApi extends Functions {
   readonly env: Pointer;
   /** OrtMemoryInfo* of this process' own arrays. */
   readonly hostMemory: Pointer;
-  /** What a function gives through its last argument. */
+  /** A function's result through its last argument. */
   get(call: Call, ...args: unknown[]): Pointer;
   getLater(call: Call, ...args: unknown[]): Promise<Pointer>;
-  /** Where an array's bytes are, for as long as it lives. */
+  /** The address of an array's bytes, valid as long as it lives. */
   address(array: ArrayBufferView): Pointer;
 }
 
 let loaded: OrtApi | undefined;
-let library: LibraryHandle; // for good: koffi unloads a library whose object is collected, though its functions are in use
+let library: LibraryHandle; // kept forever: koffi unloads a library whose object is collected, even if its functions are in use
 
 /**
  * The API; the library is loaded at the first call.
- * @throws UserError where this system has none, or one of another version
+ * @throws UserError if this system has none, or another version
  */
 export function ort(): OrtApi {
   loaded ??= load();
@@ -103,8 +103,8 @@ export function ort(): OrtApi {
 }
 
 function load(): OrtApi {
-  // ONNX Runtime 1.30 sends telemetry: it looks for a host of its makers, and keeps a device's number and a queue in the user's
-  // cache. It asks for this when it is loaded.
+  // ONNX Runtime 1.30 sends telemetry: it contacts a host of its vendor, and keeps a device id and a queue in the user's cache. It
+  // reads this variable when it is loaded.
   process.env.ORT_DISABLE_TELEMETRY = "1";
   const require = createRequire(import.meta.url);
   const koffi = loadKoffi();
@@ -115,7 +115,7 @@ function load(): OrtApi {
   const version: string = koffi.decode(places(base, 1), koffi.proto("str", []))();
   const api: Pointer = koffi.decode(places(base, 0), koffi.proto(POINTER, ["uint32_t"]))(API_VERSION);
   if (!api || !VERSION.test(version)) {
-    throw new UserError(`ONNX Runtime ${version} is another version than was tried; run: npm ci`);
+    throw new UserError(`ONNX Runtime ${version} isn't the version that these scripts need; run: npm ci`);
   }
 
   const plain = {} as Record<keyof typeof PLAIN, (...args: unknown[]) => unknown>;
@@ -168,17 +168,17 @@ function load(): OrtApi {
     get,
     getLater,
     address(array) {
-      void array.buffer; // V8 keeps small arrays in its heap, where they move, until this is asked for
+      void array.buffer; // V8 keeps small arrays in its heap, where they move, until `buffer` is read
       return koffi.address(array);
     },
   };
 }
 
-const LOG_ERRORS = 3; // OrtLoggingLevel; warnings tell of optimizations it passed over
+const LOG_ERRORS = 3; // OrtLoggingLevel; warnings are about skipped optimizations
 const ARENA = 1; // OrtAllocatorType
 const DEFAULT_MEMORY = 0; // OrtMemType
 
-/** koffi's addon is a package for each system, which npm leaves out with --omit=optional. */
+/** koffi's addon is a package per system, which npm skips with --omit=optional. */
 function loadKoffi(): typeof import("koffi") {
   try {
     return nativeCalls();
@@ -206,13 +206,13 @@ function libraryPath(require: NodeJS.Require): string {
   );
 }
 
-/** An array of addresses as C takes it; keeps what it points to. */
+/** A C array of addresses; keeps alive what it points to. */
 export interface Pointers {
   array: BigUint64Array;
   kept: unknown;
 }
 
-/** Texts as a C array of strings that end with 0. */
+/** A C array of zero-terminated strings. */
 export function cStrings(texts: readonly string[]): Pointers {
   const kept = texts.map((text) => Buffer.from(`${text}\0`));
   const { address } = ort();

@@ -1,4 +1,4 @@
-// What machine this is: how many threads pay, and which tfjs backend runs the plain, uncompiled model.
+// The machine: how many threads to use, and which tfjs backend runs the plain, uncompiled model.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -9,12 +9,12 @@ import { hasCode } from "../../common/errors.ts";
 import { tf } from "../../common/tf.ts";
 
 /** Threads for `--threads=0`: the physical cores that this process may use. Matrix products gain nothing from two
- * threads on one core. */
+ * threads per core. */
 export function defaultThreads(): number {
   return Math.max(1, Math.min(physicalCores() ?? Number.POSITIVE_INFINITY, availableParallelism()));
 }
 
-/** Cores of the whole machine, or undefined where the system doesn't tell. */
+/** Cores of the whole machine, or undefined if the system doesn't tell. */
 export function physicalCores(): number | undefined {
   try {
     if (process.platform === "darwin") {
@@ -28,13 +28,13 @@ export function physicalCores(): number | undefined {
     }
     return cores.size || undefined;
   } catch {
-    return undefined; // no /proc, no sysctl: the caller falls back to what Node says
+    return undefined; // no /proc, no sysctl: the caller falls back to Node's number
   }
 }
 
 /**
- * Choose the tfjs backend for uncompiled runs: libtensorflow where one of its packages is installed, else tfjs' own
- * CPU backend. Gives a line that says which and why.
+ * Choose the tfjs backend for uncompiled runs: libtensorflow if one of its packages is installed, else tfjs' own
+ * CPU backend. @returns a line with the choice and its reason
  */
 export async function useEagerBackend(): Promise<string> {
   let why = "no tfjs-node installed";
@@ -52,10 +52,10 @@ export async function useEagerBackend(): Promise<string> {
   return await plainBackend(why);
 }
 
-/** What fetches libtensorflow and builds the package's addon: .npmrc keeps npm from doing so unasked. */
+/** The command that fetches libtensorflow and builds the package's addon; .npmrc keeps npm from doing so by itself. */
 const buildCommand = (name: string) => `npm rebuild ${name} --ignore-scripts=false`;
 
-/** Whether a package of tfjs-node is here with its addon. To import it without takes 3 s, and then it fails. */
+/** Is a package of tfjs-node installed with its addon? Importing it without takes 3 s and fails. */
 function addonOf(name: string): "missing" | "not built" | "built" {
   try {
     const library = join(dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)), "lib");

@@ -1,6 +1,6 @@
-// A function of inputs whose sizes vary, with weights that don't change any more: what a trained model is when it is used.
-// The weights are constants of the compiled model, which ONNX Runtime maps from a file and lays out for its products once;
-// they may be in 8 bits. One session serves every size, so what a prompt and a single token share is there once.
+// Frozen programs, for inference: a function of inputs with varying sizes and constant weights, which ONNX Runtime maps from a file and
+// packs for its products once; they may be in 8 bits. One session serves every size, so a prompt and single tokens share the
+// weights.
 
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -16,7 +16,7 @@ import { type DeclareInput, trace } from "../trace.ts";
 import { type Bound, type Machine, Session } from "./session.ts";
 import { WeightFile } from "./weight_file.ts";
 
-/** From sizes and inputs, which it declares, to named results. */
+/** From sizes and the inputs that it declares to named results. */
 export type FrozenBody = (sizes: SizeValues, input: DeclareInput) => Record<string, tf.Tensor>;
 
 /** A weight of the model; `value` is the tensor that represents it while the body is traced. */
@@ -28,11 +28,11 @@ export interface FrozenWeight {
 }
 
 export interface FrozenOptions {
-  /** Their numbers are taken when the program is made, from `place`, from `read` or else from `data`. */
+  /** Their numbers are read when the program is created, from `place`, from `read` or else from `data`. */
   weights: readonly FrozenWeight[];
-  /** Where a file has a weight's float32 numbers: if one folder's files have all of them, they are mapped. */
+  /** Where a file has a weight's float32 numbers: if the files of one folder have all of them, they are mapped. */
   place?: ((name: string) => Place | undefined) | undefined;
-  /** Reads a weight's numbers where there is no `place`: one after the other, so that they needn't all be in memory. */
+  /** Reads a weight's numbers without a `place`: one weight after the other, so that they needn't all be in memory. */
   read?: ((name: string, shape: readonly number[], into: Float32Array) => void) | undefined;
   sizes: readonly string[];
   int8?: boolean; // matrices in 8 bits
@@ -45,7 +45,7 @@ export class FrozenProgram {
     this.#session = session;
   }
 
-  /** @throws UserError where the weights have to be written to a temporary file and can't be */
+  /** @throws UserError if the weights have to be written to a temporary file and can't be */
   static async create(body: FrozenBody, options: FrozenOptions, machine: Machine): Promise<FrozenProgram> {
     const traces = traceFrozen(body, options);
     const { graph } = traces[0]!;
@@ -99,7 +99,7 @@ function storeInt8(file: WeightFile, data: Float32Array, shape: readonly number[
 
 type Traces = ReturnType<typeof traceSizes>;
 
-/** The function's graph at two choices of sizes. */
+/** The function's graphs at two choices of sizes. */
 export function traceFrozen(body: FrozenBody, { weights, sizes }: Pick<FrozenOptions, "weights" | "sizes">): Traces {
   return traceSizes(sizes, (values) =>
     trace((input) => {
@@ -109,9 +109,9 @@ export function traceFrozen(body: FrozenBody, { weights, sizes }: Pick<FrozenOpt
   );
 }
 
-/** The model for all sizes. Both traces have to give it: else a number that depends on a size was written as it was. */
+/** The model for all sizes. Both traces must give the same: else a number that depends on a size was missed. */
 export function lowerFrozen(traces: Traces, options: Omit<LowerOptions, "expressions">): Uint8Array {
-  const { constants, ...rest } = options; // compared without: they are the same arrays, and as large as the model
+  const { constants, ...rest } = options; // compared without the constants: they are the same arrays, and as large as the model
   const [model, again] = traces.map(({ graph, expressions }) => lower(graph, { ...rest, expressions }));
   if (Buffer.compare(model!, again!) !== 0) throw new Error("internal: a number of the model depends on its sizes");
   const { graph, expressions } = traces[0]!;

@@ -1,7 +1,7 @@
-// What the machine can do at best, for judging what a step does: the rate of square matrix products on the same engine and
-// threads, so it is the peak of this engine on this machine and not of a data sheet. A peak is the fastest of many: on a
-// shared machine most products are interrupted by other work, the long ones nearly always, and one clean run tells
-// the truth. So there are products of several sizes, and a training run looks again now and then.
+// The machine's peak rate, for MFU: that of square matrix products on the same engine and threads, so it is the peak of this engine on
+// this machine, not of a data sheet. It is the fastest of many: on a shared machine other work interrupts most products, long ones
+// nearly always, and one undisturbed run is enough. So it takes products of several sizes, and a training run measures again now
+// and then.
 
 import { tf } from "../../common/tf.ts";
 
@@ -15,10 +15,10 @@ export interface Product {
 export type MakeProduct = (n: number) => Promise<Product>;
 
 const SIZES = [128, 256, 512, 1024, 2048]; // small ones fit between two interruptions, large ones have the full rate
-const RUNS = { least: 4, most: 100 }; // of a size
-const ENOUGH = 25; // ms for a size
-const LONG = 4; // ms: a size whose fastest product takes longer is the last, the next takes eight times as long
-const PAUSE = 30_000; // ms between two looks
+const RUNS = { least: 4, most: 100 }; // runs per size
+const ENOUGH = 25; // ms per size
+const LONG = 4; // ms: a size whose fastest product takes longer is the last, as the next takes eight times as long
+const PAUSE = 30_000; // ms between measurements
 
 /** Peak rate in FLOP/s. Takes some 0.1 s. */
 export async function measurePeak(
@@ -91,10 +91,10 @@ export class Peak {
   }
 }
 
-/** The product of two matrices that stand where the engine reads them: nothing is copied. */
+/** The product of two matrices in arrays that the engine reads directly: nothing is copied. */
 async function productOf(engine: Engine, n: number): Promise<Product> {
   const shape = [n, n];
-  const value = tf.scalar(0); // stands for them until the engine has its own
+  const value = tf.scalar(0); // a placeholder until the engine has its own
   const [a, b] = ["a", "b"].map((name) => ({
     name,
     shape,

@@ -1,5 +1,5 @@
-// A function of (weights, inputs), made ready to run many times: compiled (traced, lowered, run by ONNX Runtime) or
-// eager (the same function on a tfjs backend, the slow twin that the compiled one must equal). Knows no model.
+// Programs: functions of (weights, inputs), prepared to run many times, either compiled (traced, lowered, run by ONNX Runtime) or eager
+// (the same function on a tfjs backend, the slow twin that the compiled one must equal). Knows no model.
 //
 //   const engine = await createEngine({ compile: true, threads: 2 });
 //   const backward = await engine.program(({ x, y }, rng) => loss(x, y, rng), { variables, inputs, gradients: true });
@@ -24,7 +24,7 @@ import {
   type StatefulProgram,
 } from "./stateful.ts";
 
-/** A weight of the model. Its numbers live in `data`; `value` is the tensor that stands for them while a body runs. */
+/** A weight of the model. Its numbers are in `data`; `value` is the tensor that represents them while a body runs. */
 export interface Variable {
   readonly name: string;
   readonly shape: Shape;
@@ -33,35 +33,35 @@ export interface Variable {
   value: tf.Tensor;
 }
 
-/** Dropout's random numbers; each call draws new ones. */
+/** Dropout's random numbers; each call gives new ones. */
 export interface DropoutRng {
   /** A bool tensor of the shape, true where an element is kept. */
   keep(shape: Shape, rate: number): tf.Tensor;
-  /** An int32 tensor of the shape: signed integers of `bits` bits, each as likely as any other. */
+  /** An int32 tensor of the shape: signed integers of `bits` bits, uniformly distributed. */
   integers(shape: Shape, bits: number): tf.Tensor;
 }
 
-/** What a program computes: one tensor (a scalar, if gradients are asked for) from tensors, in tfjs operations. */
+/** A program's function: one tensor (a scalar, for gradients) from tensors, in tfjs operations. */
 export type Body<Name extends string> = (inputs: Record<Name, tf.Tensor>, rng: DropoutRng) => tf.Tensor;
 
 export interface ProgramOptions<Name extends string> {
   variables: readonly Variable[];
   inputs: Record<Name, { shape: Shape; dtype: DType }>;
   gradients?: boolean;
-  accumulate?: boolean; // a run adds to the gradients that are there, inside the graph; else it replaces them
+  accumulate?: boolean; // a run adds to the existing gradients, inside the graph; else it replaces them
   half?: boolean; // matrix products in float16 (autocast.ts)
-  profile?: string | undefined; // where ONNX Runtime writes a profile on dispose: the start of the file's path
+  profile?: string | undefined; // path prefix of the profile that ONNX Runtime writes on dispose
 }
 
 export interface RunOptions {
-  dropout?: readonly (number | string)[]; // which random masks: the same list gives the same masks
-  signal?: AbortSignal | undefined; // ends the run early; what it has computed by then is of no use
-  lossScale?: number | undefined; // of a program with `half`: the gradients are those of the value times this; 1 if not given
+  dropout?: readonly (number | string)[]; // key of the random masks: the same list gives the same masks
+  signal?: AbortSignal | undefined; // cancels the run; its outputs are then invalid
+  lossScale?: number | undefined; // for a program with `half`: gradients are multiplied by this; 1 if not given
 }
 
 export interface Program<Name extends string> {
   /** Compute the body's value. With gradients, they are then in `variable.grad`. The array is reused by the next run.
-   * @throws EngineError where an input has another length than the program was made for, Cancelled where the signal says so */
+   * @throws EngineError if an input has another length than the program's, Cancelled if the signal was aborted */
   run(inputs: Record<Name, Int32Array | Float32Array>, options?: RunOptions): Promise<Float32Array>;
   readonly graph?: Graph;
   dispose(): Promise<void>;
@@ -73,20 +73,20 @@ export interface Engine {
   program<Name extends string>(body: Body<Name>, options: ProgramOptions<Name>): Promise<Program<Name>>;
   /** A program that changes arrays in place (stateful.ts). */
   stateful(body: StatefulBody, options: StatefulOptions): Promise<StatefulProgram>;
-  /** A compiled program with constant weights and sizes that vary (frozen.ts); an engine that doesn't compile has none. */
+  /** A compiled program with constant weights and varying sizes (frozen.ts); an eager engine has none. */
   frozen(body: FrozenBody, options: FrozenOptions): Promise<FrozenProgram>;
 }
 
-/** A run that doesn't fit its program. */
+/** A run's inputs don't fit its program. */
 export class EngineError extends Error {
   override name = "EngineError";
 }
 
-/** What is made of constants is a constant too, up to so many bytes. Beyond, it is made in each run: what a long text's
- * attention adds to its scores would be kept for every block of queries in every layer, the square of the length in all. */
+/** Constant folding, up to this many bytes per result. Larger ones are computed in each run: a long text's attention biases would be
+ * kept for every block of queries in every layer, quadratic in the length. */
 const FOLD_UP_TO = 2 ** 16;
 
-/** @param options.threads 0 for one a physical core */
+/** @param options.threads 0 for one per physical core */
 export async function createEngine(options: { compile: boolean; threads?: number }): Promise<Engine> {
   const threads = options.threads || defaultThreads();
   if (options.compile) {
@@ -115,11 +115,11 @@ export async function createEngine(options: { compile: boolean; threads?: number
 interface Evaluation {
   tensors: tf.Tensor[]; // of the variables
   gradients: boolean;
-  sums?: tf.Tensor[] | undefined; // what the gradients are added to
-  scale?: tf.Tensor | undefined; // which the gradients are multiplied by
+  sums?: tf.Tensor[] | undefined; // added to the gradients
+  scale?: tf.Tensor | undefined; // multiplies the gradients
 }
 
-/** Run `body` with the variables standing for `tensors`; with the gradients of its value, if asked for. */
+/** Run `body` with the variables' values being `tensors`; with the gradients of its value, if wanted. */
 function evaluate(
   variables: readonly Variable[],
   body: () => tf.Tensor,
@@ -145,7 +145,7 @@ function checkLength(name: string, shape: Shape, given: number): void {
 
 type Data = ReturnType<typeof arrayOf>;
 
-/** Makes a random choice: the same one for a key. */
+/** Fills an array with random choices, a function of the key. */
 type Fill = (data: Data, key: Key) => void;
 
 function dropoutRng(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tensor): DropoutRng {
@@ -157,7 +157,7 @@ function dropoutRng(choose: (shape: Shape, dtype: DType, fill: Fill) => tf.Tenso
 
 /** The input with the factor of the gradients: it changes from step to step. */
 const LOSS_SCALE = "loss_scale";
-/** Before a variable's name: its gradient, which is an output, and the sum that it is added to, an input. */
+/** Prefixes of a variable's name: its gradient, an output, and the sum that it is added to, an input. */
 const [GRAD, SUM] = ["grad.", "sum."];
 
 class CompiledProgram<Name extends string> implements Program<Name> {
@@ -250,7 +250,7 @@ function traceBody<Name extends string>(
   for (const name in inputs) tensors[name] = input(name, inputs[name].shape, inputs[name].dtype);
   const rng = dropoutRng((shape, dtype, fill) => input(`dropout.${fills.push(fill) - 1}`, shape, dtype));
   const scale = gradients && half ? input(LOSS_SCALE, [], "float32") : undefined;
-  const sums = gradients && accumulate ? declare(SUM) : undefined; // an addition reads a number and writes it: it is done in place
+  const sums = gradients && accumulate ? declare(SUM) : undefined; // the addition is done in place
   const { value, grads } = evaluate(variables, () => body(tensors, rng), { tensors: weights, gradients, sums, scale });
   return { value, ...Object.fromEntries(grads.map((grad, i) => [GRAD + variables[i]!.name, grad])) };
 }
@@ -267,7 +267,7 @@ class EagerProgram<Name extends string> implements Program<Name> {
 
   async run(inputs: Record<Name, Int32Array | Float32Array>, options: RunOptions = {}): Promise<Float32Array> {
     const { variables, inputs: specs, gradients = false, accumulate = false, half = false } = this.#options;
-    if (options.signal?.aborted) throw new Cancelled(); // an operation that goes on can't be ended
+    if (options.signal?.aborted) throw new Cancelled(); // a running operation can't be cancelled
     let count = 0;
     const rng = dropoutRng((shape, dtype, fill) => {
       const data = arrayOf(shape, dtype);
@@ -299,7 +299,7 @@ class EagerProgram<Name extends string> implements Program<Name> {
   async dispose(): Promise<void> {}
 }
 
-/** A variable's gradient, 0 before the first. */
+/** A variable's gradient, 0 before the first run. */
 function gradOf(variable: Variable): Float32Array {
   variable.grad ??= new Float32Array(variable.data.length);
   return variable.grad;

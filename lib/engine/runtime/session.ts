@@ -1,38 +1,38 @@
-// Runs an ONNX model with ONNX Runtime, off the event loop: timers, signals and pages go on meanwhile.
+// Runs an ONNX model with ONNX Runtime, off the event loop: timers, signals and pages are handled meanwhile.
 
 import { sizeOf } from "../../common/shape.ts";
 import type { DType, Shape, TypedArray } from "../graph.ts";
 import { cStrings, type OrtApi, ort, type Pointer, type Pointers, pointers } from "./c_api.ts";
 
-/** An array of this process and what the model shall take it for. The model reads and writes it in place. */
+/** An array of this process, with its shape and type for the model, which reads and writes it in place. */
 export interface Buffer {
   data: TypedArray;
   shape: Shape;
   dtype: DType;
 }
 
-/** What every session of an engine runs on. */
+/** Options shared by all sessions of an engine. */
 export interface Machine {
   threads: number;
 }
 
 export interface SessionOptions extends Machine {
-  profile?: string | undefined; // prefix of the profile that ONNX Runtime writes; none without it
-  folder?: string; // of the files in which the model's large constants stand
-  spin?: boolean; // wait for the next run by spinning: for short runs of one session, one after the other
-  foldUpTo?: number; // bytes of a result of constants that is computed once and kept; no limit without it
+  profile?: string | undefined; // path prefix of ONNX Runtime's profile; none without it
+  folder?: string; // of the external files with the model's large constants
+  spin?: boolean; // threads spin between runs: for short, consecutive runs of one session
+  foldUpTo?: number; // constant folding, up to this many bytes per result; no limit without it
 }
 
-/** An array that ONNX Runtime knows: an OrtValue, which is released with it. */
+/** An array with its OrtValue, which is released with it. */
 interface HostTensor {
   readonly data: TypedArray;
   readonly value: Pointer;
 }
 
-/** Arrays that are bound to a model's inputs or outputs by name. */
+/** Arrays bound to a model's inputs or outputs by name. */
 export type Bound = Record<string, HostTensor>;
 
-/** A run that was ended on purpose. Its outputs hold nothing of use. */
+/** A run was cancelled. Its outputs are invalid. */
 export class Cancelled extends Error {
   override name = "Cancelled";
 
@@ -41,10 +41,10 @@ export class Cancelled extends Error {
   }
 }
 
-/** End the runs that are going on. */
+/** Cancel all running runs. */
 const cancels = new Set<() => void>();
 
-// A process that ends waits for its threads, and a run may take seconds.
+// An exiting process waits for its threads, and a run may take seconds.
 process.on("exit", () => {
   for (const cancel of cancels) cancel();
 });
@@ -55,8 +55,8 @@ const ELEMENT = { float32: 1, int32: 6, bool: 9 } as const; // ONNXTensorElement
 /** A model whose inputs and outputs are arrays of this process: a run allocates and copies nothing. */
 export class Session {
   readonly #handle: Pointer;
-  readonly #names = new Map<string, Pointers>(); // C strings, by the names that they hold
-  readonly #running = new Set<object>(); // what runs work on, which must live as long
+  readonly #names = new Map<string, Pointers>(); // C strings, by name
+  readonly #running = new Set<object>(); // kept alive for the current runs
 
   private constructor(handle: Pointer) {
     this.#handle = handle;
@@ -72,14 +72,14 @@ export class Session {
       api.SetIntraOpNumThreads(options, threads);
       api.SetInterOpNumThreads(options, 1);
       api.SetSessionGraphOptimizationLevel(options, ALL_OPTIMIZATIONS);
-      // One block for a whole run's memory is 20 to 30 % larger than what is needed at any time.
+      // One block for a whole run's memory would be 20 to 30 % larger than the peak need.
       api.DisableMemPattern(options);
       const entries = {
-        // Merging equal expressions keeps what the backward pass recomputes on purpose alive from the forward pass on.
+        // Common subexpression elimination would undo recomputation: it keeps the forward pass' values for the backward pass.
         "optimization.disable_specified_optimizers": "CommonSubexpressionElimination",
-        // Sessions run in turns: what one has done with is there for the next, instead of an arena for each.
+        // Sessions run in turns: they share one arena, instead of one each.
         "session.use_env_allocators": 1,
-        // Threads that wait for their session's next run by spinning take the cores from the session whose turn it is.
+        // Threads that spin between runs take cores from the session whose turn it is.
         "session.force_spinning_stop": spin ? 0 : 1,
         "optimization.constant_folding_max_output_size_in_bytes": foldUpTo,
         "session.model_external_initializers_file_folder_path": folder,
@@ -94,14 +94,14 @@ export class Session {
       );
     } finally {
       api.ReleaseSessionOptions(options);
-      void model.length; // it lives until here
+      void model.length; // keeps it alive until here
     }
   }
 
   /**
-   * Compute `outputs` from what the arrays of `inputs` hold now (both made with `bind`).
-   * @param signal ends the run between two of its operators
-   * @throws Cancelled where it did, OrtError where the model can't take the inputs
+   * Compute `outputs` from the present contents of `inputs` (both made with `bind`).
+   * @param signal cancels the run between two operators
+   * @throws Cancelled if it did, OrtError if the inputs don't fit the model
    */
   async run(inputs: Bound, outputs: Bound, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) throw new Cancelled();
@@ -135,14 +135,14 @@ export class Session {
     return strings.array;
   }
 
-  /** Write the profile, if one was asked for. */
+  /** Write the profile, if wanted. */
   endProfiling(): void {
     const api = ort();
     const allocator = api.get(api.GetAllocatorWithDefaultOptions);
     api.AllocatorFree(allocator, api.get(api.SessionEndProfiling, this.#handle, allocator)); // the file's name
   }
 
-  /** @throws Error while a run is going on, as it would go on with memory that is gone */
+  /** @throws Error during a run, which would use freed memory */
   async dispose(): Promise<void> {
     if (this.#running.size > 0) throw new Error("internal: a session was disposed during a run");
     ort().ReleaseSession(this.#handle);
@@ -153,7 +153,7 @@ const valuesOf = (bound: Bound) => pointers(Object.values(bound).map(({ value })
 
 const released = new FinalizationRegistry<Pointer>((value) => ort().ReleaseValue(value));
 
-/** Make arrays known to ONNX Runtime, without copying them. */
+/** Wrap arrays in OrtValues, without copying them. */
 export function bind(buffers: Record<string, Buffer>): Bound {
   const api = ort();
   return Object.fromEntries(

@@ -1,5 +1,5 @@
-// A program over arrays of the caller that it changes in place: (state, numbers) -> (state', outputs). An optimizer's update
-// is one: what it computes are weights, and they stay where they are. Knows no optimizer.
+// Stateful programs change the caller's arrays in place: (state, numbers) -> (state', outputs), such as an optimizer's update of the
+// weights. Knows no optimizer.
 //
 //   const program = await engine.stateful(({ w, g }, { rate }) => ({ w: tf.sub(w!, tf.mul(g!, rate!)) }), { state, numbers: ["rate"] });
 //   await program.run({ rate: 0.1 });   // the new weights are in w's array
@@ -11,7 +11,7 @@ import { lower } from "../lower.ts";
 import { trace } from "../trace.ts";
 import { type Bound, bind, type Machine, Session } from "./session.ts";
 
-/** An array of the caller, or a view of a part of one, that a program reads and may write. */
+/** The caller's array, or a view of a part of one, that a program reads and may write. */
 export interface StateArray {
   readonly name: string;
   readonly shape: Shape;
@@ -20,7 +20,7 @@ export interface StateArray {
 
 type Tensors = Record<string, tf.Tensor>;
 
-/** Results under the name of a state array are its new numbers; the others are outputs. An array without a result is only read. */
+/** Results with the name of a state array are its new values; the others are outputs. An array without a result is only read. */
 export type StatefulBody = (state: Tensors, numbers: Tensors) => Tensors;
 
 export interface StatefulOptions {
@@ -29,7 +29,7 @@ export interface StatefulOptions {
 }
 
 export interface StatefulProgram {
-  /** One transition. The outputs' arrays are reused by the next run. */
+  /** One transition. The next run reuses the outputs' arrays. */
   run(numbers: Record<string, number>): Promise<Record<string, Float32Array>>;
   dispose(): Promise<void>;
 }
@@ -38,7 +38,7 @@ const NEXT = "next.";
 
 /**
  * Compiled: one graph over all arrays, bound to them once.
- * @throws Error where an array would be overwritten before the graph has read it for the last time
+ * @throws Error if an array would be overwritten before the graph has read it for the last time
  */
 export async function compileStateful(
   body: StatefulBody,
@@ -81,7 +81,7 @@ export async function compileStateful(
   };
 }
 
-/** Operation by operation, on the current tfjs backend. */
+/** Eager: operation by operation, on the current tfjs backend. */
 export function eagerStateful(body: StatefulBody, { state, numbers }: StatefulOptions): StatefulProgram {
   const arrays = new Map(state.map((array) => [array.name, array]));
   return {
@@ -106,7 +106,7 @@ export function eagerStateful(body: StatefulBody, { state, numbers }: StatefulOp
   };
 }
 
-/** Kernels that read an element of an input only for the element of the result that stands in its place. */
+/** Elementwise kernels: they read an element of an input only for the corresponding element of the result. */
 const ELEMENTWISE: ReadonlySet<KernelName> = new Set<KernelName>([
   "Add",
   "Sub",
@@ -117,8 +117,8 @@ const ELEMENTWISE: ReadonlySet<KernelName> = new Set<KernelName>([
 ]);
 
 /**
- * A result is written over the array that it replaces as soon as it is computed. That is right only where nothing reads the
- * array later: every kernel that reads it must come before the one that writes, by what it computes from.
+ * A result overwrites its array as soon as it is computed. That is correct only if nothing reads the array later: every kernel that reads
+ * it must be an ancestor of the one that writes.
  */
 export function checkInPlace(graph: Graph): void {
   const makers = new Map<Value, Node>();
@@ -127,7 +127,7 @@ export function checkInPlace(graph: Graph): void {
     for (const value of node.outputs) makers.set(value, node);
     for (const value of node.inputs) readers.set(value, [...(readers.get(value) ?? []), node]);
   }
-  /** Reshaping copies nothing: who reads the view reads the array. */
+  /** Reshaping copies nothing: reading the view reads the array. */
   const readersOf = (value: Value): Node[] =>
     (readers.get(value) ?? []).flatMap((node) => (node.kernel === "Reshape" ? readersOf(node.outputs[0]!) : [node]));
 

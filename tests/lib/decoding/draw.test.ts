@@ -175,7 +175,7 @@ test("logits in the thousands, or of -Infinity, don't break the draw", () => {
   assert.deepEqual({ token, logprob }, { token: 1, logprob: 0 });
 });
 
-test("logits that are not numbers are a mistake in the model, said in one line", () => {
+test("logits that are NaN are a fault in the model, said in one line", () => {
   for (const bad of [
     [Number.NaN, 1],
     [1, Number.NaN],
@@ -183,7 +183,7 @@ test("logits that are not numbers are a mistake in the model, said in one line",
   ]) {
     for (const options of [{}, { temperature: 0 }, { top_k: 1 }, { top_p: 0.5 }, { repetition_penalty: 2 }]) {
       const draw = () => new Drawer(2, options).draw(Float32Array.from(bad), [0], 0.5);
-      assert.throws(draw, (error) => error instanceof UserError && /not numbers/.test(error.message));
+      assert.throws(draw, (error) => error instanceof UserError && /NaN/.test(error.message));
     }
   }
 });
