@@ -42,17 +42,17 @@ export const defaults = {
   max_new_tokens: 500, // tokens in each sample
   stop: [] as string[], // texts, separated by commas: a sample ends before the first that comes up. \n, \t, \r, \\ and \uXXXX are understood
   // how to choose each token, in this order
-  repetition_penalty: 1, // above 1 tokens that were there, in the prompt too, become less likely
-  temperature: 0.8, // below 1 more certain, above 1 more random; 0 always takes the likeliest
-  top_k: 200, // draw among the k likeliest tokens; 0 for all of them, 1 for always the likeliest
-  top_p: 1, // draw among the likeliest that together have this probability; 1 for all of them
-  min_p: 0, // draw among those that are at least this share as likely as the likeliest; 0 for all of them
+  repetition_penalty: 1, // above 1, tokens of the prompt and the text so far become less likely
+  temperature: 0.8, // below 1 more certain, above 1 more random; 0 is greedy
+  top_k: 200, // sample from the k likeliest tokens; 0 for all of them, 1 is greedy
+  top_p: 1, // sample from the likeliest tokens that together have this probability; 1 for all of them
+  min_p: 0, // sample from tokens at least this share as likely as the likeliest; 0 for all of them
   seed: 1337, // the same seed gives the same text
   json: false, // a line of JSON for each sample: sample, prompt, text, tokens, logprobs, finish (length, stop, or interrupt), seconds; with evaluate one of its figures
   save: false, // keep the samples in out_dir too, as samples/sample_{date}_{time}.txt
   // how well the model predicts a text
-  evaluate: "", // a text file: print its perplexity and bits per byte instead of drawing
-  stride: 0, // tokens from one window to the next: each token sees context - stride before it, or more; 1 is exact and slow, 0 is half of it
+  evaluate: "", // a text file: print its perplexity and bits per byte instead of sampling
+  stride: 0, // tokens from one window to the next: each token sees at least context - stride tokens before it; 1 is exact and slow, 0 is half of it
   // system
   device: "auto", // "auto" or "cpu"
   dtype: "float32", // "float32", or "int8" weights: a quarter of the memory, a little less exact
@@ -106,11 +106,11 @@ export async function run(config: Config): Promise<void> {
   // 2) samples, side by side as many as memory allows
   const continueTexts = await createContinuer(engine, model, tokenizer, { frozen: weights, pairs });
   opened.close();
-  const drawn = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
+  const sampled = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
   async function answer(prompt: string, count: number, separator?: string, interrupted = () => false) {
     const ids = encodePrompt(prompt);
     const random = (sample: number, step: number) => uniform(keyOf(config.seed, "sample", sample), step);
-    const numbers = Array.from({ length: count }, () => drawn.samples++);
+    const numbers = Array.from({ length: count }, () => sampled.samples++);
     const size = Math.ceil(count / Math.ceil(count / batchSize(model.config)));
     const shown = goesOn ? prompt : "";
     while (numbers.length > 0 && !interrupted()) {
@@ -119,11 +119,11 @@ export async function run(config: Config): Promise<void> {
       const options = { ...config, stop, random, interrupted, logprobs: config.json };
       let batch: readonly Sample[] = [];
       for await (batch of continueTexts(ids, numbers.splice(0, size), options)) {
-        drawn.firstMs ||= performance.now() - start;
+        sampled.firstMs ||= performance.now() - start;
         output.update(batch);
       }
-      drawn.ms += performance.now() - start;
-      for (const { logprobs } of batch) drawn.tokens += logprobs.length;
+      sampled.ms += performance.now() - start;
+      for (const { logprobs } of batch) sampled.tokens += logprobs.length;
     }
   }
   if (interactive) {
@@ -133,10 +133,10 @@ export async function run(config: Config): Promise<void> {
     await answer(given, config.num_samples);
   }
   await continueTexts.dispose();
-  if (drawn.tokens > 0) {
-    const speed = ((1000 * drawn.tokens) / drawn.ms).toFixed(1);
-    const times = `in ${(drawn.ms / 1000).toFixed(2)} s, the first after ${drawn.firstMs.toFixed(0)} ms`;
-    console.error(`${drawn.tokens} tokens ${times}: ${speed} tokens/s (${engine.description})`);
+  if (sampled.tokens > 0) {
+    const speed = ((1000 * sampled.tokens) / sampled.ms).toFixed(1);
+    const times = `in ${(sampled.ms / 1000).toFixed(2)} s, the first after ${sampled.firstMs.toFixed(0)} ms`;
+    console.error(`${sampled.tokens} tokens ${times}: ${speed} tokens/s (${engine.description})`);
   }
   if (config.save) console.error(`saved ${saveSamples(config.out_dir, written.join(""))}`);
 }

@@ -54,7 +54,7 @@ export const defaults = {
   num_samples: 3,
   max_new_tokens: 500, // tokens in each sample
   temperature: 0.8, // below 1 more certain, above 1 more random
-  top_k: 200, // draw among the k likeliest tokens; 0 for all of them
+  top_k: 200, // sample from the k likeliest tokens; 0 for all of them
 };
 
 /** What belongs to this call and not to the pipeline. */

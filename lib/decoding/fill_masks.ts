@@ -7,8 +7,8 @@ import type { Engine } from "../engine/runtime/program.ts";
 import { bind } from "../engine/runtime/session.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { DecoderWeights } from "./decoder.ts";
-import { Drawer } from "./draw.ts";
 import type { Sample, TextOptions } from "./generate.ts";
+import { TokenSampler } from "./token_sampler.ts";
 
 /** A masked token in text. */
 export const MASK = "[MASK]";
@@ -74,8 +74,8 @@ export async function* fillTexts(
 ): AsyncGenerator<readonly Sample[]> {
   const { vocab_size: V, interrupted = () => false, random } = options;
   const known = tokenizer.vocabSize;
-  const drawer = new Drawer(known, options);
-  const likeliest = new Drawer(known, { temperature: 0 });
+  const sampler = new TokenSampler(known, options);
+  const likeliest = new TokenSampler(known, { temperature: 0 });
   const all: Sample[] = [];
   for (const sample of samples) {
     const tokens = [...ids];
@@ -85,11 +85,11 @@ export async function* fillTexts(
       const logits = await guess(tokens.map((token) => (token < 0 ? V - 1 : token)));
       const at = (place: number) => logits.subarray(place * V, place * V + known);
       const certainties = tokens.map((token, place) =>
-        token < 0 ? likeliest.draw(at(place), [], 0).logprob : Number.NEGATIVE_INFINITY,
+        token < 0 ? likeliest.sample(at(place), [], 0).logprob : Number.NEGATIVE_INFINITY,
       );
       const place = certainties.indexOf(Math.max(...certainties));
       const given = tokens.filter((token) => token >= 0);
-      const { token, logprob } = drawer.draw(at(place), given, random(sample, step));
+      const { token, logprob } = sampler.sample(at(place), given, random(sample, step));
       tokens[place] = token;
       logprobs.set(place, logprob);
     }

@@ -6,18 +6,18 @@ import type { GPTConfig } from "../../model.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { checkTokens } from "./check_tokens.ts";
 import type { Decoder } from "./decoder.ts";
-import { Drawer, type Drawn, type DrawOptions } from "./draw.ts";
 import { StopFilter } from "./stop.ts";
+import { type SampledToken, type SamplingOptions, TokenSampler } from "./token_sampler.ts";
 
 const PAUSE = 10; // ms after which the event loop gets a turn
 
-export interface GenerateOptions extends DrawOptions {
+export interface GenerateOptions extends SamplingOptions {
   max_new_tokens: number;
   /** A number in [0, 1) for a sample's token number `step`. */
   random(sample: number, step: number): number;
 }
 
-export interface SampleToken extends Drawn {
+export interface SampleToken extends SampledToken {
   sample: number;
 }
 
@@ -35,7 +35,7 @@ export async function* generate(
   const { max_new_tokens, random } = options;
   const V = decoder.vocabSize;
   checkTokens(prompt, V);
-  const drawer = new Drawer(V, options);
+  const sampler = new TokenSampler(V, options);
   const rows = [...samples].map((sample) => ({ sample, seen: new Set(prompt), last: 0 }));
   if (max_new_tokens === 0) return;
   let paused = performance.now();
@@ -44,7 +44,7 @@ export async function* generate(
     const sampled: SampleToken[] = [];
     for (const [i, row] of rows.entries()) {
       if (!samples.has(row.sample)) continue; // ended: its last token is fed again, and the result ignored
-      const next = drawer.draw(logits.subarray(i * V, (i + 1) * V), row.seen, random(row.sample, step));
+      const next = sampler.sample(logits.subarray(i * V, (i + 1) * V), row.seen, random(row.sample, step));
       row.last = next.token;
       row.seen.add(next.token);
       sampled.push({ sample: row.sample, ...next });

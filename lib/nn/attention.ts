@@ -18,7 +18,7 @@ import {
 } from "./weight_dropout.ts";
 
 /**
- * softmax(query key^T / sqrt(D), position i seeing the positions up to i) value, exactly.
+ * softmax(query key^T / sqrt(D), causally masked) value, exactly.
  * @param query [N, T, D], as key and value; N counts batch and heads
  * @param rate dropout on the attention weights, if there is an rng
  * @returns [N, T, D]
@@ -63,14 +63,14 @@ export function causalAttention(
 
 /** The attention weights softmax(q k^T + mask), [N, block, width], for the block that starts at `from`. */
 function weightsOf(queries: tf.Tensor, keys: tf.Tensor, from: number): tf.Tensor {
-  const mask = causalMask(from, queries.shape[1]!, keys.shape[1]!); // first: the runtime computes what is written later earlier (in_order.ts)
+  const mask = causalMask(from, queries.shape[1]!, keys.shape[1]!); // recorded first: the runtime computes later nodes earlier (in_order.ts)
   return tf.softmax(tf.add(tf.matMul(queries, keys, false, true), mask));
 }
 
 /**
- * dy -> dquery, dkey, dvalue. With weights P of a block and o its result, softmax's gradient needs rowsum(P dP), which
- * is rowsum(o dy) (Dao et al. 2022, appendix B.2): a sum over D numbers a row and not over all keys. Dropout does not
- * change that.
+ * dy -> dquery, dkey, dvalue. With the attention weights P of a block and its result o, softmax's gradient needs rowsum(P dP), which
+ * is rowsum(o dy) (Dao et al. 2022, appendix B.2): a sum over D numbers per row, not over all keys. Dropout does not change
+ * that.
  */
 function attentionGrad(
   dy: tf.Tensor,
@@ -98,7 +98,7 @@ function attentionGrad(
     const dScores = tf.mul(weight, tf.sub(dWeight, rowSums[i]!));
     dQueries[i] = tf.matMul(dScores, keys);
     dKeys.add(tf.matMul(dScores, query, true), 0, width);
-    if (kept.length === 0) done = [dQueries[i], ...dKeys.pending, ...dValues.pending]; // else there is little to save
+    if (kept.length === 0) done = [dQueries[i], ...dKeys.pending, ...dValues.pending]; // else it saves little memory
   }
   const dQuery = tf.mul(tf.concat(dQueries, 1), 1 / Math.sqrt(D));
   return [dQuery, dKeys.total(key.shape[1]!), dValues.total(key.shape[1]!)];
@@ -117,8 +117,8 @@ function upTo(x: tf.Tensor, end: number): tf.Tensor {
   return end === x.shape[1] ? x : tf.slice(x, [0, 0, 0], [-1, end, -1]);
 }
 
-/** 0 where the query at from + i may see key j, else a number whose exponential is 0: [rows, width]. Where it is large the
- * runtime makes it in each run: as a constant of every block it would be the square of the length. */
+/** 0 where the query at from + i may see key j, else a number whose exponential is 0: [rows, width]. If it is large the
+ * runtime computes it in each run: as a constant of every block it would be quadratic in the length. */
 function causalMask(from: number, rows: number, width: number): tf.Tensor {
   const beyond = width - from - rows;
   const behind =
@@ -140,7 +140,7 @@ function causalMask(from: number, rows: number, width: number): tf.Tensor {
     : behind;
 }
 
-const squares = new Map<number, Float32Array>(); // by size: every block and layer takes the same one
+const squares = new Map<number, Float32Array>(); // by size: every block and layer uses the same one
 
 /** The same for queries and keys at the same positions: [rows, rows]. */
 function future(rows: number): tf.Tensor {

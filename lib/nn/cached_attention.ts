@@ -1,5 +1,5 @@
-// Attention with a KV cache: new positions look at those in the cache, and join it. One plain way, which knows every choice, and
-// one operator of the runtime, which writes into the cache in place.
+// Attention with a KV cache: new positions attend to those in the cache, and are added to it. A plain form supports every choice; an
+// operator of the runtime updates the cache in place.
 
 import { tf } from "../common/tf.ts";
 
@@ -15,8 +15,8 @@ export interface CachedOptions {
   K?: number; // heads of keys and values; H if not given
   choices?: AttentionChoices; // GPT-2's if not given
   formula?: AttentionFormula | undefined; // in place of `choices`
-  fused?: boolean; // does the operator compute the same? It does if not given
-  position?: Position; // which may turn queries and keys
+  fused?: boolean; // does the operator compute the same? true if not given
+  position?: Position; // which may rotate queries and keys
 }
 
 /**
@@ -42,13 +42,13 @@ export function cachedAttention(
     const common = { H, K, choices, attention, mayFuse };
     const table = position.turnTable && fitsTable(cache, position.turnTable()) ? position.turnTable() : undefined;
     if (!position.turn || table) return attendInPlace(rows, cache, slots, { ...common, turn, table });
-    const turned = turn(headsOf(rows, H, K)).map(mergeHeads) as unknown as Qkv; // by the operator's rules it can't do it
+    const turned = turn(headsOf(rows, H, K)).map(mergeHeads) as unknown as Qkv; // the operator can't rotate these
     return attendInPlace(turned, cache, slots, { ...common, turn: (three) => three, table });
   }
   const [query, key, value] = turn(headsOf(rows, H, K));
   const [keys, values] = [tf.concat([cache.key, key], 2), tf.concat([cache.value, value], 2)];
   cache.updated = { key: keys, value: values };
-  // counted, so that no constant depends on how many there are: an exported model serves any number
+  // counted by adding ones, so that no constant depends on their number: an exported model serves any
   const keyPositions = tf.cumsum(tf.ones([keys.shape[2]!]), 0, true);
   return mergeHeads(attention(query, keys, values, tf.cast(positions, "float32"), keyPositions));
 }
@@ -62,7 +62,7 @@ interface InPlace {
   attention: AttentionFormula;
   mayFuse: boolean;
   turn: (three: Qkv) => Qkv;
-  table: Table | undefined; // what `turn` turns by
+  table: Table | undefined; // the angles of `turn`
 }
 
 function attendInPlace(rows: readonly tf.Tensor[], cache: LayerCache, slots: CacheSlots, options: InPlace): tf.Tensor {
@@ -72,7 +72,7 @@ function attendInPlace(rows: readonly tf.Tensor[], cache: LayerCache, slots: Cac
   const given = [...rows, cache.key, cache.value, cache.positions, keyPositions, last, total, ...(table ?? []), bias];
   const kernel = inPlace(rows.length, options);
   const inputs = given.filter((tensor) => tensor !== undefined);
-  const fits = options.mayFuse && cache.key.shape[3]! % 8 === 0; // else the operator refuses
+  const fits = options.mayFuse && cache.key.shape[3]! % 8 === 0; // a requirement of the operator
   const [y, key, value] = (fits ? fused(kernel, inputs) : kernel.plain(inputs, {})) as [
     tf.Tensor,
     tf.Tensor,
@@ -82,10 +82,10 @@ function attendInPlace(rows: readonly tf.Tensor[], cache: LayerCache, slots: Cac
   return y;
 }
 
-/** The operator knows windows and caps; biases and other patterns are numbers to add. */
+/** The operator supports windows and caps; biases and other patterns are added to the scores. */
 const beyondOperator = ({ bias, pattern }: AttentionChoices) => !!bias || pattern.global > 0 || pattern.stride > 0;
 
-/** The operator turns multiples of 16 channels, in heads of such. */
+/** The operator rotates multiples of 16 channels, in heads of such a size. */
 const fitsTable = ({ key }: LayerCache, [cos]: Table) => key.shape[3]! % 16 === 0 && cos.shape[1]! % 8 === 0;
 
 /** Rows as in `cachedAttention` -> [B, H, T, D] and twice [B, K, T, D] */
@@ -114,8 +114,8 @@ function putAndAttend(
 
 /**
  * `count` rows (1 or 3, as in `cachedAttention`), key, value, positions, keyPositions, last, total (as in LayerCache), the table, a bias
- * of the scores -> y [B, T, H D] and the updated cache: bound to the very arrays of the old one, the new rows are written there
- * and nothing is copied.
+ * of the scores -> y [B, T, H D] and the updated cache: bound to the arrays of the old one, so that only the new rows are
+ * written.
  */
 const inPlace = (count: number, { H, K, choices, attention, turn, table }: InPlace): FusedKernel => ({
   name: "InPlaceAttention",
@@ -140,7 +140,7 @@ const inPlace = (count: number, { H, K, choices, attention, turn, table }: InPla
     while (given.at(-1) === "") given.pop();
     return g.emitMany(3, "GroupQueryAttention", given, attrs, "com.microsoft");
 
-    /** A bias [heads, T, S] of the positions that there are. */
+    /** A bias [heads, T, S] of the positions so far. */
     function seen(bias: string): string {
       const [n, T, S] = shapes!.at(-1) as [number, number, number];
       const whole = g.emit("Reshape", [bias, g.ints([1, n, T, S])]);

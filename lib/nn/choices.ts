@@ -1,7 +1,7 @@
-// What can be chosen of a model: every layer choice beyond GPT-2 once, with the value that GPT-2 has and a remark for --help;
-// train.ts and bench.ts spread them into their defaults. The names that a choice may have are declared here too: rules, help
-// and the benchmark of layers derive from them. docs/concepts/layers.md says more of each; lib/settings/rules.ts says
-// which go together. Imports nothing, so that settings can be read without tfjs.
+// The choices of a model: every layer choice beyond GPT-2, with GPT-2's value and a remark for --help; train.ts and bench.ts spread
+// them into their defaults. The names of each choice are declared here too: rules, help and the benchmark of layers derive from them.
+// docs/concepts/layers.md explains each; lib/settings/rules.ts has which go together. Imports nothing, so that settings can be read
+// without tfjs.
 
 export const ARCHITECTURES = ["decoder", "encoder", "encoder_decoder"] as const;
 export const ACTIVATIONS = ["gelu", "gelu_tanh", "relu", "relu2", "silu"] as const;
@@ -35,12 +35,12 @@ export const LAYER_CHOICES = {
   attn_chunk: 0, // queries in a chunk; 0 for 128
   n_kv_head: 0, // heads of keys and values, for grouped-query attention; 0 for n_head, 1 for multi-query attention
   window: 0, // sliding window in tokens, including the current one; 0 for full causal attention
-  attn_global: 0, // with a window: the first tokens, this many, are seen by all
+  attn_global: 0, // with a window: this many tokens at the start are seen by all
   attn_stride: 0, // with a window: also every k-th token (strided attention); 0 for none
   attn_stride_from: "start" as StrideFrom, // counted from the "start", or back from the "query"
-  attn_softcap: 0, // attention scores stay below; 0 for no limit
+  attn_softcap: 0, // soft cap of attention scores; 0 for none
   qk_norm: false, // normalise queries and keys
-  n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd where it has a gate
+  n_hidden: 0, // hidden units of the MLP; 0 for 4 n_embd, or 8/3 n_embd if gated
   n_expert: 8, // moe: experts, "swiglu" MLPs with n_hidden units each
   n_expert_active: 2, // moe: experts for each token
   n_shared_hidden: 0, // moe: hidden units of a shared expert, which every token has; 0 for none
@@ -54,11 +54,11 @@ export const LAYER_CHOICES = {
   parallel_norms: 1, // with it: one norm for both, or 2
   stochastic_depth: 0, // chance that a sequence skips the last layer in training; earlier ones in proportion
   tie_weights: true, // the token embeddings are the output layer too
-  logit_softcap: 0, // logits stay below; 0 for no limit
+  logit_softcap: 0, // soft cap of logits; 0 for none
 };
 export type Choices = typeof LAYER_CHOICES;
 
-/** What a setting may name, by the setting. */
+/** The names of each choice, by setting. */
 export const NAMES = {
   architecture: ARCHITECTURES,
   attention: ATTENTIONS,
@@ -77,24 +77,24 @@ export interface ModelConfig extends Choices {
   n_head: number;
   n_embd: number;
   dropout: number;
-  bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and no worse
-  ffn: FeedForwardName; // "gelu", "gelu_tanh" as OpenAI's GPT-2 has, or another of feed_forward.ts
+  bias: boolean; // in linear layers and layer norms, as GPT-2 has; without is a little faster and as good
+  ffn: FeedForwardName; // "gelu", "gelu_tanh" as in OpenAI's GPT-2, or another of feed_forward.ts
 }
 
-/** Implementation keys: how something is computed, not what. With others the model is the same. */
+/** Settings of how something is computed, not what: they don't change the model. */
 export const IMPLEMENTATION_KEYS = ["attention", "attn_chunk"] as const;
 
-/** What a stack's blocks do: see those before them, see all, or see those before them and a source. */
+/** A stack of blocks: causal, bidirectional, or causal with cross-attention to a source. */
 export type BlockRole = "decoder" | "encoder" | "crossing";
 
-/** What the last stack of a model does, by `architecture`. */
+/** The role of a model's last stack, by `architecture`. */
 export const roles: Readonly<Record<Architecture, BlockRole>> = {
   decoder: "decoder",
   encoder: "encoder",
-  encoder_decoder: "crossing", // behind an encoder
+  encoder_decoder: "crossing", // after an encoder
 };
 
-/** @throws Error where a name is none, or numbers don't fit each other. For people, lib/settings/rules.ts says it better, and earlier. */
+/** @throws Error for an unknown name or conflicting numbers. lib/settings/rules.ts has better messages for users, earlier. */
 export function checkChoices(config: ModelConfig): void {
   const { n_embd, n_head, n_kv_head, ffn, n_expert, n_expert_active } = config;
   for (const [key, known] of Object.entries(NAMES)) {

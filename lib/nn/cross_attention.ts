@@ -1,5 +1,5 @@
-// A decoder's attention to a source that an encoder has read (Vaswani et al. 2017, section 3.2.3): queries come from the text,
-// keys and values from the source. It has the model's heads of keys; windows, caps and positions are self-attention's.
+// Cross-attention of a decoder to an encoded source (Vaswani et al. 2017, section 3.2.3): queries come from the text, keys and values
+// from the source. It has the model's number of key heads; windows, caps and positions are only for self-attention.
 
 import { tf } from "../common/tf.ts";
 
@@ -26,7 +26,7 @@ export class CrossAttention {
     this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation });
   }
 
-  /** x [B, T, C] -> what the encoded source (or the keys of it in the cache) has for each position [B, T, C] */
+  /** x [B, T, C] -> attention to the encoded source (or its keys in the cache) for each position [B, T, C] */
   forward(x: tf.Tensor, { rng, encoded, cache }: ForwardArgs): tf.Tensor {
     const { n_head: H, dropout: rate, attention } = this.#config;
     const { key, value } = cache?.source ?? this.keys(encoded!.x);
@@ -39,7 +39,7 @@ export class CrossAttention {
     return dropout(this.cProj.forward(mergeHeads(result)), rate, rng);
   }
 
-  /** The keys and values of what an encoder made of a source, [B, S, C]: the same for all that is written after it. */
+  /** The keys and values of an encoded source [B, S, C]: the same for the whole target. */
   keys(x: tf.Tensor): SourceKeys {
     const [key, value] = tf.split(this.cKv.forward(x), 2, 2) as [tf.Tensor, tf.Tensor];
     const K = this.#config.n_kv_head || this.#config.n_head;

@@ -1,4 +1,4 @@
-// The loss of a classifier over a vocabulary.
+// Cross-entropy over a vocabulary.
 
 import { tf } from "../common/tf.ts";
 
@@ -8,7 +8,7 @@ import { type FusedKernel, fused, withGradient } from "./fused.ts";
  * Mean over all rows of -log softmax(logits)[label], in nats.
  * @param logits [N, V]
  * @param labels [N], int32 in [0, V)
- * @param some there may be labels of -1, whose rows don't count; the mean is over the others, 0 if there is none
+ * @param some labels may be -1: these rows don't count; the mean is over the others, 0 if there are none
  */
 export function crossEntropy(logits: tf.Tensor, labels: tf.Tensor, some = false): tf.Scalar {
   const counts = some ? [shares(labels)] : [];
@@ -21,14 +21,14 @@ export function crossEntropy(logits: tf.Tensor, labels: tf.Tensor, some = false)
   return loss as tf.Scalar;
 }
 
-/** labels [N] -> what each row counts in the mean, [N, 1]: the same for all but those of -1, and 0 there. */
+/** labels [N] -> each row's weight in the mean, [N, 1]: equal for all but those of -1, which have 0. */
 function shares(labels: tf.Tensor): tf.Tensor {
   const counts = tf.cast(tf.greaterEqual(labels, 0), "float32");
   return tf.reshape(tf.div(counts, tf.maximum(tf.sum(counts), 1)), [-1, 1]);
 }
 
-// Sub, Exp, and in the gradient Mul and ScatterElements, each work in place: over a large vocabulary the logits are the
-// largest tensor of a step, and this way there is one of them.
+// Sub, Exp, and in the gradient Mul and ScatterElements, all work in place: over a large vocabulary the logits are the
+// largest tensor of a step, and only one copy of them exists.
 
 /** logits [N, V], labels [N], shares [N, 1] if they differ -> the loss [], exp(logits - max) [N, V], its row sums [N, 1]. */
 const kernel: FusedKernel = {
@@ -46,7 +46,7 @@ const kernel: FusedKernel = {
     const exponentials = g.emit("Exp", [shifted]);
     const sums = g.emit("ReduceSum", [exponentials, g.ints([-1])], { keepdims: 1 });
     const logs = g.emit("Log", [sums]);
-    // written down last, the runtime picks these numbers first (lib/engine/onnx.ts), before Exp overwrites them
+    // recorded last, so the runtime gathers these numbers first (lib/engine/onnx.ts), before Exp overwrites them
     const column = g.emit("Reshape", [labels, g.ints([logitsShape![0]!, 1])]);
     const right = g.emit("GatherElements", [shifted, column], { axis: 1 });
     const losses = g.emit("Sub", [logs, right]);
@@ -71,7 +71,7 @@ const gradient: FusedKernel = {
     const probs = g.emit("Mul", [exponentials, g.emit("Div", [scale, sums])]);
     const update = g.emit("Expand", [g.emit("Neg", [scale]), g.ints([N, 1])]);
     const column = g.emit("Reshape", [labels!, g.ints([N, 1])]);
-    // a row has one label, so no index is met twice
+    // a row has one label, so there are no duplicate indices
     return g.emit("ScatterElements", [probs, column, update], { axis: 1, reduction: "add" });
   },
 };

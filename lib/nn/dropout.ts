@@ -1,4 +1,4 @@
-// Dropout (Srivastava et al. 2014), with the random numbers of whoever runs the model.
+// Dropout (Srivastava et al. 2014), with random numbers from the engine.
 
 import { tf } from "../common/tf.ts";
 
@@ -21,7 +21,7 @@ export function dropout(x: tf.Tensor, rate: number, rng: DropoutRng | undefined)
 }
 
 /**
- * Stochastic depth (Huang et al. 2016): what a layer adds, x [B, ...], is left out of whole sequences with probability `rate`, and
+ * Stochastic depth (Huang et al. 2016): a layer's contribution x [B, ...] is dropped for whole sequences with probability `rate`, and
  * scaled to keep the mean. Does nothing without an rng or at rate 0.
  */
 export function dropLayer(x: tf.Tensor, rate: number, rng: DropoutRng | undefined): tf.Tensor {

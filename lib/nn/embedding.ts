@@ -1,11 +1,11 @@
-// A table of vectors, looked up by integer; and vectors of sequences, taken by their positions.
+// Embedding lookup; and gathering of positions in sequences.
 
 import { tf } from "../common/tf.ts";
 
 import type { OpWriter } from "../engine/graph.ts";
 import { type FusedKernel, fused, withGradient } from "./fused.ts";
 
-/** Up to this many rows the gradient is a product with one-hot vectors, which is several times faster. */
+/** Up to this many rows the gradient is a matrix product with one-hot vectors, several times faster. */
 const ONE_HOT_ROWS = 512;
 
 /**
@@ -24,14 +24,14 @@ export function embedding(table: tf.Tensor, ids: tf.Tensor): tf.Tensor {
   return tf.reshape(rows, [...ids.shape, C]);
 }
 
-/** x [B, T, C] and some positions of each sequence, int32 [B, M] -> x there, [B, M, C] */
+/** x [B, T, C] and some positions of each sequence, int32 [B, M] -> x at these positions, [B, M, C] */
 export function takeEach(x: tf.Tensor, positions: tf.Tensor): tf.Tensor {
   const [B, T, C] = x.shape as [number, number, number];
   const starts = tf.range(0, B * T, T, "int32"); // of the sequences among all rows
   return embedding(tf.reshape(x, [B * T, C]), tf.add(positions, tf.reshape(starts, [B, 1])));
 }
 
-/** dy [N, C], ids [N] -> [V, C]: the rows of dy that were looked up under one id, added up. */
+/** dy [N, C], ids [N] -> [V, C]: the sum of the rows of dy for each id. */
 const sumRows = {
   plain: ([dy, ids]: tf.Tensor[], { V }: Readonly<Record<string, number>>) => [
     tf.unsortedSegmentSum(dy!, ids as tf.Tensor1D, V!),
@@ -50,7 +50,7 @@ const multiplyRows: FusedKernel = {
   },
 };
 
-/** `sumRows` for a large table; into another gradient of the table (that of a tied output layer) without a new one. */
+/** `sumRows` for a large table; added in place to another gradient of the table (a tied output layer's). */
 const scatterRows: FusedKernel = {
   name: "EmbeddingGrad",
   ...sumRows,

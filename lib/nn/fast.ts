@@ -1,5 +1,5 @@
-// A formula in plain tfjs, as model.ts shows it, and a kernel that computes the same faster. Which of them runs is decided here, by
-// comparing their numbers: an edited formula runs as it is written, everywhere.
+// Chooses between a formula in plain tfjs, as in model.ts, and a faster kernel for it, by comparing their results: an edited formula runs
+// as written, everywhere.
 
 import { tf } from "../common/tf.ts";
 
@@ -8,27 +8,27 @@ import type { DropoutRng } from "./dropout.ts";
 type Formula = (...args: never[]) => tf.Tensor;
 
 export interface Kernel<F extends Formula> {
-  readonly name: string; // the formula's, and what its samples depend on
+  readonly name: string; // the formula's, with what its samples depend on
   readonly run: F;
-  /** Arguments to compare both with: fixed numbers that tell one formula from another. The same for each call. */
+  /** Arguments for the comparison: fixed numbers that distinguish formulas. The same for each call. */
   samples(): Parameters<F>[];
 }
 
-/** Of values of about 1, on either side: a kernel adds up in another order. */
+/** Tolerance, for values of about 1: a kernel sums in another order. */
 const TOLERANCE = 2e-5;
 
 const verdicts = new WeakMap<Formula, Map<string, boolean>>();
 
 /**
- * The kernel where it computes what the formula says, else the formula. Compares their values, once for a formula and kernel, on
- * tfjs' CPU backend; not their gradients, which would take as long again as all of it (a formula that has another gradient for the
- * same values, by tf.customGrad, is the one edit that isn't seen). Call it when a model is made, not while one is traced.
+ * The kernel if it computes the same as the formula, else the formula. Compares their values on tfjs' CPU backend, once for each pair;
+ * not their gradients, which would double the time (an edit that changes only the gradient, by tf.customGrad, isn't noticed). Call
+ * it when a model is created, not during tracing.
  */
 export function fast<F extends Formula>(kernel: Kernel<F>, formula: F): F {
   return computesTheSame(kernel, formula) ? kernel.run : formula;
 }
 
-/** Is the kernel as good as the formula? Says so in a line where it isn't. */
+/** Does the kernel equal the formula? If not, prints a line. */
 export function computesTheSame<F extends Formula>(kernel: Kernel<F>, formula: F): boolean {
   const known = verdicts.get(formula) ?? new Map<string, boolean>();
   verdicts.set(formula, known);
@@ -45,15 +45,15 @@ export function computesTheSame<F extends Formula>(kernel: Kernel<F>, formula: F
 
 function compare<F extends Formula>({ run, samples }: Kernel<F>, formula: F): boolean {
   return onCpu(() => {
-    const [ours, theirs] = [run, formula].map((f) => samples().map((args) => f(...args).dataSync())); // an rng is used up
+    const [ours, theirs] = [run, formula].map((f) => samples().map((args) => f(...args).dataSync())); // an rng is consumed
     return ours!.every((numbers, i) => numbers.every((a, j) => isClose(a, theirs![i]![j]!)));
   });
 }
 
 /** Run `body` on tfjs' CPU backend, in a tidy. */
 export function onCpu(body: () => boolean): boolean {
-  const before = tf.getBackend() || "cpu"; // none is chosen yet in a new process
-  void tf.setBackend("cpu"); // at once: only backends that load something make one wait
+  const before = tf.getBackend() || "cpu"; // a new process has none yet
+  void tf.setBackend("cpu"); // synchronous for this backend
   try {
     return tf.tidy(body as () => tf.TensorContainer) as boolean;
   } finally {
@@ -70,7 +70,7 @@ export function numbers(shape: readonly number[], seed: number, size = 1): tf.Te
   return tf.tensor(data, [...shape]);
 }
 
-/** Random choices that are always the same. */
+/** Fixed random choices. */
 export function fixedRng(): DropoutRng {
   let calls = 0;
   const integers = (shape: readonly number[], bits: number) => {

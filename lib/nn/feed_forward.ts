@@ -1,4 +1,4 @@
-// What `ffn` may be: two linear layers with an activation between them, or with a gate, or a mixture of such experts.
+// The choices of `ffn`: an MLP, a gated MLP, or a mixture of gated experts.
 
 import { tf } from "../common/tf.ts";
 
@@ -74,8 +74,8 @@ export class GatedMLP implements Sublayer {
 const gatedHidden = (C: number) => 32 * Math.ceil((8 * C) / 3 / 32);
 
 /**
- * Experts, of which a router chooses some for each token (routing.ts): the weighted sum of theirs, and a shared expert's
- * where there is one (DeepSeekMoE, Dai et al. 2024). Each is a gated MLP, "swiglu"; none has biases.
+ * A mixture of experts: the weighted sum of those that the router chooses for each token (routing.ts), plus a shared expert if there is
+ * one (DeepSeekMoE, Dai et al. 2024). Each is a gated MLP, "swiglu", without biases.
  */
 export class Mixture implements Sublayer {
   readonly router: Linear;

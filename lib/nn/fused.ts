@@ -1,22 +1,22 @@
-// Fused kernels and custom gradients: what every layer with a hand-written gradient is made of.
+// Fused kernels and custom gradients, for layers with hand-written gradients.
 //
-// A fused kernel is one call that an engine may run as one piece. Its entry is whole, in the file of its layer: the plain
-// tfjs operations that it must equal, its gradient (another kernel or plain operations, in the layer's `withGradient`)
-// and how it is written in the engine's language. A backend that can't trace runs the plain operations, so every layer
-// works on every tfjs backend. The engine learns of a kernel when it is called: it keeps no list.
+// A fused kernel is one call that an engine may run as a whole. All of it is in the file of its layer: the plain tfjs operations that it
+// must equal, its gradient (another kernel or plain operations, in the layer's `withGradient`) and its lowering. A backend that
+// can't trace runs the plain operations, so every layer works on every tfjs backend. The engine gets a kernel when it is called: it
+// keeps no list.
 
 import { tf } from "../common/tf.ts";
 
 import type { FusedAttrs, FusedOp } from "../engine/graph.ts";
 
-/** A kernel whole: its name and lowering (FusedOp), and its twin. */
+/** A complete kernel: its name and lowering (FusedOp), and its plain twin. */
 export interface FusedKernel extends FusedOp {
-  /** The same by plain tfjs operations: from inputs to results. */
+  /** The same in plain tfjs operations, from inputs to results. */
   plain(inputs: tf.Tensor[], attrs: FusedAttrs): tf.Tensor[];
 }
 
-/** Run the kernel where the current backend traces, else its twin; both give the same tensors. Inputs that are
- * undefined are left out; they stand last. */
+/** Run the kernel if the current backend traces, else its twin; both give the same tensors. Undefined inputs are left out; they must
+ * be last. */
 export function fused(
   kernel: FusedKernel,
   inputs: readonly (tf.Tensor | undefined)[],
@@ -25,7 +25,7 @@ export function fused(
   const given = inputs.filter((tensor) => tensor !== undefined);
   const results = kernel.plain(given, attrs);
   if (!tf.getKernel("Fused", tf.getBackend())) return results;
-  // Nothing was computed: the twin told the results' shapes, and what was recorded of it is never read and dropped.
+  // Nothing was computed: the twin gave the results' shapes, and its recorded kernels are unused and dropped.
   const shapes = results.map(({ shape }) => shape);
   const call = { kernel, attrs, shapes } as unknown as tf.NamedAttrMap; // handed through to lib/engine/trace.ts as it is
   return [
@@ -33,15 +33,15 @@ export function fused(
   ].flat();
 }
 
-/** A function's value, what its gradient needs of it, and the gradient: from dy (and what was saved) to one tensor an
- * input. It may use only what was saved: other tensors are gone when the gradient is computed. */
+/** A function's value, the tensors saved for its gradient, and the gradient: from dy (and the saved tensors) to one tensor per input. It
+ * may use only saved tensors: others are disposed of by then. */
 export interface Differentiable {
   value: tf.Tensor;
   saved: tf.Tensor[];
   gradient: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.Tensor[];
 }
 
-/** Apply a function that brings its own gradient; tfjs' tape takes it in place of the operations inside. */
+/** Apply a function with a custom gradient, which tfjs' tape uses instead of those of the operations inside. */
 export function withGradient(inputs: tf.Tensor[], forward: (...inputs: tf.Tensor[]) => Differentiable): tf.Tensor {
   return tf.customGrad((...args) => {
     const save = args.pop() as unknown as tf.GradSaveFunc;

@@ -1,6 +1,6 @@
-// Attention with anything that can be chosen: fewer heads of keys, a window or another pattern, biases, capped scores.
-// Exact, block by block of queries, in plain tfjs with tfjs' own gradients. The plain causal case has a faster form in
-// attention.ts; `denseAttention` is the slow and obvious one, without blocks.
+// Attention with all choices: grouped queries, a sliding window or another pattern, biases, soft-capped scores. Exact, over blocks of
+// queries, in plain tfjs with tfjs' own gradients. attention.ts has a faster form of the plain causal case; `denseAttention` is the
+// slow and obvious one, without blocks.
 
 import { tf } from "../common/tf.ts";
 
@@ -25,7 +25,7 @@ import { choiceOf, chooseWeights, dropWeights, type WeightDropout } from "./weig
 /** Which keys a query at position i sees. */
 export interface Pattern {
   causal: boolean; // only those up to i
-  window: number; // sliding window in tokens, including i (and as many after it where not causal); 0 for all
+  window: number; // sliding window in tokens, including i (and as many after it if not causal); 0 for all
   global: number; // and this many positions at the start of the text (Longformer, Beltagy et al. 2020, section 3.1), which see all
   stride: number; // and every k-th; 0 for none (Sparse Transformers, Child et al. 2019, section 4.3): with
   strideFrom: string; // "start" positions j with j % stride = stride - 1 (their fixed pattern), with "query" those with (i - j) % stride = 0
@@ -35,7 +35,7 @@ export interface AttentionChoices {
   pattern: Pattern;
   softcap: number; // of the scores (softcap.ts); 0 for none
   bias?: ((distance: tf.Tensor) => tf.Tensor) | undefined; // as in position.ts
-  biasWeights?: readonly Parameter[]; // all that it reads
+  biasWeights?: readonly Parameter[]; // the weights that it reads
 }
 
 /** GPT-2's: each position sees itself and all before it. */
@@ -51,8 +51,8 @@ export const ALL: AttentionChoices = { pattern: { ...GPT2_ATTENTION.pattern, cau
  * @param query [B, H, T, D]
  * @param key [B, K, S, D], as value; K divides H: each head of keys serves H / K heads of queries (Ainslie et al. 2023)
  * @param rate dropout on the attention weights, if there is an rng
- * @param keepWeights whether the backward pass takes the attention weights of the forward pass, or makes them again, so that
- *   all that is kept is linear in T
+ * @param keepWeights does the backward pass reuse the attention weights of the forward pass? Else it recomputes them, and memory is
+ *   linear in T
  * @param keyPaddingMask float32 [B, S]: 1 where a key is padding, which no query sees, else 0
  * @returns [B, H, T, D]
  */
@@ -99,15 +99,15 @@ function paddingOf(keyPaddingMask: tf.Tensor, { ranges }: QueryBlock): tf.Tensor
   return joined(ranges.map(part), 1);
 }
 
-/** With a learned bias its gradient is a sum over all scores of one distance: here the bias is looked up for each distance and
- * laid along the diagonals, not looked up for each score. */
+/** The gradient of a learned bias sums over all scores of one distance: so the bias is looked up for each distance and laid along the
+ * diagonals, not looked up for each score. */
 function ofBlock(choices: AttentionChoices, { from, end, ranges }: QueryBlock, positions: tf.Tensor): AttentionChoices {
   const { bias, biasWeights = [] } = choices;
   if (!bias || biasWeights.length === 0) return choices;
   const T = end - from;
   const last = tf.slice(positions, [T - 1], [1]);
   const part = ([a, b]: readonly [number, number]) => {
-    const distance = tf.sub(last, tf.range(a, b + T, 1, "float32")); // falling, from the last query's to the first key
+    const distance = tf.sub(last, tf.range(a, b + T, 1, "float32")); // descending, from the last query's to the first key
     return diagonals(bias(tf.reshape(distance, [1, b - a + T])), T);
   };
   return { ...choices, bias: () => joined(ranges.map(part)) };
@@ -116,26 +116,26 @@ function ofBlock(choices: AttentionChoices, { from, end, ranges }: QueryBlock, p
 /** x [H, 1, S + T] -> [H, T, S]: element T - 1 - i + j of x at row i, column j. */
 function diagonals(x: tf.Tensor, T: number): tf.Tensor {
   const [H, , P] = x.shape as [number, number, number];
-  // rows of P, one after the other, and cut into rows of P - 1: each begins one element further back
+  // rows of P, flattened and cut into rows of P - 1: each begins one element further back
   const flat = tf.reshape(tf.broadcastTo(x, [H, T, P]), [H, T * P]);
   const shifted = tf.reshape(tf.slice(flat, [0, T - 1], [-1, T * (P - 1)]), [H, T, P - 1]);
   return tf.slice(shifted, [0, 0, 0], [-1, -1, P - T]);
 }
 
-/** Blocks of T queries that look at S keys. */
+/** Blocks of T queries over S keys. */
 function blocksOf(pattern: Pattern, T: number, S: number, block: number, keepWeights: boolean): QueryBlock[] {
   const { causal, window, stride } = pattern;
   const froms = Array.from({ length: Math.ceil(T / block) }, (_, i) => i * block);
   const ends = froms.map((from) => Math.min(T, from + block));
-  // rounded up, there are more keys than a block may see, and the pattern keyPaddingMask them
+  // rounded up, there are more keys than a block may see; the pattern masks the rest
   const some = keepWeights || (window > 0 && stride === 0) ? ends : fewWidths(ends, block);
   return froms.map((from, i) => {
     return { from, end: ends[i]!, ranges: visible(pattern, from, ends[i]!, causal ? some[i]! : S) };
   });
 }
 
-/** The same in one piece, with all weights of all queries in a matrix: the textbook's form, which the others have to equal.
- * @param positions of queries and keys; a tensor where nothing may depend on how many there are */
+/** The same with the whole matrix of attention weights: the textbook form, which the others must equal.
+ * @param positions of queries and keys; a tensor if no constant may depend on their number */
 export function denseAttention(
   query: tf.Tensor,
   key: tf.Tensor,
@@ -152,8 +152,8 @@ export function denseAttention(
   return attend(query, key, value, places(query), places(key), choices, drops, keyPaddingMask);
 }
 
-/** The ranges of keys, up to `last`, of which a query from `from` to `end` - 1 may see some. A strided pattern may need any, and
- * so may one whose first positions see all. */
+/** The ranges of keys, up to `last`, that queries from `from` to `end` - 1 may see. A strided pattern may need any, and so may one whose
+ * first positions see all. */
 function visible(pattern: Pattern, from: number, end: number, last: number): (readonly [number, number])[] {
   const { causal, window, global, stride } = pattern;
   if (window === 0 || stride > 0 || (!causal && global > 0)) return [[0, last]];
@@ -206,7 +206,7 @@ export function attentionWeights(
   return tf.softmax(unseen ? tf.add(scores, tf.mul(unseen, HIDDEN)) : scores);
 }
 
-/** What a bias and a pattern add to the scores of queries at `positions` (int32 [T]) for keys at `keyPositions` (int32 [S]): [1 or H, T, S]. */
+/** The bias and mask added to the scores of queries at `positions` (int32 [T]) for keys at `keyPositions` (int32 [S]): [1 or H, T, S]. */
 export function scoreBias(
   { bias, pattern }: AttentionChoices,
   positions: tf.Tensor,
@@ -220,11 +220,11 @@ export function scoreBias(
   return hidden ? tf.add(bias(distance), hidden) : bias(distance);
 }
 
-/** How far each key, at `keyPositions` [S], is before each query, at `positions` [T]: [T, S]. */
+/** The distance of each key, at `keyPositions` [S], before each query, at `positions` [T]: [T, S]. */
 const distances = (positions: tf.Tensor, keyPositions: tf.Tensor) =>
   tf.sub(tf.reshape(positions, [-1, 1]), tf.reshape(keyPositions, [1, -1]));
 
-/** 1 where the pattern doesn't let a query see a key, else 0: [T, S]; undefined where it lets all see all. */
+/** 1 where the pattern hides a key from a query, else 0: [T, S]; undefined if it hides none. */
 function unseenBy(
   { causal, window, global, stride, strideFrom }: Pattern,
   distance: tf.Tensor,

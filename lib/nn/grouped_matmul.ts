@@ -1,6 +1,6 @@
-// Products of rows that come in groups, each group with its own matrix: what a mixture of experts computes. The sizes
-// of the groups are data, so one graph serves them all; a row costs one product, however many matrices there are
-// (Gale et al. 2022, "MegaBlocks", with a product a group in place of a block-sparse one).
+// Grouped matrix products, each group of rows with its own matrix, for a mixture of experts. The group sizes are data, so one graph
+// serves them all; a row costs one product, regardless of the number of matrices (Gale et al. 2022, "MegaBlocks", with one product
+// per group instead of a block-sparse one).
 
 import { tf } from "../common/tf.ts";
 

@@ -1,4 +1,4 @@
-// Attention heads: [B, T, n D], n heads side by side, as one matrix a head, and back.
+// Attention heads: splits [B, T, n D], n heads side by side, into one matrix per head, and back.
 
 import { tf } from "../common/tf.ts";
 
@@ -16,7 +16,7 @@ export function mergeHeads(x: tf.Tensor): tf.Tensor {
   return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [B, T, n * D]);
 }
 
-/** Keys or values [B, K, S, D] -> [B, H, S, D]: each head once for each head of queries that it serves. */
+/** Keys or values [B, K, S, D] -> [B, H, S, D]: each head repeated for each head of queries that it serves. */
 export function repeatHeads(x: tf.Tensor, H: number): tf.Tensor {
   const [B, K, S, D] = x.shape as [number, number, number, number];
   return K === H ? x : tf.reshape(tf.tile(tf.reshape(x, [B * K, 1, S * D]), [1, H / K, 1]), [B, H, S, D]);
@@ -31,8 +31,8 @@ export function splitQkv(qkv: tf.Tensor): Qkv {
   return parts;
 }
 
-/** The [B, T, 3 C] that `splitQkv` made these three from, or undefined if they are others. Kernels that take it as it is save
- * copies; the split is then not used, and a traced graph doesn't have it. */
+/** The [B, T, 3 C] that `splitQkv` made these three from, or undefined if it made none. Kernels that read it directly
+ * save copies; the unused split is then dropped from a traced graph. */
 export function packedQkv([query, key, value]: Qkv): tf.Tensor | undefined {
   const found = packed.get(query);
   return found && found.parts[1] === key && found.parts[2] === value ? found.qkv : undefined;

@@ -18,7 +18,7 @@ const kernel: FusedKernel = {
   name: "After",
   plain: ([x]) => [x!],
   lower(g, [x, ...others], _, { inputs: [shape] }) {
-    // a number of each is laid behind x and cut off again: no optimization of the runtime sees through that
+    // one number of each is appended to x and cut off again: the runtime's optimizer can't remove that
     const flat = (name: string) => g.emit("Reshape", [name, g.ints([-1])]);
     const first = (name: string) => g.emit("Slice", [flat(name), g.ints([0]), g.ints([1])]);
     const joined = g.emit("Concat", [flat(x), ...others.map(first)], { axis: 0 });
@@ -28,9 +28,8 @@ const kernel: FusedKernel = {
 };
 
 /**
- * The sum of parts that are ranges of rows along an axis, from the last range to the first: neither end of a range lies behind
- * that of the one before. Rows that no later range reaches are laid aside, so that adding costs as much as the ranges are wide,
- * whatever the number of rows.
+ * Sums parts that are ranges of rows along an axis, from the last range to the first: neither end of a range is beyond that of the one
+ * before. Rows that no later range reaches are set aside, so that the cost is that of the ranges, not of all rows.
  */
 export class RowSums {
   readonly #axis: number;
@@ -38,7 +37,7 @@ export class RowSums {
   #sum: tf.Tensor | undefined; // rows from #from to #end
   #from = 0;
   #end = 0;
-  #last = 0; // behind all rows
+  #last = 0; // end of all rows
 
   constructor(axis: number) {
     this.#axis = axis;
@@ -65,14 +64,14 @@ export class RowSums {
     return this.#sum ? [this.#sum] : [];
   }
 
-  /** Rows from 0 to `count` - 1; those that no part had are 0. */
+  /** Rows from 0 to `count` - 1; rows without a part are 0. */
   total(count: number): tf.Tensor {
     const parts = [...this.pending, ...this.#done];
     const all = parts.length === 1 ? parts[0]! : tf.concat(parts, this.#axis);
     return this.#padded(all, this.#from, count - this.#last);
   }
 
-  /** Rows of zeros before and behind. */
+  /** Pad with rows of zeros before and after. */
   #padded(x: tf.Tensor, before: number, behind: number): tf.Tensor {
     if (before + behind === 0) return x;
     return tf.pad(

@@ -3,7 +3,7 @@
 // Leaves out several samples at once.
 
 import { keyOf, uniform } from "../../lib/common/rng.ts";
-import { Drawer } from "../../lib/decoding/draw.ts";
+import { TokenSampler } from "../../lib/decoding/token_sampler.ts";
 import type { Reply, Request } from "./decoder.ts";
 import { type Likely, likeliest } from "./distribution.ts";
 import type { ModelInfo } from "./server.ts";
@@ -104,10 +104,10 @@ async function generate(): Promise<void> {
   const ids = await encode(prompt);
   const key = keyOf(seed, "sample", 0);
   let logits = await askLogits({ kind: "start", prompt: ids });
-  const drawer = new Drawer(logits.length, { temperature, top_k });
+  const sampler = new TokenSampler(logits.length, { temperature, top_k });
   const begin = performance.now();
   while (!stopped) {
-    const { token } = drawer.draw(logits, [], uniform(key, tokens.length));
+    const { token } = sampler.sample(logits, [], uniform(key, tokens.length));
     tokens.push(token);
     choices.push(likeliest(logits, BARS, token));
     void showText().catch(showError);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { UserError } from "../../../lib/common/errors.ts";
 import { keyOf, uniform } from "../../../lib/common/rng.ts";
-import { Drawer, type DrawOptions } from "../../../lib/decoding/draw.ts";
+import { type SamplingOptions, TokenSampler } from "../../../lib/decoding/token_sampler.ts";
 import { assertClose, randomFloats } from "../../support.ts";
 
 interface Candidate {
@@ -21,7 +21,7 @@ function softmax(logits: readonly number[]): Candidate[] {
 }
 
 /** What may be drawn and how likely it is, from the likeliest down. */
-function candidates(logits: Float32Array, options: DrawOptions, seen: readonly number[]): Candidate[] {
+function candidates(logits: Float32Array, options: SamplingOptions, seen: readonly number[]): Candidate[] {
   const { temperature = 1, top_k = 0, top_p = 1, min_p = 0, repetition_penalty: penalty = 1 } = options;
   const scores = Array.from(logits, (logit, token) => {
     if (!seen.includes(token)) return logit;
@@ -35,7 +35,7 @@ function candidates(logits: Float32Array, options: DrawOptions, seen: readonly n
   return normalised(list.filter(({ p }) => p >= min_p * list[0]!.p));
 }
 
-function expected(logits: Float32Array, options: DrawOptions, seen: readonly number[], random: number) {
+function expected(logits: Float32Array, options: SamplingOptions, seen: readonly number[], random: number) {
   const list = candidates(logits, options, seen);
   const { token } = list.find((_, i) => sumOf(list.slice(0, i + 1)) > random) ?? list[0]!;
   return { token, logprob: Math.log(softmax([...logits])[token]!.p) };
@@ -43,13 +43,13 @@ function expected(logits: Float32Array, options: DrawOptions, seen: readonly num
 
 function assertDraws(
   logits: Float32Array,
-  options: DrawOptions,
+  options: SamplingOptions,
   seen: readonly number[],
   random: number,
-  drawer: Drawer,
+  sampler: TokenSampler,
 ) {
   const before = logits.slice();
-  const { token, logprob } = drawer.draw(logits, seen, random);
+  const { token, logprob } = sampler.sample(logits, seen, random);
   const label = JSON.stringify({ options, random, V: logits.length });
   const wanted = expected(logits, options, seen, random);
   assert.equal(token, wanted.token, label);
@@ -74,9 +74,9 @@ test("random logits and options, alone and together, with ties", () => {
       repetition_penalty: maybe(0.5 + 1.5 * next(), 1),
     };
     const seen = Array.from({ length: Math.floor(next() * 10) }, () => Math.floor(next() * V));
-    const drawer = new Drawer(V, options); // one for several draws: nothing may be left of the one before
-    for (let i = 0; i < 5; i++) assertDraws(logits, options, seen, next(), drawer);
-    assertDraws(randomFloats(`other ${round}`, [V]), options, [], next(), drawer);
+    const sampler = new TokenSampler(V, options); // one for several draws: nothing may be left of the one before
+    for (let i = 0; i < 5; i++) assertDraws(logits, options, seen, next(), sampler);
+    assertDraws(randomFloats(`other ${round}`, [V]), options, [], next(), sampler);
   }
 });
 
@@ -91,9 +91,9 @@ test("a large vocabulary", () => {
     { min_p: 0.3 },
     { top_k: V },
   ]) {
-    const drawer = new Drawer(V, options);
+    const sampler = new TokenSampler(V, options);
     for (const random of [0, 0.1, 0.77, 1 - 2 ** -53]) {
-      const { token } = drawer.draw(logits, [], random);
+      const { token } = sampler.sample(logits, [], random);
       // the last one is where rounding of sums of 1000 in another order could show: then any that may be drawn will do
       if (random < 0.9) assert.equal(token, expected(logits, options, [], random).token, JSON.stringify(options));
       else assert.ok(candidates(logits, options, []).some((candidate) => candidate.token === token));
@@ -102,19 +102,19 @@ test("a large vocabulary", () => {
 });
 
 /** The share of each token in draws by evenly spaced numbers instead of random ones. */
-function shares(logits: number[], options: DrawOptions): number[] {
+function shares(logits: number[], options: SamplingOptions): number[] {
   const count = 4000;
-  const drawer = new Drawer(logits.length, options);
+  const sampler = new TokenSampler(logits.length, options);
   const found = new Array<number>(logits.length).fill(0);
   for (let i = 0; i < count; i++) {
-    found[drawer.draw(Float32Array.from(logits), [], (i + 0.5) / count).token]! += 1 / count;
+    found[sampler.sample(Float32Array.from(logits), [], (i + 0.5) / count).token]! += 1 / count;
   }
   return found;
 }
 
 test("shares follow softmax(logits / temperature) over what the options leave", () => {
   const logits = [0.3, 2, -1, 1.2, 0, -3];
-  const close = (options: DrawOptions, wanted: number[]) =>
+  const close = (options: SamplingOptions, wanted: number[]) =>
     // evenly spaced numbers hit each share to within one draw of 4000
     assertClose(shares(logits, options), wanted, { atol: 1.01 / 4000, label: JSON.stringify(options) });
   const p = (scores: number[]) => softmax(scores).map((candidate) => candidate.p);
@@ -144,10 +144,10 @@ test("shares follow softmax(logits / temperature) over what the options leave", 
 test("random numbers give frequencies", () => {
   const logits = Float32Array.from([1, 0, -1, 2, 0.5]);
   const options = { temperature: 0.9, top_k: 4 };
-  const drawer = new Drawer(5, options);
+  const sampler = new TokenSampler(5, options);
   const count = 20_000;
   const found = new Array<number>(5).fill(0);
-  for (let i = 0; i < count; i++) found[drawer.draw(logits, [], uniform(keyOf("frequencies", i), 0)).token]!++;
+  for (let i = 0; i < count; i++) found[sampler.sample(logits, [], uniform(keyOf("frequencies", i), 0)).token]!++;
   for (const { token, p } of candidates(logits, options, [])) {
     const deviation = Math.sqrt(p * (1 - p) * count);
     assert.ok(
@@ -171,7 +171,7 @@ test("logits in the thousands, or of -Infinity, don't break the draw", () => {
   assertClose(shares([-5000, 5000, 0], {}), [0, 1, 0], { atol: 0.001, label: "far apart" });
   const none = Number.NEGATIVE_INFINITY;
   assertClose(shares([none, 1, none, 1], { top_k: 3 }), [0, 0.5, 0, 0.5], { atol: 0.001, label: "impossible ones" });
-  const { token, logprob } = new Drawer(2).draw(Float32Array.of(-5000, 5000), [], 0.5);
+  const { token, logprob } = new TokenSampler(2).sample(Float32Array.of(-5000, 5000), [], 0.5);
   assert.deepEqual({ token, logprob }, { token: 1, logprob: 0 });
 });
 
@@ -182,7 +182,7 @@ test("logits that are NaN are a fault in the model, said in one line", () => {
     [Number.POSITIVE_INFINITY, 1],
   ]) {
     for (const options of [{}, { temperature: 0 }, { top_k: 1 }, { top_p: 0.5 }, { repetition_penalty: 2 }]) {
-      const draw = () => new Drawer(2, options).draw(Float32Array.from(bad), [0], 0.5);
+      const draw = () => new TokenSampler(2, options).sample(Float32Array.from(bad), [0], 0.5);
       assert.throws(draw, (error) => error instanceof UserError && /NaN/.test(error.message));
     }
   }
@@ -190,7 +190,8 @@ test("logits that are NaN are a fault in the model, said in one line", () => {
 
 test("the repetition penalty makes what was there less likely, whatever its sign, and once", () => {
   const greedy = { temperature: 0, repetition_penalty: 2 };
-  const draw = (logits: number[], seen: number[]) => new Drawer(2, greedy).draw(Float32Array.from(logits), seen, 0);
+  const draw = (logits: number[], seen: number[]) =>
+    new TokenSampler(2, greedy).sample(Float32Array.from(logits), seen, 0);
   assert.equal(draw([3, 2], []).token, 0);
   assert.equal(draw([3, 2], [0]).token, 1); // 1.5 against 2
   assert.equal(draw([3, 1], [0, 0]).token, 0); // 1.5 against 1, not 0.75

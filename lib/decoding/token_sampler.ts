@@ -3,7 +3,7 @@
 
 import { UserError } from "../common/errors.ts";
 
-export interface DrawOptions {
+export interface SamplingOptions {
   temperature?: number; // divides the logits; 0 is greedy
   top_k?: number; // only the k likeliest; 0 for all, 1 is greedy
   top_p?: number; // only the likeliest whose probabilities just sum to this (Holtzman et al. 2020); 1 for all
@@ -12,7 +12,7 @@ export interface DrawOptions {
   logprobs?: boolean; // compute log-probabilities: costs an exponential for every token of the vocabulary
 }
 
-export interface Drawn {
+export interface SampledToken {
   token: number;
   logprob: number; // ln of the token's probability in the model's own softmax, whatever the options; NaN if not asked for
 }
@@ -22,13 +22,13 @@ export interface Drawn {
  * token first), so a heap produces that list only as far as needed. top_k keeps exactly k: of tokens tied for the k-th
  * place the lower ones (transformers keeps them all).
  */
-export class Drawer {
-  readonly #options: Required<DrawOptions>;
+export class TokenSampler {
+  readonly #options: Required<SamplingOptions>;
   readonly #scores: Float32Array; // [V], logits after a penalty
   readonly #heap: Int32Array; // [V]: first the heap of tokens not listed yet, then the list, backwards
   #left = 0; // tokens in the heap
 
-  constructor(vocabSize: number, options: DrawOptions = {}) {
+  constructor(vocabSize: number, options: SamplingOptions = {}) {
     this.#options = { temperature: 1, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1, logprobs: true, ...options };
     this.#scores = new Float32Array(this.#options.repetition_penalty === 1 ? 0 : vocabSize);
     this.#heap = new Int32Array(vocabSize);
@@ -39,7 +39,7 @@ export class Drawer {
    * @param random in [0, 1): chooses the token, from the likeliest (0) down
    * @throws UserError if a logit is NaN
    */
-  draw(logits: Float32Array, seen: Iterable<number>, random: number): Drawn {
+  sample(logits: Float32Array, seen: Iterable<number>, random: number): SampledToken {
     const { temperature, top_k, logprobs } = this.#options;
     if (!(sum(logits) < Number.POSITIVE_INFINITY)) {
       throw new UserError("the model's logits are NaN; its training has diverged or its weights are damaged");
