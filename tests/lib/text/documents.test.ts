@@ -52,6 +52,17 @@ function assertPartition(pieces: Piece[], end: number, size: number): void {
   assert.equal(at, end);
 }
 
+/** In pieces of any size there are the same documents, and reading can start at any of them, as after a kill. */
+async function assertReads(path: string, end: number, documents: string[], reading = KEEP, sizes = [1, 100, 1 << 20]) {
+  for (const size of sizes) {
+    const pieces = await allPieces(path, 0, size, reading);
+    assertPartition(pieces, end, size);
+    assert.deepEqual(await textsOf(pieces, reading), documents, JSON.stringify([path, size]));
+    const middle = pieces.length >> 1;
+    assert.deepEqual(await allPieces(path, pieces[middle]!.start, size, reading), pieces.slice(middle));
+  }
+}
+
 test("a .txt file's pieces have the tokens of the whole, wherever they end", async (t) => {
   const path = join(temporaryFolder(t), "a.txt");
   const { encode } = await createTokenizer(GPT2_META);
@@ -109,12 +120,8 @@ test("UTF-16 texts, marked so, are read in pieces like others", async (t) => {
     const text = `\u4e16${words.join(" ")}`;
     const bytes = Buffer.from(`\uFEFF${text}`, "utf16le");
     writeFileSync(path, round % 2 === 0 ? bytes : bytes.swap16());
-    for (const size of [1, 7, 50]) {
-      const pieces = await allPieces(path, 0, size);
-      assertPartition(pieces, bytes.length, size);
-      assert.ok(pieces.length > 5);
-      assert.deepEqual(await textsOf(pieces), [text]);
-    }
+    await assertReads(path, bytes.length, [text], KEEP, [1, 7, 50]);
+    assert.ok((await allPieces(path, 0, 50)).length > 5);
   }
   for (const name of ["a.jsonl", "a.csv"]) {
     writeFileSync(join(path, "..", name), Buffer.from("\uFEFFtext", "utf16le"));
@@ -130,17 +137,9 @@ test("a separator makes documents of a text's parts, wherever its pieces end", a
       const documents = Array.from({ length: 30 }, (_, i) => `${"word ".repeat(random() * 9)}end of ${i}`);
       for (const [place, line] of ["\n", "\r\n"].entries()) {
         const blank = place === 0 ? "" : `${separator}\n`; // a document of nothing is none
-        writeFileSync(path, `${documents.join(separator)}${separator}${blank}`.replaceAll("\n", line));
-        const reading = { ...READING, separator };
-        for (const size of [1, 20, 1 << 20]) {
-          const pieces = await allPieces(path, 0, size, reading);
-          const tally = noTally();
-          assert.deepEqual(await textsOf(pieces, reading, tally), documents, JSON.stringify([separator, line, size]));
-          assert.equal(tally.end_of_text, 0);
-          const middle = pieces[pieces.length >> 1]!; // as after a kill: it knows whether a document begins there
-          const again = await allPieces(path, middle.start, size, reading);
-          assert.deepEqual(again, pieces.slice(pieces.length >> 1));
-        }
+        const text = `${documents.join(separator)}${separator}${blank}`.replaceAll("\n", line);
+        writeFileSync(path, text);
+        await assertReads(path, Buffer.byteLength(text), documents, { ...READING, separator }, [1, 20, 1 << 20]);
       }
     }
   }
@@ -180,15 +179,7 @@ test("a .json file's list, or values that follow one another, in pieces of any s
   ];
   for (const form of forms) {
     writeFileSync(path, form);
-    for (const size of [1, 100, 1 << 20]) {
-      const pieces = await allPieces(path, 0, size);
-      assertPartition(pieces, Buffer.byteLength(form), size);
-      assert.deepEqual(await textsOf(pieces), texts);
-      assert.deepEqual(
-        await documentsOf(path, pieces[pieces.length >> 1]!.start, size),
-        await textsOf(pieces.slice(pieces.length >> 1)),
-      );
-    }
+    await assertReads(path, Buffer.byteLength(form), texts);
   }
   for (const [content, found] of [
     ["[]", []],
@@ -213,12 +204,7 @@ test("a .csv file as spreadsheets write it, in pieces of any size", async (t) =>
       const records = texts.map((text, i) => [i % 3 === 0 ? "" : "x y", quoted(text), `${i} inch"`].join(delimiter));
       const bytes = Buffer.from(`\uFEFF${[["id", '"my text"', "z"].join(delimiter), ...records, ""].join(line)}`);
       writeFileSync(path, bytes);
-      const reading = { ...KEEP, field: "my text" };
-      for (const size of [1, 100, 1 << 20]) {
-        const pieces = await allPieces(path, 0, size, reading);
-        assertPartition(pieces, bytes.length, size);
-        assert.deepEqual(await textsOf(pieces, reading), texts);
-      }
+      await assertReads(path, bytes.length, texts, { ...KEEP, field: "my text" });
     }
   }
   writeFileSync(path, 'text\nplain words\n\n"quoted"\nno end');
@@ -233,16 +219,13 @@ test("a row group is read a page at a time", async () => {
     const path = fixture(`documents_pages_${name}.parquet`);
     const pieces = await allPieces(path, 0, 1, reading);
     assert.ok(pieces.length >= 20, `${name}: ${pieces.length} pieces`);
-    assertPartition(pieces, 200, 1);
+    await assertReads(path, 200, texts, reading, [1]);
     const tally = noTally();
     assert.deepEqual(await textsOf(pieces, reading, tally), texts);
     assert.equal(tally.bad, 4);
     assert.match(tally.first_bad, /parquet, row 8 has no text in its column "body", but null$/);
     assert.equal((await allPieces(path, 0, 2000, reading)).length < pieces.length / 3, true);
     assert.equal((await allPieces(path, 0, undefined, reading)).length, 1);
-    const middle = pieces.length >> 1;
-    const again = await allPieces(path, pieces[middle]!.start, 1, reading);
-    assert.deepEqual(again, pieces.slice(middle));
   }
   await assert.rejects(
     documentsOf(fixture("documents_pages_plain.parquet")),
@@ -293,13 +276,7 @@ test("a .jsonl file's pieces are whole lines, and reading can start at any of th
   for (const end of ["", '{"text": "no newline behind it"}']) {
     writeFileSync(path, lines.join("") + end);
     const expected = end === "" ? texts : [...texts, "no newline behind it"];
-    for (const size of [1, 100, 1 << 20]) {
-      const pieces = await allPieces(path, 0, size);
-      assertPartition(pieces, Buffer.byteLength(lines.join("") + end), size);
-      assert.deepEqual(await textsOf(pieces), expected);
-      const middle = pieces.length >> 1;
-      assert.deepEqual(await documentsOf(path, pieces[middle]!.start, size), await textsOf(pieces.slice(middle)));
-    }
+    await assertReads(path, Buffer.byteLength(lines.join("") + end), expected);
   }
 });
 

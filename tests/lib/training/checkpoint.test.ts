@@ -167,25 +167,15 @@ test("a save that can't put ckpt.json in its place says so and leaves no tempora
 const DAMAGE: [string, (directory: string, weights: string) => void, RegExp][] = [
   ["an empty folder", (directory) => rmSync(join(directory, "ckpt.json")), /no checkpoint in .*no ckpt\.json/],
   ["no folder", (directory) => rmSync(directory, { recursive: true }), /no checkpoint in/],
-  [
-    "a folder in ckpt.json's place",
-    (directory) => {
-      rmSync(join(directory, "ckpt.json"));
-      mkdirSync(join(directory, "ckpt.json"));
-    },
-    /ckpt\.json/,
-  ],
+  ["a folder in ckpt.json's place", (directory) => makeFolder(join(directory, "ckpt.json")), /ckpt\.json/],
   [
     "broken JSON",
     (directory) => truncateSync(join(directory, "ckpt.json"), 100),
     /ckpt\.json is not a checkpoint.*JSON/,
   ],
-  ["an empty ckpt.json", (directory) => truncateSync(join(directory, "ckpt.json")), /ckpt\.json is not a checkpoint/],
-  ["JSON of something else", (directory) => writeFileSync(join(directory, "ckpt.json"), "[1]"), /is not a checkpoint/],
   ["a later format version", (directory) => edit(directory, { format_version: 2 }), /this version.*format_version/],
   ["a missing field", (directory) => edit(directory, { iter_num: undefined }), /iter_num/],
   ["a field of another type", (directory) => edit(directory, { optimizer_steps: "7" }), /optimizer_steps/],
-  ["a step below 0", (directory) => edit(directory, { iter_num: -1 }), /iter_num/],
   [
     "weights outside of the folder",
     (directory) => edit(directory, { weights: { file: "../w.safetensors", bytes: 1, sha256: "0".repeat(64) } }),
@@ -200,20 +190,15 @@ const DAMAGE: [string, (directory: string, weights: string) => void, RegExp][] =
     /ckpt\.json is not a checkpoint of this version: it is not JSON: .*n_layer/,
   ],
   ["no weights", (_, weights) => rmSync(weights), /damaged: weights-\w+\.safetensors is missing or not what/],
-  ["empty weights", (_, weights) => truncateSync(weights), /damaged: weights/],
   ["weights that were cut off", (_, weights) => truncateSync(weights, 12_000), /damaged: weights/],
   ["a flipped bit in the numbers", (_, weights) => flip(weights, -1), /damaged: weights/],
-  ["a flipped bit in the header", (_, weights) => flip(weights, 40), /damaged: weights/],
-  ["a flipped bit in the header's length", (_, weights) => flip(weights, 5), /damaged: weights/],
-  [
-    "a folder in the weights' place",
-    (_, weights) => {
-      rmSync(weights);
-      mkdirSync(weights);
-    },
-    /damaged: weights/,
-  ],
+  ["a folder in the weights' place", (_, weights) => makeFolder(weights), /damaged: weights/],
 ];
+
+function makeFolder(path: string): void {
+  rmSync(path);
+  mkdirSync(path);
+}
 
 function edit(directory: string, change: Record<string, unknown>): void {
   const path = join(directory, "ckpt.json");
