@@ -1,4 +1,4 @@
-// The random weights that a model starts with: each is a function of the seed and the weight's name.
+// Random initialization: each weight is a function of the seed and its name.
 
 import { inPieces } from "../common/breathe.ts";
 import { fillNormal, keyOf } from "../common/rng.ts";
@@ -6,7 +6,7 @@ import type { Parameter } from "./parameter.ts";
 
 type Fill = (from: number, to: number) => void;
 
-/** Weights that start at random, each with what fills a range of its numbers. */
+/** Randomly initialized weights, each with a function that fills a range of its numbers. */
 function* randomOnes(parameters: readonly Parameter[], seed: number): Generator<[size: number, fill: Fill]> {
   for (const { name, init, size, data } of parameters) {
     if (!("normal" in init)) continue;
@@ -15,12 +15,12 @@ function* randomOnes(parameters: readonly Parameter[], seed: number): Generator<
   }
 }
 
-/** Draw the random weights of these parameters. */
+/** Fill the random weights of these parameters. */
 export function randomWeights(parameters: readonly Parameter[], seed: number): void {
   for (const [size, fill] of randomOnes(parameters, seed)) fill(0, size);
 }
 
-/** The same numbers; the event loop has its turns meanwhile. */
+/** The same numbers; yields to the event loop meanwhile. */
 export async function randomWeightsInPieces(parameters: readonly Parameter[], seed: number): Promise<void> {
   for (const [size, fill] of randomOnes(parameters, seed)) await inPieces(size, fill);
 }

@@ -25,7 +25,7 @@ export function layerNorm(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor, eps
   return tf.reshape(y, x.shape);
 }
 
-/** For model.ts' formula. Rows of very different sizes: in small ones epsilon tells. */
+/** For model.ts' formula. The rows differ greatly in size, so that epsilon matters in small ones. */
 export const layerNormKernel: Kernel<typeof layerNorm> = {
   name: "layer norm",
   run: layerNorm,
@@ -57,7 +57,7 @@ function layerNormGrad(dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] {
   const [x, weight, mean, inverse] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
   const normal = tf.mul(tf.sub(x, mean), inverse);
   const g = tf.mul(dy, weight);
-  // a change of x along the row's mean or along its normalised self does not move y: take these parts out of g
+  // changing x along the row's mean or its normalised values doesn't change y: project these parts out of g
   const still = tf.add(tf.mean(g, -1, true), tf.mul(normal, tf.mean(tf.mul(g, normal), -1, true)));
   return [tf.mul(tf.sub(g, still), inverse), tf.sum(tf.mul(dy, normal), 0), tf.sum(dy, 0)];
 }

@@ -7,7 +7,7 @@ import { asRows } from "./fused.ts";
 /**
  * y = x W + b
  * @param x [..., C]
- * @param weight [C, D], or [D, C] with `transposeWeight` (how an embedding table serves as the output layer)
+ * @param weight [C, D], or [D, C] with `transposeWeight` (an embedding table as the output layer)
  * @param bias [D]
  * @returns [..., D]
  */

@@ -1,11 +1,11 @@
-// What layers are built from: names for their weights, and the linear layer.
+// Building blocks of layers: scopes that name weights, and the linear layer.
 
 import type { tf } from "../common/tf.ts";
 
 import { linear } from "./linear.ts";
 import { type Init, Parameter, type Role } from "./parameter.ts";
 
-/** Makes a layer's weights and notes them down; `at("attn")` is the same for a layer inside, with a longer name. */
+/** Creates and registers a layer's weights; `at("attn")` is the scope of a nested layer. */
 export class Scope {
   readonly #prefix: string;
   readonly #all: Parameter[];
@@ -27,7 +27,7 @@ export class Scope {
 }
 
 export interface LinearOptions {
-  deviation?: number; // of the random weights; 0.02, GPT-2's, if not given
+  deviation?: number; // of the random weights; GPT-2's 0.02 if not given
   role?: Role; // of the matrix; "hidden" if not given
   splits?: readonly number[]; // as in Parameter
 }
@@ -36,7 +36,7 @@ export interface LinearOptions {
 export const residualDeviation = ({ n_layer }: { n_layer: number }) => 0.02 / Math.sqrt(2 * n_layer);
 
 export class Linear {
-  readonly weight: Parameter; // [C, D]: input by output, as GPT-2 keeps it
+  readonly weight: Parameter; // [C, D]: input by output, as in GPT-2
   readonly bias: Parameter | undefined; // [D]
 
   constructor(scope: Scope, C: number, D: number, bias: boolean, options: LinearOptions = {}) {

@@ -1,5 +1,5 @@
-// Attention over heads, as model.ts' formula says, in training, evaluation and sampling: by the kernels of attention.ts and
-// cached_attention.ts where they compute the same, else by the formula itself.
+// Multi-head attention by model.ts' formula, in training, evaluation and sampling: with the kernels of attention.ts and
+// cached_attention.ts if they compute the same, else with the formula itself.
 
 import { tf } from "../common/tf.ts";
 
@@ -18,7 +18,7 @@ import type { AttentionFormula } from "./textbook.ts";
 export class MultiHead {
   readonly formula: AttentionFormula;
   readonly #config: ModelConfig;
-  /** Whether the kernels compute what the formula says. */
+  /** Do the kernels compute the formula? */
   readonly isFast: boolean;
 
   constructor(formula: AttentionFormula, config: ModelConfig) {
@@ -27,7 +27,7 @@ export class MultiHead {
     this.isFast = [inBlocks, farApart(config.block_size)].every((kernel) => computesTheSame(kernel, formula));
   }
 
-  /** query, key and value [B, T, C], all heads side by side -> [B, T, C]. With a cache they also see the positions in it. */
+  /** query, key and value [B, T, C], all heads side by side -> [B, T, C]. With a cache they also attend to the positions in it. */
   forward(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, args: ForwardArgs): tf.Tensor {
     const parts: Qkv = [query, key, value];
     const { n_head: H } = this.#config;
@@ -71,7 +71,7 @@ const inBlocks: Kernel<AttentionFormula> = {
     }),
 };
 
-/** What the operator of cached_attention.ts computes: few queries, of which the last one has a whole context before it. */
+/** The computation of cached_attention.ts' operator: few queries, of which the last one has a whole context before it. */
 const farApart = (block_size: number): Kernel<AttentionFormula> => ({
   name: `attention, ${block_size} positions`,
   run: (query, key, value, at, from) => attend(query, key, value, at, from, GPT2_ATTENTION),

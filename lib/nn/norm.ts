@@ -1,4 +1,4 @@
-// What `norm` may be: model.ts' LayerNorm, or the one that is here.
+// The choices of `norm`: model.ts' LayerNorm, or RMSNorm.
 
 import type { tf } from "../common/tf.ts";
 
@@ -8,7 +8,7 @@ import type { Parameter } from "./parameter.ts";
 import { rmsNorm } from "./rms_norm.ts";
 import type { NewNorm, Norm, TextbookLayers } from "./textbook.ts";
 
-/** Never has a bias. */
+/** Without a bias. */
 export class RMSNorm {
   readonly weight: Parameter; // [C]
   readonly epsilon: number;
@@ -30,6 +30,6 @@ export const norms: Record<NormName, (textbook: TextbookLayers) => NewNorm> = {
   rmsnorm: () => RMSNorm,
 };
 
-/** Of all channels. */
+/** Over all channels. */
 export const newNorm = (scope: Scope, { norm, n_embd, bias, norm_eps }: ModelConfig, textbook: TextbookLayers): Norm =>
   new (norms[norm](textbook))(scope, n_embd, bias, norm_eps);

@@ -1,18 +1,18 @@
-// A weight of a model: its name in a checkpoint, its shape, how it starts, its numbers.
+// A weight of a model: its name in a checkpoint, shape, initial value and numbers.
 
 import { sizeOf } from "../common/shape.ts";
 import { tf } from "../common/tf.ts";
 
-/** How a weight starts: normally distributed around 0 with a deviation, or the same number everywhere. */
+/** A weight's initial value: normally distributed around 0 with a standard deviation, or constant. */
 export type Init = { normal: number } | { constant: number };
 
-/** What a weight does in the model. Optimizers that treat some weights differently decide by it, never by the name. */
+/** The role of a weight in the model. Optimizers that treat some weights differently go by it, never by the name. */
 export type Role =
   | "embedding" // a table that is looked up by token or distance
-  | "position" // one with a row for each position of the context
+  | "position" // a table with a row for each position of the context
   | "hidden" // the matrix of a linear layer inside a block, or a stack of such (experts)
-  | "head" // the output layer, where it isn't the token embeddings
-  | "router" // a mixture's: chooses experts
+  | "head" // the output layer, if untied
+  | "router" // a mixture's, which chooses experts
   | "norm"
   | "bias";
 
@@ -23,10 +23,9 @@ export class Parameter {
   shape: readonly number[];
   readonly init: Init;
   readonly role: Role;
-  /** Widths of the column blocks that are matrices with a meaning each, as query, key and value in c_attn; they sum to the
-   * last dimension. */
+  /** Widths of packed matrices, such as query, key and value in c_attn; they sum to the last dimension. */
   readonly splits: readonly number[];
-  /** How many numbers it has. */
+  /** The number of elements. */
   size: number;
   grad?: Float32Array;
   #data: Float32Array | undefined;
@@ -47,7 +46,7 @@ export class Parameter {
     this.size = sizeOf(shape);
   }
 
-  /** The numbers. Made when they are first asked for: a model whose shapes alone are wanted takes no memory. */
+  /** The numbers, allocated at the first access: a model used only for its shapes takes no memory. */
   get data(): Float32Array {
     if (!this.#data) {
       this.#data = new Float32Array(this.size);
@@ -56,7 +55,7 @@ export class Parameter {
     return this.#data;
   }
 
-  /** Keep the first `rows` of a table, and drop the others. */
+  /** Keep only the first `rows` of a table. */
   crop(rows: number): void {
     this.#data = this.data.slice(0, (this.size / this.shape[0]!) * rows);
     this.shape = [rows, ...this.shape.slice(1)];
@@ -64,7 +63,7 @@ export class Parameter {
     this.#bound = undefined;
   }
 
-  /** The tensor that stands for this weight: what an engine bound for the time of a run, else the numbers themselves. */
+  /** The tensor of this weight: the one that an engine has bound during a run, else one of its numbers. */
   get value(): tf.Tensor {
     Parameter.onRead?.(this);
     return this.#bound && !this.#bound.isDisposed ? this.#bound : tf.tensor(this.data, [...this.shape]);

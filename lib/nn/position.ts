@@ -1,5 +1,5 @@
-// Position encodings: what `pos` may be. A choice has one or two of three effects: vectors that are
-// added to the token embeddings, queries and keys that are turned, or numbers that are added to the attention scores.
+// Position encodings: the choices of `pos`. A choice has one or two of three effects: vectors added to the token embeddings, rotation of
+// queries and keys, or a bias of the attention scores.
 
 import { tf } from "../common/tf.ts";
 
@@ -9,19 +9,19 @@ import { withGradient } from "./fused.ts";
 import type { Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 
-/** Where T tokens stand, ascending: int32 [T], or T for the positions from 0 to T - 1. */
+/** The positions of T tokens, ascending: int32 [T], or the number T for 0 to T - 1. */
 export type Positions = tf.Tensor | number;
 
 export interface Position {
-  /** What the embeddings of the tokens are multiplied by; 1 if not given. */
+  /** Factor of the token embeddings; 1 if not given. */
   readonly scale?: number;
-  /** What is then added to them there, [T, C]. */
+  /** Vectors added to the embeddings, [T, C]. */
   embed?(positions: Positions): tf.Tensor;
-  /** Queries or keys [B, H, T, D] at `positions` -> turned, the same shape. */
+  /** Queries or keys [B, H, T, D] at `positions` -> rotated, the same shape. */
   turn?(x: tf.Tensor, positions: Positions): tf.Tensor;
-  /** The cosines and sines that it turns by at each position of a context, [block_size, R / 2]. */
+  /** The cosines and sines of the rotation at each position of a context, [block_size, R / 2]. */
   turnTable?(): readonly [cos: tf.Tensor, sin: tf.Tensor];
-  /** How far back a key is, float [T, S] (negative: later, or not there) -> what is added to its score, [H, T, S]. */
+  /** Distance of a key before the query, float [T, S] (negative: later, or missing) -> bias of its score, [H, T, S]. */
   bias?(distance: tf.Tensor): tf.Tensor;
 }
 
@@ -43,7 +43,7 @@ export function addPositions(x: tf.Tensor, position: Position, positions: Positi
 }
 
 /** Vaswani et al. 2017, section 3.5: sin(p / 10000^(2i / C)) at 2i, the cosine of the same at 2i + 1; and section 3.4: the
- * tokens' embeddings, which begin small, are multiplied by sqrt(C). */
+ * token embeddings, which are initially small, are multiplied by sqrt(C). */
 export class Sinusoidal implements Position {
   readonly scale: number;
   readonly #C: number;
@@ -59,13 +59,13 @@ export class Sinusoidal implements Position {
   }
 }
 
-/** Rotary embeddings (Su et al. 2021, equation 34), in the order of Llama: of R channels that are turned, the first of a
- * head's, channel i goes with channel i + R / 2. */
+/** Rotary embeddings (Su et al. 2021, equation 34), in Llama's layout: of the first R channels of a head, which are rotated,
+ * channel i is paired with channel i + R / 2. */
 export class Rotary implements Position {
   readonly #R: number;
   readonly #theta: number;
   readonly #block_size: number;
-  #table: readonly Float32Array[] | undefined; // the same arrays for all layers of a program
+  #table: readonly Float32Array[] | undefined; // shared by all layers of a program
 
   constructor(_: Scope, { n_embd, n_head, block_size, rope_theta, rope_fraction }: PositionConfig) {
     this.#R = 2 * Math.round((rope_fraction * n_embd) / n_head / 2);
@@ -90,12 +90,12 @@ export class Rotary implements Position {
   }
 }
 
-/** x [B, H, T, R] by angles [T, R / 2], given by their cosines and sines. */
+/** Rotate x [B, H, T, R] by angles [T, R / 2], given as cosines and sines. */
 function rotate(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
   return withGradient([x], (x) => ({
     value: turned(x!, cos, sin),
     saved: [cos, sin],
-    gradient: (dy, [cos, sin]) => [turned(dy, cos!, tf.neg(sin!))], // a rotation's transpose turns back
+    gradient: (dy, [cos, sin]) => [turned(dy, cos!, tf.neg(sin!))], // a rotation's transpose is its inverse
   }));
 }
 
@@ -111,7 +111,7 @@ function angles(positions: Positions, C: number, theta: number): tf.Tensor {
   return tf.mul(tf.reshape(places, [-1, 1]), tf.tensor2d(frequencies, [1, C / 2]));
 }
 
-/** Attention with linear biases (Press et al. 2022): a head's score falls by its slope with each position back. */
+/** Attention with linear biases (Press et al. 2022): a head's score decreases by its slope with each position of distance. */
 export class Alibi implements Position {
   readonly #H: number;
   readonly #causal: boolean;
@@ -123,14 +123,14 @@ export class Alibi implements Position {
 
   bias(distance: tf.Tensor): tf.Tensor {
     const slopes = tf.tensor(alibiSlopes(this.#H), [this.#H, 1, 1]);
-    const far = this.#causal ? distance : tf.abs(distance); // either way
+    const far = this.#causal ? distance : tf.abs(distance); // in both directions
     return tf.mul(slopes, tf.neg(tf.expandDims(far, 0)));
   }
 }
 
 /**
- * For a power of two 2^(-8 h / H), h from 1 to H. Else those of the next lower power, and between them every other one of the
- * next higher (the authors' code, github.com/ofirpress/attention_with_linear_biases).
+ * For a power of two 2^(-8 h / H), h from 1 to H. Else those of the next lower power, and every other one of the next
+ * higher (the authors' code, github.com/ofirpress/attention_with_linear_biases).
  */
 export function alibiSlopes(H: number): number[] {
   const lower = 2 ** Math.floor(Math.log2(H));
@@ -138,8 +138,8 @@ export function alibiSlopes(H: number): number[] {
   return [...slopes(lower), ...slopes(2 * lower).filter((_, i) => i % 2 === 0)].slice(0, H);
 }
 
-/** T5's relative positions (Raffel et al. 2020, section 2.1): a number to learn for each bucket of distances and head, the
- * same in all layers. */
+/** T5's relative positions (Raffel et al. 2020, section 2.1): a learned bias for each bucket of distances and head, shared by all
+ * layers. */
 export class Relative implements Position {
   readonly table: Parameter; // [buckets, H]
   readonly #most: number;
@@ -159,8 +159,8 @@ export class Relative implements Position {
   }
 }
 
-/** Distances [...] -> int32: those below half of the buckets have one of their own, the others share buckets that grow with the
- * logarithm, up to `most`; those that are negative count as 0. */
+/** Distances [...] -> int32 buckets: those below half of the buckets have one each, the others share logarithmic buckets up to `most`;
+ * negative ones count as 0. */
 export function bucketOf(distance: tf.Tensor, buckets: number, most: number): tf.Tensor {
   const near = buckets >> 1;
   const d = tf.maximum(distance, 0);
@@ -169,17 +169,17 @@ export function bucketOf(distance: tf.Tensor, buckets: number, most: number): tf
   return tf.cast(tf.where(tf.less(d, near), d, far), "int32");
 }
 
-/** The same both ways: the first half of the buckets is for keys before, the second for those after. */
+/** The same in both directions: the first half of the buckets is for earlier keys, the second for later ones. */
 function bucketBothWays(distance: tf.Tensor, buckets: number, most: number): tf.Tensor {
   const half = Math.floor(buckets / 2);
   const after = tf.mul(tf.cast(tf.less(distance, 0), "int32"), tf.scalar(half, "int32"));
   return tf.add(bucketOf(tf.abs(distance), half, most), after);
 }
 
-/** None at all: a causal model can tell positions apart by how much there is to see (Haviv et al. 2022). */
+/** None: a causal model can infer positions from the number of visible tokens (Haviv et al. 2022). */
 class None implements Position {}
 
-/** A class for each value of `pos`; `causal` says whether keys come only from before. */
+/** A class for each value of `pos`; `causal`: are all keys earlier ones? */
 export const positions: Record<PositionName, new (scope: Scope, config: PositionConfig, causal?: boolean) => Position> =
   {
     learned: None, // model.ts adds its wpe to the tokens

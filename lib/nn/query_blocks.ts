@@ -1,5 +1,5 @@
-// Attention by blocks of queries, as far as it doesn't matter what a block computes: which keys it attends to, and a backward pass
-// that takes one block after the other, computes it a second time, and keeps nothing of it but what it adds to the gradients.
+// Attention over blocks of queries, independent of what a block computes: the keys of each block, and a backward pass that recomputes one
+// block after the other and keeps nothing but the gradients.
 
 import { tf } from "../common/tf.ts";
 
@@ -10,16 +10,16 @@ import type { Parameter } from "./parameter.ts";
 import { bound, gradients } from "./recompute.ts";
 import { choiceAfter, choiceFrom, choiceOf, tensorsOf, type WeightDropout } from "./weight_dropout.ts";
 
-/** Queries of one block, as a rule. A block looks only at the keys that it may see: no T x T matrix is ever made, and of the
- * products that the causal mask throws away only those on the diagonal are computed. */
+/** Default number of queries in a block. A block computes only scores of keys that it may see: there is no T x T matrix, and of the masked
+ * products only those on the diagonal are computed. */
 export const BLOCK = 128;
 
-/** Up to this many positions the backward pass takes the weights that the forward pass made. Beyond, it makes them
- * again, block by block: what is kept is then linear in T and not quadratic, for a sixth more products. */
+/** Up to this many positions the backward pass reuses the attention weights of the forward pass. Beyond, it recomputes them block by block:
+ * memory is then linear in T, not quadratic, for a sixth more products. */
 export const KEEP_WEIGHTS = 512;
 
 /** What `attention` may be; all give the same result. Over chunks of queries, whose attention weights are kept for the backward pass
- * where the text is short ("auto") or always recomputed there ("recompute": memory linear in T, as in Rabe and Staats 2021, but with
+ * if the text is short ("auto") or always recomputed there ("recompute": memory linear in T, as in Rabe and Staats 2021, but with
  * chunks of queries alone and an ordinary softmax); or with the whole matrix of weights ("dense"). */
 const attentions: Readonly<Record<AttentionName, { keepWeights?: boolean }>> = {
   auto: {},
@@ -29,7 +29,7 @@ const attentions: Readonly<Record<AttentionName, { keepWeights?: boolean }>> = {
 
 export interface BlockChoices {
   attention: AttentionName;
-  attn_chunk: number; // queries of a block; 0 for the usual number
+  attn_chunk: number; // queries in a block; 0 for BLOCK
 }
 
 /** The arguments of `causalAttention` and `generalAttention` after the mask. */
@@ -40,16 +40,16 @@ export function blocksBy({
   return [attn_chunk || undefined, attentions[attention].keepWeights];
 }
 
-/** Queries from `from` to `end` - 1, and the ranges of keys that they look at: ascending, and none ends behind that of the
- * next block, nor begins there. */
+/** Queries from `from` to `end` - 1, and the ranges of keys that they may see: ascending, and none begins or ends after that of the next
+ * block. */
 export interface QueryBlock {
   from: number;
   end: number;
   ranges: readonly (readonly [from: number, end: number])[];
 }
 
-/** A block's result from queries [B, H, t, D], keys and values [B, K, s, D] and the queries' positions [t]; `drops` says which of the
- * block's weights are dropped, and `keyPaddingMask` of all keys which are padding. */
+/** A block's result from queries [B, H, t, D], keys and values [B, K, s, D] and the queries' positions [t]; `drops` is the dropout of
+ * the block's weights, and `keyPaddingMask` that of all keys. */
 export type AttendBlock = (
   block: QueryBlock,
   inputs: readonly [queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, positions: tf.Tensor],
@@ -60,9 +60,9 @@ export type AttendBlock = (
 const WIDTHS = 8;
 
 /**
- * Ends of ranges of keys, ascending, rounded up so that there are few different ones. The runtime lays values of one shape in
- * the same memory, which it keeps from the first of them to the last, from the first layer forward to the first layer back: for
- * every block, if each has a shape of its own. Nothing is rounded for up to 8 blocks; for 64, a ninth more products are computed.
+ * Ends of ranges of keys, ascending, rounded up to few distinct ones. The runtime reuses memory for values of one shape, and keeps it from
+ * the first layer's forward pass to its backward pass: for every block, if each has its own shape. Nothing is rounded for up to 8
+ * blocks; for 64, a ninth more products are computed.
  */
 export function fewWidths(ends: readonly number[], block: number): number[] {
   const step = Math.ceil(ends.length / WIDTHS) * block;
@@ -79,16 +79,16 @@ const seen = (x: tf.Tensor, { ranges }: QueryBlock) => joined(ranges.map(([a, b]
 /** The positions of a block's queries: float [t]. */
 const positionsOf = ({ from, end }: QueryBlock) => tf.range(from, end, 1, "float32");
 
-/** What a block's result is made of. */
+/** The inputs of a block. */
 export const inputsOf = (block: QueryBlock, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) =>
   [rows(query, block.from, block.end), seen(key, block), seen(value, block), positionsOf(block)] as const;
 
 /**
- * All blocks' results, joined, with nothing kept for the backward pass but the inputs: it attends again, block by block.
+ * All blocks' results, joined. Only the inputs are kept for the backward pass, which recomputes attention block by block.
  * @param inputs queries [B, H, T, D], keys and values [B, K, S, D]
- * @param keyPaddingMask handed to `attend`
- * @param weights all that `attend` reads
- * @param drops dropout's choice, if there is one; made outside of this, since whoever computes the layer around it again needs it too
+ * @param keyPaddingMask passed to `attend`
+ * @param weights all weights that `attend` reads
+ * @param drops dropout's choice, if any; made by the caller, since a recomputation of the whole layer needs it too
  * @returns [B, H, T, D]
  */
 export function attendAgain(
@@ -116,7 +116,7 @@ export function attendAgain(
   });
 }
 
-/** dy and what was saved -> the gradients of query, key, value and the weights. */
+/** dy and the saved tensors -> the gradients of query, key, value and the weights. */
 function attendAgainGrad(
   dy: tf.Tensor,
   saved: tf.Tensor[],
@@ -154,7 +154,7 @@ function attendAgainGrad(
   return [joined(dQueries), sums.key.total(S), sums.value.total(S), ...dWeights];
 }
 
-/** Sums of the blocks' gradients by their keys; of two ranges the first is summed apart. */
+/** Sums of the blocks' gradients by key; with two ranges the first is summed separately. */
 class RangeSums {
   readonly #first = new RowSums(2);
   readonly #last = new RowSums(2);

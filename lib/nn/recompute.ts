@@ -1,8 +1,8 @@
-// Gradient checkpointing (Chen et al. 2016, section 3): of a layer only its input is kept for the backward pass, which
-// computes the rest a second time. Memory for activations is then that of one layer and an input for each, for one more
-// forward pass. Choosing which layers, or parts of a layer, to keep is left out: each call here is one segment.
+// Activation checkpointing (Chen et al. 2016, section 3): only a layer's input is kept for the backward pass, which recomputes the rest.
+// Memory for activations is then that of one layer and an input for each, at the cost of one more forward pass. Left out: choosing
+// which layers, or parts of a layer, to keep; each call here is one segment.
 //
-// Nothing may merge the second computation with the first: lib/engine/runtime/session.ts turns that optimization of the runtime off.
+// The recomputation must not be merged with the first computation: lib/engine/runtime/session.ts turns that optimization off.
 
 import { tf } from "../common/tf.ts";
 
@@ -13,7 +13,7 @@ import { Parameter } from "./parameter.ts";
 
 let wanted = false;
 
-/** Run `body`, whose calls of `recompute` save memory if that is `wish`ed for, and else are plain calls. */
+/** Run `body`, in which calls of `recompute` are checkpointed if `wish` is true, and else plain calls. */
 export function withRecompute<T>(wish: boolean, body: () => T): T {
   wanted = wish;
   try {
@@ -24,11 +24,11 @@ export function withRecompute<T>(wish: boolean, body: () => T): T {
 }
 
 /**
- * `forward(inputs, rng)`, to be computed again in the backward pass: the same bits, since the second pass has the same
- * inputs, weights and random numbers. All that the gradient has to reach must be in `inputs` or a weight of `layer`; other tensors
- * of the caller are gone by then. Only for gradients: outside of `withRecompute` it is `forward` and nothing else.
- * @param layer whose weights `forward` reads: every Parameter in its public fields and in the layers that it holds
- * @param inputs any shapes; [B, T, C] first, as a rule
+ * `forward(inputs, rng)`, recomputed in the backward pass with the same inputs, weights and random numbers, and so the same bits.
+ * Everything that needs a gradient must be in `inputs` or a weight of `layer`; other tensors of the caller are disposed of by then.
+ * Outside of `withRecompute` it is just `forward`.
+ * @param layer the layer with the weights that `forward` reads: every Parameter in its public fields and in nested layers
+ * @param inputs any shapes; usually [B, T, C] first
  */
 export function recompute(
   layer: object,
@@ -67,13 +67,13 @@ export function recompute(
   });
 }
 
-/** A layer of a model, as `recomputeLayer` takes it. */
+/** A layer for `recomputeLayer`. */
 export interface Layer {
   forward(x: tf.Tensor, args: ForwardArgs): tf.Tensor;
 }
 
-/** `layer.forward(x, args)`, of which only x is kept for the backward pass where `withRecompute` asks for it: [B, T, C] -> [B, T, C].
- * The logits of its routers are added to `args.routers` as ever. */
+/** `layer.forward(x, args)`, checkpointed inside `withRecompute`: [B, T, C] -> [B, T, C]. The logits of its routers are appended to
+ * `args.routers` as usual. */
 export function recomputeLayer(layer: Layer, x: tf.Tensor, args: ForwardArgs): tf.Tensor {
   if (!wanted) return layer.forward(x, args);
   const { encoded, keyPaddingMask, routers, rng } = args;
@@ -83,7 +83,7 @@ export function recomputeLayer(layer: Layer, x: tf.Tensor, args: ForwardArgs): t
     const seen = encoded ? { encoded: { x: others[0]!, keyPaddingMask: others[1]! } } : { keyPaddingMask: others[0] };
     const own: tf.Tensor[] = []; // its router's logits
     const results = [layer.forward(x!, { ...args, ...seen, rng, routers: routers && own }), ...own];
-    widths = results.map(({ shape }) => shape.at(-1)!); // they differ in their last axis only
+    widths = results.map(({ shape }) => shape.at(-1)!); // they differ only in their last axis
     return results.length === 1 ? results[0]! : tf.concat(results, -1);
   });
   if (widths.length === 1) return joined;
@@ -92,22 +92,22 @@ export function recomputeLayer(layer: Layer, x: tf.Tensor, args: ForwardArgs): t
   return y!;
 }
 
-/** dy times the derivatives of f by each of xs, computed while tfjs is computing others. */
+/** dy times the derivatives of f by each of xs, nested inside another gradient of tfjs. */
 export function gradients(f: (xs: tf.Tensor[]) => tf.Tensor, xs: tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
-  // tfjs has one tape: it starts a new one here and drops that at the end, so the one in use is laid aside
+  // tfjs has one tape: it starts a new one here and drops it at the end, so the current one is saved
   const { state } = tf.engine();
   const { activeTape } = state;
   try {
     return tf.tidy(() => {
       const { grads } = tf.engine().gradients(() => f(xs), xs, dy, true);
-      return grads.map((grad, i) => grad ?? tf.zerosLike(xs[i]!)); // none where f doesn't depend on it
+      return grads.map((grad, i) => grad ?? tf.zerosLike(xs[i]!)); // none if f doesn't depend on it
     });
   } finally {
     state.activeTape = activeTape;
   }
 }
 
-/** Run `body`, which reads no other weights than these: the gradient of another one would be lost. */
+/** Run `body`, which may read only these weights: the gradient of another one would be lost. */
 function onlyOf<T>(weights: readonly Parameter[], body: () => T): T {
   const known = new Set(weights);
   Parameter.onRead = (weight) => {
@@ -121,7 +121,7 @@ function onlyOf<T>(weights: readonly Parameter[], body: () => T): T {
   }
 }
 
-/** Run `body` with other tensors standing for the weights. */
+/** Run `body` with other tensors as the weights. */
 export function bound<T>(weights: readonly Parameter[], tensors: readonly tf.Tensor[], body: () => T): T {
   const before = weights.map(({ value }) => value);
   const bind = (tensors: readonly tf.Tensor[]) => {
@@ -135,7 +135,7 @@ export function bound<T>(weights: readonly Parameter[], tensors: readonly tf.Ten
   }
 }
 
-/** The weights of a layer: those in its public fields, in lists of them, and in the layers that it holds; each once. */
+/** The weights of a layer: those in its public fields, in lists, and in nested layers, each once. */
 export function parametersOf(layer: object, found = new Set<Parameter>(), seen = new Set<object>()): Parameter[] {
   if (layer instanceof Parameter) found.add(layer);
   else if (!seen.has(layer)) {

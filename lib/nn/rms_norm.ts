@@ -5,7 +5,7 @@ import { tf } from "../common/tf.ts";
 import { asRows, type FusedKernel, fused, withGradient } from "./fused.ts";
 
 /**
- * Each row divided by its root mean square, then scaled: x / sqrt(mean(x^2) + epsilon) * weight. Its mean stays what it is.
+ * Each row divided by its root mean square, then scaled: x / sqrt(mean(x^2) + epsilon) * weight. The mean is not removed.
  * @param x [..., C]
  * @param weight [C]
  * @returns [..., C]
@@ -41,7 +41,7 @@ function rmsNormGrad(dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] {
   const [x, weight, inverse] = saved as [tf.Tensor, tf.Tensor, tf.Tensor];
   const normal = tf.mul(x, inverse);
   const g = tf.mul(dy, weight);
-  // a change of x along itself does not move y: take that part out of g
+  // scaling x doesn't change y: project that part out of g
   const still = tf.mul(normal, tf.mean(tf.mul(g, normal), -1, true));
   return [tf.mul(tf.sub(g, still), inverse), tf.sum(tf.mul(dy, normal), 0)];
 }

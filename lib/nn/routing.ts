@@ -1,8 +1,8 @@
-// A mixture of experts (Shazeer et al. 2017; as in Mixtral, Jiang et al. 2024): which experts a token goes to, what they
-// make of it, and the two losses that keep the router in order. Dropless, where an expert takes as many tokens as want it, or
-// with a capacity. Several machines with some of the experts each are left out.
+// A mixture of experts (Shazeer et al. 2017; as in Mixtral, Jiang et al. 2024): the routing of tokens, the
+// experts' computation, and the router's two auxiliary losses. Dropless, where an expert takes all tokens routed to it, or with a
+// capacity. Left out: expert parallelism.
 //
-// Letters of shapes: N tokens, C channels, E experts, k of them active for a token, F hidden units of one.
+// Letters of shapes: N tokens, C channels, E experts, k of them active for a token, F hidden units of an expert.
 
 import { tf } from "../common/tf.ts";
 
@@ -11,7 +11,7 @@ import { type FusedKernel, fused, withGradient } from "./fused.ts";
 import { groupedMatMul } from "./grouped_matmul.ts";
 import { tap } from "./tap.ts";
 
-/** Where each token goes. */
+/** The routes of all tokens. */
 export interface Routes {
   chosen: tf.Tensor; // [N, k, E], 1 at the expert and 0 elsewhere
   weights: tf.Tensor; // [N, k]
@@ -24,8 +24,8 @@ export interface Experts {
   proj: tf.Tensor; // [E, F, C]
 }
 
-/** Router logits [N, E] -> the k experts of the highest probability, weighted by their shares of it (Mixtral). A single one
- * is weighted by its probability (Fedus et al. 2021, equation 2): its share is 1, and the router would learn nothing. */
+/** Router logits [N, E] -> the top-k experts, weighted by their renormalized probabilities (Mixtral). A single one is weighted by
+ * its probability (Fedus et al. 2021, equation 2): renormalized it would be 1, and the router would learn nothing. */
 export function route(logits: tf.Tensor, k: number): Routes {
   const probabilities = tf.softmax(logits);
   const chosen = choose(probabilities, k);
@@ -33,7 +33,7 @@ export function route(logits: tf.Tensor, k: number): Routes {
   return { chosen, weights: k === 1 ? picked : tf.div(picked, tf.sum(picked, -1, true)) };
 }
 
-/** Probabilities [N, E] -> [N, k, E], 1 at the highest, at the next, and so on; of equal ones the first. No gradient. */
+/** Probabilities [N, E] -> [N, k, E], one-hot from the highest down; ties: the first. No gradient. */
 function choose(probabilities: tf.Tensor, k: number): tf.Tensor {
   return withGradient([probabilities], (probabilities) => {
     const E = probabilities!.shape[1]!;
@@ -49,7 +49,7 @@ function choose(probabilities: tf.Tensor, k: number): tf.Tensor {
   });
 }
 
-/** x [N, C] -> the weighted sum of what its experts make of each token [N, C]. Costs k experts a token. */
+/** x [N, C] -> the weighted sum of the chosen experts' outputs [N, C]. Costs k experts per token. */
 export function experts(x: tf.Tensor, { chosen, weights }: Routes, { gate, fc, proj }: Experts): tf.Tensor {
   const sorted = sort(rank(chosen));
   const rows = byExpert(x, sorted);
@@ -58,7 +58,7 @@ export function experts(x: tf.Tensor, { chosen, weights }: Routes, { gate, fc, p
   return weigh(byToken(groupedMatMul(tap("mlp", hidden), proj, counts), sorted), weights);
 }
 
-/** The plain twin: every expert computes every token, and most of it counts 0. Costs E experts a token. */
+/** The plain twin: every expert computes every token, mostly with weight 0. Costs E experts per token. */
 export function expertsDense(x: tf.Tensor, { chosen, weights }: Routes, { gate, fc, proj }: Experts): tf.Tensor {
   const E = gate.shape[0]!;
   const share = tf.sum(tf.mul(chosen, tf.expandDims(weights, -1)), 1); // [N, E]
@@ -68,8 +68,8 @@ export function expertsDense(x: tf.Tensor, { chosen, weights }: Routes, { gate, 
 }
 
 /**
- * `experts`, but none takes more than `capacity` tokens: a choice that comes too late adds nothing (`keep`). One product of a
- * shape that doesn't depend on the data, and of E capacity rows however few there are.
+ * `experts` with at most `capacity` tokens for each: later choices are dropped (`keep`). One batched product of a fixed shape, with
+ * E capacity rows even if few are used.
  */
 export function expertsWithin(
   x: tf.Tensor,
@@ -85,18 +85,18 @@ export function expertsWithin(
   return weigh(outOfSlots(made, slots), weights);
 }
 
-/** Rows that an expert takes at most, of `chosen` [N, k, E]: ceil(factor N k / E) (Fedus et al. 2021, equation 3, for k choices),
- * and never more than there are tokens. */
+/** The capacity of an expert for `chosen` [N, k, E]: ceil(factor N k / E) (Fedus et al. 2021, equation 3, for k choices),
+ * and at most N. */
 export function capacityOf(factor: number, chosen: tf.Tensor): number {
   const [N, k, E] = chosen.shape as [number, number, number];
   return Math.min(N, Math.ceil((factor * N * k) / E));
 }
 
 /**
- * Which choices fit: all first ones come before the second ones, and among these the order of tokens counts (Lepikhin et al.
+ * Which choices fit into the capacity: all first choices before the second ones, each in the order of tokens (Lepikhin et al.
  * 2020, algorithm 1).
  * @param chosen [N, k, E]
- * @returns float32 [N, k]: 1, or 0 where a choice is dropped. No gradient.
+ * @returns float32 [N, k]: 1, or 0 for a dropped choice. No gradient.
  */
 export function keep(chosen: tf.Tensor, capacity: number): tf.Tensor {
   const [N, k] = chosen.shape as [number, number];
@@ -116,9 +116,9 @@ function weigh(results: tf.Tensor, weights: tf.Tensor): tf.Tensor {
 /** The choices as rows: number j N + n is choice j of token n. Float32, exact up to 2^24 rows. */
 interface Ranked {
   rows: tf.Tensor; // [k N, E], 1 at the expert
-  ranks: tf.Tensor; // [k N]: how many rows of the same expert come before
+  ranks: tf.Tensor; // [k N]: number of earlier rows of the same expert
   counts: tf.Tensor; // [E]: rows of each expert
-  starts: tf.Tensor; // [E]: rows of the experts before
+  starts: tf.Tensor; // [E]: rows of earlier experts
 }
 
 function rank(chosen: tf.Tensor): Ranked {
@@ -131,11 +131,11 @@ function rank(chosen: tf.Tensor): Ranked {
 /** The value at the expert of each row: rows [M, E], values [M, E] or [E] -> [M] */
 const atExpert = (rows: tf.Tensor, values: tf.Tensor) => tf.sum(tf.mul(rows, values), 1);
 
-/** Sorted by expert, and those of one as they were. */
+/** Sorted by expert, stable. */
 interface Sorted {
   counts: tf.Tensor; // float32 [E]: rows of each expert
   places: tf.Tensor; // int32 [k N]: where each row goes
-  order: tf.Tensor; // int32 [k N]: which row is at each place
+  order: tf.Tensor; // int32 [k N]: the row at each place
 }
 
 function sort({ rows, ranks, counts, starts }: Ranked): Sorted {
@@ -144,12 +144,12 @@ function sort({ rows, ranks, counts, starts }: Ranked): Sorted {
   return { counts, places, order: tf.cast(fused(inverse, [numbers, places])[0]!, "int32") };
 }
 
-/** Each expert has `capacity` slots, in a line. Rows and slots without one another have some other's number. */
+/** Each expert has `capacity` slots, in sequence. Unmatched rows and slots have an arbitrary index. */
 interface Slots {
-  kept: tf.Tensor; // float32 [k N, 1]: 1 where a row has a slot
-  slots: tf.Tensor; // int32 [k N]: which
-  filled: tf.Tensor; // float32 [E capacity, 1]: 1 where a slot has a row
-  rows: tf.Tensor; // int32 [E capacity]: which
+  kept: tf.Tensor; // float32 [k N, 1]: 1 if a row has a slot
+  slots: tf.Tensor; // int32 [k N]: the row's slot
+  filled: tf.Tensor; // float32 [E capacity, 1]: 1 if a slot has a row
+  rows: tf.Tensor; // int32 [E capacity]: the slot's row
 }
 
 function fill(ranked: Ranked, capacity: number): Slots {
@@ -174,11 +174,11 @@ const inverse: FusedKernel = {
   lower: (g, [numbers, places]) => g.emit("ScatterElements", [numbers, places, numbers], { axis: 0 }), // all are replaced
 };
 
-// All ways are gathers, forward and backward: tfjs' own gradient of a gather is a sum by index.
+// All permutations are gathers, forward and backward: tfjs' own gradient of a gather would be a scatter-add.
 
 const take = (x: tf.Tensor, numbers: tf.Tensor) => tf.gather(x, numbers as tf.Tensor1D);
 
-/** int32 numbers [M] of rows -> of their tokens. From a table: N would be a constant in a graph for texts of any length. */
+/** int32 numbers [M] of rows -> of their tokens. By lookup: N would be a constant in a graph for any length. */
 function tokensOf(rows: tf.Tensor, N: number, k: number): tf.Tensor {
   return tf.cast(take(tf.tile(tf.cumsum(tf.ones([N]), 0, true), [k]), rows), "int32");
 }
@@ -193,7 +193,7 @@ function byExpert(x: tf.Tensor, { places, order }: Sorted): tf.Tensor {
   }));
 }
 
-/** Sorted rows [k N, C] -> as they were before */
+/** Sorted rows [k N, C] -> in their original order */
 function byToken(sorted: tf.Tensor, { places, order }: Sorted): tf.Tensor {
   return withGradient([sorted], (sorted) => ({
     value: take(sorted!, places),
@@ -202,7 +202,7 @@ function byToken(sorted: tf.Tensor, { places, order }: Sorted): tf.Tensor {
   }));
 }
 
-/** x [N, C] -> the token in each slot [E capacity, C]; in an empty one, any */
+/** x [N, C] -> the token in each slot [E capacity, C]; an arbitrary one in an empty slot */
 function intoSlots(x: tf.Tensor, { kept, slots, rows }: Slots): tf.Tensor {
   const [N, C] = x.shape as [number, number];
   return withGradient([x], (x) => ({
@@ -222,10 +222,10 @@ function outOfSlots(made: tf.Tensor, { kept, slots, filled, rows }: Slots): tf.T
 }
 
 /**
- * The losses that are added in training.
+ * The auxiliary losses of training.
  * @param logits of each layer's router [..., E]; the tokens of all layers count together
- * @returns balance: E sum_e f_e P_e, with f_e tokens an expert takes, over all, and P_e its mean probability (Fedus et al.
- *   2021, equation 4; k where all experts take the same). z: mean of logsumexp(logits)^2 (Zoph et al. 2022, equation 5)
+ * @returns balance: E sum_e f_e P_e, with f_e the fraction of tokens routed to an expert and P_e its mean probability (Fedus et al.
+ *   2021, equation 4; k if balanced). z: mean of logsumexp(logits)^2 (Zoph et al. 2022, equation 5)
  */
 export function routerLosses(logits: readonly tf.Tensor[], k: number): { balance: tf.Scalar; z: tf.Scalar } {
   const E = logits[0]!.shape.at(-1)!;
@@ -236,7 +236,7 @@ export function routerLosses(logits: readonly tf.Tensor[], k: number): { balance
   return { balance: balance as tf.Scalar, z: tf.mean(tf.square(tf.logSumExp(all, 1))) };
 }
 
-/** The loss with `routerLosses` times their coefficients; as it is where there are no routers. */
+/** The loss with `routerLosses` times their coefficients; unchanged without routers. */
 export function addRouterLosses(
   loss: tf.Scalar,
   routers: readonly tf.Tensor[],

@@ -1,4 +1,4 @@
-// Soft capping (Gemma 2, section 2): numbers that stay within a limit.
+// Soft capping (Gemma 2, section 2): bounds values smoothly.
 
 import { tf } from "../common/tf.ts";
 

@@ -12,7 +12,7 @@ export function tap(name: string, x: tf.Tensor): tf.Tensor {
   return x;
 }
 
-/** Run `body`, and report to `listen` every tensor that is named meanwhile: the layers' in their order. */
+/** Run `body`, and report every named tensor to `listen`, in the order of the layers. */
 export function withTaps<T>(listen: Listener, body: () => T): T {
   listener = listen;
   try {

@@ -33,11 +33,11 @@ export interface AnyBlock {
 /** A model up to its output layer: model.ts' Transformer, or two of them. */
 export interface AnyTransformer {
   readonly wte: Parameter; // [V, C]: token embeddings
-  readonly wpe?: Parameter | undefined; // [block_size, C]: position embeddings, where it has such
+  readonly wpe?: Parameter | undefined; // [block_size, C]: position embeddings, if learned
   readonly blocks: readonly AnyBlock[];
-  readonly encoder?: AnyTransformer; // of the source, where there is one
+  readonly encoder?: AnyTransformer; // of the source, if any
   readonly attentions?: number; // attention layers; n_layer if not given
-  /** Token ids [B, T] -> what the last block makes of each position [B, T, C] */
+  /** Token ids [B, T] -> the last block's output [B, T, C] */
   forward(ids: tf.Tensor, args?: ForwardArgs): tf.Tensor;
   /** Of a source, where there is an encoder: see EncoderDecoder. */
   readSource?(ids: tf.Tensor, positions: tf.Tensor): SourceKeys[];
@@ -153,7 +153,7 @@ export class EncoderDecoder implements AnyTransformer {
     return this.decoder.forward(ids, { ...args, encoded: { x, keyPaddingMask: padding } });
   }
 
-  /** Each layer's keys and values of a source, token ids [B, S] at `positions` (int32 [S]): the same for every token written after it. */
+  /** Each layer's keys and values of a source, token ids [B, S] at `positions` (int32 [S]): the same for the whole target. */
   readSource(ids: tf.Tensor, positions: tf.Tensor): SourceKeys[] {
     const x = this.encoder.forward(ids, { positions });
     return this.blocks.map((block) => (block as VariantBlock).cross!.layer.keys(x));

@@ -1,5 +1,5 @@
-// Self-attention other than GPT-2's: fewer heads of keys, a window or another pattern, biases and turns by position, capped scores,
-// normalised queries and keys, or every position seeing all. model.ts has GPT-2's.
+// Self-attention beyond GPT-2: grouped queries, a sliding window or another pattern, position biases and rotation, soft-capped scores,
+// normalised queries and keys, or bidirectional. model.ts has GPT-2's.
 
 import { tf } from "../common/tf.ts";
 
@@ -36,11 +36,11 @@ function isTextbook(config: ModelConfig, position: Position, causal: boolean): b
   return isCausalOnly(config, position, causal) && !qk_norm && !position.turn && (n_kv_head || n_head) === n_head;
 }
 
-/** Does each query take every key up to its position, by their product alone? */
+/** Is it plain causal attention, without biases, caps and other patterns? */
 const isCausalOnly = ({ attn_softcap, window }: ModelConfig, position: Position, causal: boolean) =>
   causal && attn_softcap === 0 && window === 0 && !position.bias;
 
-const told = new WeakSet<AttentionFormula>(); // edited ones of which it was said that they don't run
+const told = new WeakSet<AttentionFormula>(); // edited formulas that were reported as not used
 
 class VariantAttention {
   readonly cAttn: Linear; // queries of all heads, then keys, then values
@@ -50,7 +50,7 @@ class VariantAttention {
   readonly kNorm: RMSNorm | undefined;
   readonly #config: ModelConfig;
   readonly #choices: AttentionChoices;
-  readonly #plain: MultiHead | undefined; // where queries and keys are others, and what is done with them is GPT-2's
+  readonly #plain: MultiHead | undefined; // if only queries and keys differ, and attention itself is GPT-2's
 
   constructor(
     scope: Scope,

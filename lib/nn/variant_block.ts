@@ -48,7 +48,7 @@ export class VariantBlock {
   readonly attn: Sublayer;
   readonly lnCross: Norm | undefined;
   readonly cross: Branch<CrossAttention> | undefined;
-  readonly ln2: Norm | undefined; // none where both sublayers share one
+  readonly ln2: Norm | undefined; // none if both sublayers share one
   readonly mlp: Sublayer;
   readonly #isParallel: boolean;
   readonly #isPost: boolean;

@@ -1,6 +1,6 @@
-// Dropout of attention weights. Whether a query's weight for a key is kept follows from a random number of the query and one of the
-// key, and so can be recomputed for any block of them: no choice for each pair is drawn by whoever runs the model or kept for the
-// backward pass, and in which blocks attention is computed changes nothing.
+// Dropout of attention weights. Whether a weight is kept follows from a random number of its query and one of its key, so that it can be
+// recomputed for any block: no mask of all pairs is generated or kept for the backward pass, and the choice of blocks doesn't change
+// the result.
 
 import { tf } from "../common/tf.ts";
 
@@ -9,7 +9,7 @@ import { withGradient } from "./fused.ts";
 import { controlDependency } from "./in_order.ts";
 
 /**
- * Weights [..., T, S] are zeroed with probability `rate`. That of query i for key j is kept where rows[i] * columns[j], modulo 2^32 and
+ * Weights [..., T, S] are zeroed with probability `rate`. That of query i for key j is kept if rows[i] * columns[j], modulo 2^32 and
  * as a signed number, is at least rate * 2^32 - 2^31: the multiplicative hash of Dietzfelbinger et al. 1997 ("A reliable randomized
  * algorithm for the closest-pair problem"). The numbers of rows are odd, so that for any one of them a column's uniform number gives a
  * uniform product: within a row all choices are independent, and have the exact rate to 2^-32.
@@ -22,7 +22,7 @@ export interface WeightDropout {
 
 const ROW_BITS = 20;
 
-/** A new choice among the weights of queries [..., T, D] for keys [..., S, D]; undefined without an rng (evaluation) or at
+/** A new dropout choice for the weights of queries [..., T, D] for keys [..., S, D]; undefined without an rng (evaluation) or at
  * rate 0. */
 export function chooseWeights(
   rate: number,
@@ -37,7 +37,7 @@ export function chooseWeights(
   return { rate, rows, columns: rng.integers([...lead, key.shape.at(-2)!, 1], 32) };
 }
 
-/** The choice among the weights of the queries from `from` to `end` - 1 for the keys in `ranges`. */
+/** The choice for the weights of the queries from `from` to `end` - 1 for the keys in `ranges`. */
 export function choiceOf(
   { rate, rows, columns }: WeightDropout,
   { from, end, ranges }: { from: number; end: number; ranges: readonly (readonly [from: number, end: number])[] },
@@ -53,19 +53,19 @@ function part(x: tf.Tensor, from: number, end: number): tf.Tensor {
   return tf.slice(x, [...lead.map(() => 0), from, 0], [...lead, end - from, 1]);
 }
 
-/** The choice, but not before `others` are there: nothing else of it would wait. */
+/** The choice, computed only after `others` are. */
 export function choiceAfter(choice: WeightDropout, others: readonly tf.Tensor[]): WeightDropout {
   if (others.length === 0) return choice;
   const exact = tf.cast(choice.rows, "float32"); // of 21 bits
   return { ...choice, rows: tf.cast(controlDependency(exact, others), "int32") };
 }
 
-/** What a function with a hand-written gradient saves of a choice, and what its gradient makes of that. */
+/** A choice as saved tensors for a hand-written gradient, and back. */
 export const tensorsOf = (choice: WeightDropout | undefined) => (choice ? [choice.rows, choice.columns] : []);
 export const choiceFrom = (choice: WeightDropout | undefined, [rows, columns]: tf.Tensor[]) =>
   choice && { ...choice, rows: rows!, columns: columns! };
 
-/** Dropout of attention weights [..., T, S]. Does nothing without an rng or at rate 0. The numbers it takes are those of
+/** Dropout of attention weights [..., T, S]. Does nothing without an rng or at rate 0. It uses the numbers of
  * `chooseWeights`. */
 export function attentionDropout(weights: tf.Tensor, rate: number, rng: DropoutRng | undefined): tf.Tensor {
   const keys = { shape: [...weights.shape.slice(0, -2), weights.shape.at(-1)!, 1] };

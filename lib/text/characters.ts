@@ -7,15 +7,15 @@ import { splitOf, TextSplitter } from "./split_text.ts";
 import type { SourcedText } from "./text.ts";
 import { DatasetWriter } from "./write_dataset.ts";
 
-const MAX_VOCABULARY = 65_536; // token files hold 16 bits a token
+const MAX_VOCABULARY = 65_536; // token files hold 16 bits per token
 const CODE_POINTS = 0x110000;
 
-/** The characters of a text that comes in parts. */
+/** The characters of a text that arrives in parts. */
 export class CharacterCount {
   total = 0;
   readonly #seen = new Uint8Array(CODE_POINTS);
 
-  /** More of the text; returns how many characters it has. */
+  /** Add a part of the text. @returns its number of characters */
   add(text: string): number {
     let count = 0;
     for (let i = 0; i < text.length; count++) {
@@ -27,8 +27,8 @@ export class CharacterCount {
     return count;
   }
 
-  /** Those that there are, by code point.
-   * @throws UserError where they are more than a token file can hold */
+  /** The distinct characters, by code point.
+   * @throws UserError if there are more than a token file can hold */
   vocabulary(name: string): string[] {
     const itos: string[] = [];
     for (let point = 0; point < CODE_POINTS; point++) if (this.#seen[point]) itos.push(String.fromCodePoint(point));
@@ -38,7 +38,7 @@ export class CharacterCount {
   }
 }
 
-/** Texts to tokens, by a vocabulary that has all their characters. */
+/** Encode texts with a vocabulary that has all their characters. */
 export function characterEncoder(itos: readonly string[]): (text: string) => Uint16Array {
   const ids = new Uint16Array(CODE_POINTS);
   for (const [id, character] of itos.entries()) ids[character.codePointAt(0)!] = id;
@@ -64,8 +64,8 @@ export function characterMeta(
   return { kind: "char", vocab_size: itos.length, itos, stoi, source, train_tokens: train, val_tokens: val };
 }
 
-/** Write train.bin (the first 90 %), val.bin (the rest) and meta.json into `directory`; returns what meta.json holds.
- * A UserError where the text is too short or has too many different characters: then nothing is written. */
+/** Write train.bin (the first 90 %), val.bin (the rest) and meta.json into `directory`; returns meta.json's content.
+ * @throws UserError if the text is too short or has too many different characters; then nothing is written */
 export function prepareCharacters({
   text,
   source,

@@ -1,5 +1,5 @@
-// Records of CSV (RFC 4180): fields between separators, in quotes where they hold one, a quote or a line break. Works on bytes,
-// because the same grammar says where a large file may be cut. Leaves out other quotes than `"`.
+// Parses CSV records (RFC 4180): fields between separators, quoted if they contain one, a quote or a line break. Works on bytes, because the
+// same grammar decides where a large file may be split. Left out: other quotes than `"`.
 
 import { UserError } from "../common/errors.ts";
 import { markLength } from "./text.ts";
@@ -12,13 +12,13 @@ interface Field {
 
 export interface CsvRecord {
   fields: Field[]; // none for an empty line
-  end: number; // behind its line break
-  open: boolean; // the bytes end within quotes
+  end: number; // after its line break
+  open: boolean; // do the bytes end inside quotes?
 }
 
 const [QUOTE, NEWLINE, RETURN] = [0x22, 0x0a, 0x0d];
 
-/** The record at `from`; undefined where `bytes` end within it, unless `atEnd` says that nothing comes after them. */
+/** The record at `from`; undefined if `bytes` end within it, unless `atEnd`: nothing follows them. */
 export function nextRecord(bytes: Uint8Array, from: number, delimiter: number, atEnd: boolean): CsvRecord | undefined {
   const fields: Field[] = [];
   let field: Field = { start: from, end: from, quoted: false };
@@ -50,11 +50,11 @@ export function nextRecord(bytes: Uint8Array, from: number, delimiter: number, a
 export function fieldText(text: (start: number, end: number) => string, { start, end, quoted }: Field): string {
   if (!quoted) return text(start, end);
   return text(start + 1, end)
-    .replace(/"(?!")([^"]*)$/, "$1") // the closing one; what follows it is kept
+    .replace(/"(?!")([^"]*)$/, "$1") // the closing quote; what follows it is kept
     .replaceAll('""', '"');
 }
 
-/** A table's first record: what separates its fields (a comma, semicolon or tab), and the fields' names. */
+/** A table's first record: its separator (comma, semicolon or tab), and the fields' names. */
 export function readHeader(bytes: Buffer, where: string): { delimiter: number; names: string[]; end: number } {
   const start = markLength(bytes);
   const candidates = [...Buffer.from(",;\t")].map((delimiter) => {

@@ -1,5 +1,5 @@
 // Where a dataset is: `shakespeare_char` means data/shakespeare_char of this repository, wherever the script was
-// started; anything else is a path. Also how to speak of files and prepare scripts in messages.
+// started; anything else is a path. Also names of files and prepare scripts for messages.
 
 import { existsSync, readdirSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
@@ -10,7 +10,7 @@ import { ROOT } from "../common/scripts.ts";
 
 const DATA = join(ROOT, "data");
 
-/** The absolute path of a dataset's folder, by its name under data/ or its path; a UserError lists those there are. */
+/** The absolute path of a dataset's folder, by its name under data/ or its path; a UserError lists the existing ones. */
 export function datasetFolder(dataset: string): string {
   const isName = /^[^./\\][^/\\]*$/.test(dataset); // "." and "../x" are paths
   const places = isName ? [join(DATA, dataset), resolve(dataset)] : [resolve(dataset)];
@@ -25,8 +25,8 @@ export function datasetFolder(dataset: string): string {
 /** The files of a dataset. */
 export type DatasetFile = "train.bin" | "val.bin" | "meta.json";
 
-/** Where a file of the dataset in `folder` is. While another dataset takes its place, and after a kill just then, whole new files still have
- * their temporary names (replace.ts): whoever reads by these paths has all of the old one or all of the new one. */
+/** The path of a file of the dataset in `folder`. While another dataset replaces it, and after a kill at that moment, complete new files still
+ * have temporary names (replace.ts): these paths lead to the whole old dataset or the whole new one. */
 export function datasetFile(folder: string, name: DatasetFile): string {
   const path = join(folder, name);
   const ready = join(folder, READY);
@@ -35,7 +35,7 @@ export function datasetFile(folder: string, name: DatasetFile): string {
   return existsSync(waiting) ? waiting : path;
 }
 
-/** From the moment this file is there its dataset counts, the one with the tokens in *.bin.partial. */
+/** Once this file exists its dataset, with the tokens in *.bin.partial, is the valid one. */
 export const READY = "meta.json.ready";
 
 /** The names of the datasets that can be prepared: the folders of data/ that have a prepare.ts. */
@@ -48,14 +48,14 @@ export function prepareCommand(folder: string): string {
   return `npx tsx ${shownPath(join(folder, "prepare.ts"))}`;
 }
 
-/** What to run where `file` of a dataset is missing or broken: its prepare script, if its folder has one. */
+/** The command to run if `file` of a dataset is missing or broken: its prepare script, if its folder has one. */
 export function prepareHint(file: string): string {
   const folder = dirname(file);
   if (existsSync(join(folder, "prepare.ts"))) return `run: ${prepareCommand(folder)}`;
   return "run the dataset's prepare script with --out set to this folder";
 }
 
-/** A path as a person would type it: relative to the working directory where the file is below it. */
+/** A path for people: relative if it is inside the working directory. */
 export function shownPath(path: string): string {
   const short = relative(process.cwd(), path);
   return short === "" || short.startsWith("..") || isAbsolute(short) ? path : short;

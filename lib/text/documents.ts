@@ -1,13 +1,13 @@
-// Documents out of files of any size, in pieces that can be read one without the other, so that several threads work on
-// one file and an interrupted run continues in the middle of it:
+// Reads documents from files of any size, in pieces that are independent of each other, so that several threads work on one file and an
+// interrupted run continues in the middle of it:
 //   .txt .md   one document, or what is between separators; a piece ends where the tokens on both sides are those of
 //              the whole
-//   .jsonl     a document a line; a piece is some whole lines
-//   .json      a document an element of the list, or a value of those that follow one another
-//   .csv       a document a record; the first one has the fields' names
-//   .parquet   a document a row; a piece is some pages of a row group
-// All but texts have it in one field. Where pieces end depends on the files alone. Leaves out files whose single lines or words
-// don't fit into memory.
+//   .jsonl     a document per line; a piece is some whole lines
+//   .json      a document per element of the list, or per value of a sequence
+//   .csv       a document per record; the first one has the fields' names
+//   .parquet   a document per row; a piece is some pages of a row group
+// All but texts have it in one field. Pieces depend only on the files. Left out: files with lines or words that don't fit into
+// memory.
 
 import { closeSync } from "node:fs";
 
@@ -21,7 +21,7 @@ import { readRows, rowRanges } from "./parquet.ts";
 import { missing, type Row, rowOf } from "./rows.ts";
 import { decodeText, isSpace, unixLineEnds } from "./text.ts";
 
-const PIECE = 1 << 20; // bytes of text: large enough that handing it over costs nothing
+const PIECE = 1 << 20; // bytes of text: large enough that the overhead doesn't matter
 const MAX_PIECE = 1 << 28;
 const WINDOW = 1 << 16;
 
@@ -38,9 +38,9 @@ export type Reading = Readonly<typeof READING>;
 export interface Piece extends InputFile {
   start: number; // bytes; rows of a .parquet file
   end: number;
-  startsDocument: boolean; // false where the piece before it has begun it
-  endsDocument: boolean; // false where it continues behind the piece
-  done: number; // how many of the file's bytes are done with, after this
+  startsDocument: boolean; // false if it began in the piece before
+  endsDocument: boolean; // false if it continues after the piece
+  done: number; // bytes of the file that are processed after this piece
 }
 
 /** A document, or a part of one. */
@@ -49,11 +49,11 @@ export interface Part {
   ends: boolean; // the document
 }
 
-/** What is to be told of the documents that were read. */
+/** What to report about the documents. */
 export interface Tally {
   line_ends: number; // that became \n
   bad: number; // rows without a text that were left out
-  first_bad: string; // where the first of them is, and what it has
+  first_bad: string; // where the first one is, and its content
   end_of_text: number; // how often <|endoftext|> was read as text
 }
 
@@ -91,7 +91,7 @@ export async function* piecesOf(file: InputFile, reading = READING, start = 0, s
   }
 }
 
-/** Where the row ends that is at a place of some bytes; undefined where they end within it. `offset` is theirs in the file. */
+/** The end of the row at an offset of some bytes; undefined if they end within it. `offset` is theirs in the file. */
 type NextRow = (bytes: Buffer, from: number, offset: number, atEnd: boolean) => number | undefined;
 
 function nextRow(handle: number, file: InputFile, reading: Reading): NextRow {
@@ -127,7 +127,7 @@ function findEnd(
     while (at !== undefined && at < Math.min(size, bytes.length)) at = next(bytes, at, start, atEnd);
     if (at !== undefined) return start + at;
     if (more > MAX_PIECE) {
-      throw new UserError(`${shownPath(path)} has a row of more than 256 MB behind byte ${start}; split it`);
+      throw new UserError(`${shownPath(path)} has a row of more than 256 MB after byte ${start}; split it`);
     }
   }
 }
@@ -154,7 +154,7 @@ function* textPieces(file: InputFile, { separator }: Reading, from: number, size
   }
 }
 
-/** A separator as it may be in a file: in its encoding, with each kind of line ends. */
+/** The forms of a separator in a file: in its encoding, with each kind of line ends. */
 function separatorsIn({ encoding }: InputFile, separator: string): Buffer[] {
   const forms = new Set(["\n", "\r\n", "\r"].map((end) => separator.replaceAll("\n", end)));
   return [...forms].map((form) => {
@@ -164,11 +164,11 @@ function separatorsIn({ encoding }: InputFile, separator: string): Buffer[] {
   });
 }
 
-/** The first place at or after `from` where a text may be cut: the start of white space, and not within a separator. */
+/** The first offset at or after `from` where a text may be split: the start of white space, but not inside a separator. */
 function findCut(handle: number, file: InputFile, start: number, from: number, separators: readonly Buffer[]): number {
   const { path, bytes, encoding } = file;
   const unit = encoding === "utf-8" ? 1 : 2;
-  const reach = Math.max(4, ...separators.map(({ length }) => length)); // bytes around a place that are looked at
+  const reach = Math.max(4, ...separators.map(({ length }) => length)); // bytes to look at around an offset
   for (let at = from + (from % unit); at < bytes; at += WINDOW) {
     const before = Math.min(at, reach);
     const window = readBytes(handle, path, at - before, Math.min(bytes, at + WINDOW + reach));
@@ -186,14 +186,14 @@ function findCut(handle: number, file: InputFile, start: number, from: number, s
   return bytes;
 }
 
-/** Is the place `at` between the bytes of a separator? */
+/** Is the offset `at` inside a separator? */
 function isWithin(bytes: Buffer, at: number, separator: Buffer): boolean {
   const around = bytes.subarray(Math.max(0, at - separator.length + 1), at + separator.length - 1);
   return around.includes(separator);
 }
 
-/** White space (of ASCII) after something else. GPT-2's words and signs end there, whatever follows, and no run of white
- * space is cut: what is on the left and on the right have the tokens that they have together. */
+/** White space (of ASCII) after something else. GPT-2's words and signs end there, whatever follows, and no run of
+ * white space is split: both sides have the same tokens as together. */
 function startsWhiteSpace(bytes: Buffer, at: number): boolean {
   if (!isSpace(bytes[at])) return false;
   let start = at - 1;
@@ -212,8 +212,8 @@ const NO_SPACE = /^\P{White_Space}$/u;
 
 // ---- reading -----------------------------------------------------------------------------------------------------
 
-/** The documents of a piece, or its parts of them. A UserError names the file and the place of what can't be used.
- * @param tally is added to */
+/** The documents of a piece, or its parts of them. A UserError names the file and the position of a fault.
+ * @param tally is updated */
 export async function* readPiece(piece: Piece, reading = READING, tally = noTally()): AsyncGenerator<Part> {
   const prepared = (text: string): string => {
     tally.end_of_text += text.split(END_OF_TEXT).length - 1;
@@ -237,7 +237,7 @@ export async function* readPiece(piece: Piece, reading = READING, tally = noTall
   }
 }
 
-/** The documents between separators; what holds nothing but white space is none. */
+/** The documents between separators; those of white space alone don't count. */
 function* partsOf(piece: Piece, text: string, separator: string, tally: Tally): Generator<Part> {
   if (separator === "") return yield { text, ends: piece.endsDocument };
   const parts = text.split(separator);
@@ -257,7 +257,7 @@ function bytesOf({ path, start, end }: Piece): Buffer {
 function readText(piece: Piece): string {
   const bytes = bytesOf(piece);
   if (piece.encoding === "utf-8" || piece.start === 0) return decodeText(bytes, shownPath(piece.path), piece.start);
-  const mark = piece.encoding === "utf-16le" ? [0xff, 0xfe] : [0xfe, 0xff]; // which tells decodeText
+  const mark = piece.encoding === "utf-16le" ? [0xff, 0xfe] : [0xfe, 0xff]; // for decodeText
   return decodeText(Buffer.concat([Buffer.from(mark), bytes]), shownPath(piece.path));
 }
 
@@ -333,7 +333,7 @@ function* readRecords(piece: Piece, reading: Reading): Generator<Row> {
 
 let opened: { key: string; table: ReturnType<typeof readHeader> & { column: number } } | undefined;
 
-/** What a .csv file's first record says; the last one is kept, because it is asked for once a piece. */
+/** A .csv file's first record; the last one is cached, because it is needed once per piece. */
 function tableOf(handle: number, { path, bytes, modified }: InputFile, { field }: Reading) {
   const key = JSON.stringify([path, bytes, modified, field]);
   if (opened?.key !== key) {

@@ -1,11 +1,11 @@
-// One large file from the web, to disk. A download that breaks off continues where it stopped, in the same run or in a
-// later one (Ctrl-C included), as long as the server's ETag says that it is still the same file; what the server tells
-// of length and checksum is checked at the end. Leaves out proxies: Node's fetch knows none.
+// Downloads one large file to disk. An interrupted download (Ctrl-C included) continues where it stopped, in the same run or a later one, as
+// long as the server's ETag shows that it is the same file; the length and checksum from the server are verified at the end. Left
+// out: proxies, which Node's fetch doesn't support.
 //
-// Half a file is called NAME.<process id>.partial, with NAME.<process id>.partial.json beside it. No two processes
-// write the same one: a process takes over what a dead one left by renaming it, which only one can do. So two downloads
-// of a file at once cost twice the traffic and nothing else (process ids are of one machine: two machines that share a
-// folder may spoil each other's half, which the checksum tells).
+// A partial file is called NAME.<process id>.partial, with NAME.<process id>.partial.json beside it. No two processes write the same one: a
+// process takes over a dead one's by renaming it, which only one can do. So two simultaneous downloads of a file only cost twice the
+// traffic (process ids belong to one machine: two machines that share a folder may corrupt each other's partial file, which the
+// checksum reveals).
 
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
@@ -21,16 +21,16 @@ import { parseJson, readText } from "../common/read_file.ts";
 import { isRunning } from "../common/running.ts";
 
 export interface DownloadOptions {
-  label?: string; // what the progress bar calls it; the file's name if not given
+  label?: string; // name in the progress bar; the file's name if not given
   token?: string; // sent to the origin of the URL as Authorization, and to no other origin
   stallMs?: number; // the longest silence, in ms
-  pauses?: readonly number[]; // ms before each further attempt that brings nothing new; then it gives up
-  bytes?: number; // the file's length, where it is known beforehand
+  pauses?: readonly number[]; // ms before each retry after no progress; then it gives up
+  bytes?: number; // the file's length, if known beforehand
   sha256?: string; // and its checksum
   warn?: (line: string) => void;
 }
 
-/** A download that failed, in one line. `status` is the server's; 0 where there was no route to it. */
+/** A download that failed, in one line. `status` is the server's; 0 without a connection. */
 export class DownloadError extends UserError {
   readonly status: number | undefined;
 
@@ -40,20 +40,20 @@ export class DownloadError extends UserError {
   }
 }
 
-/** What the server says of a file: enough to know it again, and to check it. */
+/** The server's metadata of a file: enough to recognize and verify it. */
 const Remote = z.object({
-  etag: z.nullable(z.string()), // null where none is sure to change with the file
+  etag: z.nullable(z.string()), // null without one that surely changes with the file
   size: z.nullable(z.int()), // bytes
   sha256: z.nullable(z.string()),
   blob: z.nullable(z.string()), // SHA-1 of "blob <size>\0" and the content, as git makes it
 });
 type Remote = z.infer<typeof Remote>;
 
-const running = new Map<string, Promise<void>>(); // by path: this process loads a file once at a time
+const running = new Map<string, Promise<void>>(); // by path: this process downloads a file once at a time
 
 /**
- * Download `url` to `path`, whose folder is made if need be. `path` is there only once it is whole.
- * @throws DownloadError that says in one line what went wrong; what has arrived stays for the next attempt
+ * Download `url` to `path`, whose folder is created if need be. `path` exists only once it is complete.
+ * @throws DownloadError with the reason in one line; the partial file is kept for the next attempt
  */
 export function downloadFile(url: string, path: string, options: DownloadOptions = {}): Promise<void> {
   const key = resolve(path);
@@ -79,7 +79,7 @@ class Download {
   readonly #warn: (line: string) => void;
   readonly #bar: SingleBar;
   readonly #label: string;
-  #most = 0; // bytes that any attempt has got to
+  #most = 0; // most bytes of any attempt
   #answered = false;
 
   constructor(url: string, path: string, options: DownloadOptions) {
@@ -110,7 +110,7 @@ class Download {
           break;
         } catch (error) {
           if (!(error instanceof Interrupted)) throw error;
-          if (this.#most > before) failures = 0; // it gets on
+          if (this.#most > before) failures = 0; // it made progress
           const pause = this.#answered ? this.#pauses[failures++] : undefined;
           if (pause === undefined) throw new DownloadError(error.message, this.#answered ? undefined : 0);
           this.#warn(`${error.message}; trying again in ${pause / 1000} s`);
@@ -138,7 +138,7 @@ class Download {
     return dead.map((part) => join(dirname(this.#path), part));
   }
 
-  /** Make one of them ours, unless there is one already: of this process, or of an earlier one with its number. */
+  /** Take over one of them, unless there is one already: of this process, or of an earlier one with its id. */
   #takeOver(): void {
     if (existsSync(this.#partial)) return;
     for (const other of this.#abandoned()) {
@@ -152,7 +152,7 @@ class Download {
     }
   }
 
-  /** What the partial file is a part of, and how much of it is here; undefined where it can't be gone on with. */
+  /** The metadata and size of the partial file; undefined if it can't be continued. */
   #known(): { remote: Remote & { etag: string }; have: number } | undefined {
     try {
       const have = statSync(this.#partial).size;
@@ -167,10 +167,10 @@ class Download {
 
   // ---- the network -----------------------------------------------------------------------------------------------
 
-  /** Load what is missing. Returns once the file has the length that the server gave. */
+  /** Download the rest. Returns once the file has the server's length. */
   async #attempt(): Promise<Remote> {
     const known = this.#known();
-    if (known && known.have === known.remote.size) return known.remote; // only the renaming was missing
+    if (known && known.have === known.remote.size) return known.remote; // only renaming was left
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), this.#stallMs);
     try {
@@ -181,7 +181,7 @@ class Download {
         if (range?.startsWith(`bytes ${known.have}-`)) start = known.have;
       }
       if (start === 0 && response.status !== 200) {
-        await response.body?.cancel(); // a part of another file, or of another place: all of it, from the start
+        await response.body?.cancel(); // a part of another file, or another range: start over
         ({ remote, response } = await this.#request(abort.signal, 0));
         if (response.status !== 200) throw this.#refused(response);
       }
@@ -199,8 +199,8 @@ class Download {
   }
 
   /**
-   * Ask for the file from byte `from` on and follow redirects: by hand, since a redirect's own answer has the file's
-   * checksum, and since the token must not go with it to another origin.
+   * Ask for the file from byte `from` on and follow redirects: by hand, since a redirect's own response has the file's
+   * checksum, and the token must not be sent to another origin.
    */
   async #request(signal: AbortSignal, from: number): Promise<{ remote: Remote; response: Response }> {
     let url = new URL(this.#url);
@@ -227,7 +227,7 @@ class Download {
     throw new DownloadError(`${this.#url} leads from one address to the next without end`);
   }
 
-  /** The error for an answer that isn't the file. */
+  /** The error for a response that isn't the file. */
   #refused(response: Response): Error {
     void response.body?.cancel();
     const { status, statusText } = response;
@@ -235,7 +235,7 @@ class Download {
     return status === 429 || status >= 500 ? new Interrupted(message) : new DownloadError(message, status);
   }
 
-  /** Write the answer's body behind the first `start` bytes. */
+  /** Write the response's body after the first `start` bytes. */
   async #receive(response: Response, remote: Remote, start: number, timer: NodeJS.Timeout): Promise<void> {
     let have = start;
     const { size } = remote;
@@ -268,7 +268,7 @@ class Download {
     if (size !== null && have < size) throw new Interrupted(`${this.#url} ended after ${have} of ${size} bytes`);
   }
 
-  /** Compare the whole file with what the server said of it; a file that differs is removed. */
+  /** Verify the complete file against the server's metadata; a wrong one is removed. */
   async #check({ size, sha256, blob }: Remote): Promise<void> {
     const length = statSync(this.#partial).size;
     const hash = sha256 ? createHash("sha256") : blob ? createHash("sha1").update(`blob ${length}\0`) : undefined;
@@ -286,7 +286,7 @@ class Download {
 }
 
 /**
- * What the answers say of the file, the first one first. Hugging Face's hub gives the checksum as the ETag: SHA-256 of a
+ * The file's metadata from the responses, the first one first. Hugging Face's hub gives the checksum as the ETag: SHA-256 of a
  * large file, git's SHA-1 of a small one; it sends a large file from elsewhere and says x-linked-... where it leads there.
  */
 function describe(answers: readonly Headers[]): Remote {
@@ -308,7 +308,7 @@ function discard(partial: string): void {
   rmSync(`${partial}.json`, { force: true });
 }
 
-/** Such as a full disk. fetch has its system errors as causes of others. */
+/** Such as a full disk. fetch wraps its system errors as causes. */
 function isSystemError(error: unknown): boolean {
   return error instanceof Error && "syscall" in error;
 }

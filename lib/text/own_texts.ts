@@ -1,4 +1,4 @@
-// The user's own files as the texts of a dataset: which settings say how they are read, and what is reported about them.
+// The user's own files as the texts of a dataset: the settings of reading them, and the report about them.
 
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
@@ -12,7 +12,7 @@ import { type InputFile, listFiles, readBytes, withInput } from "./input_files.t
 import { onlyText, type Texts } from "./prepare_texts.ts";
 import { lineEndNotice } from "./text.ts";
 
-/** What --input names, or without it the text that the dataset is named after. */
+/** The texts of --input, or without it the text that the dataset is named after. */
 export async function ownTexts(
   config: Reading & { input: readonly string[] },
   request: Omit<TextRequest, "input" | "keep_crlf">,
@@ -22,12 +22,12 @@ export async function ownTexts(
   return textsOf(listFiles(config.input, console.log), readingOf(config), request.original, console.log);
 }
 
-/** @throws UserError where the separator has an unknown escape */
+/** @throws UserError if the separator has an unknown escape */
 export function readingOf({ field, separator, skip_bad, keep_crlf }: Reading): Reading {
   return { field, separator: unescapeText(separator, "separator"), skip_bad, keep_crlf };
 }
 
-/** The documents of some files. `log` gets, once they have been read, what became of them. */
+/** The documents of some files; a report goes to `log` once they have been read. */
 export function textsOf(
   files: readonly InputFile[],
   reading: Reading,
@@ -59,7 +59,7 @@ export function textsOf(
   return { source: { name, ...one, sha256 }, read };
 }
 
-/** What is to be said of the documents that were read, a line each. */
+/** The report about the documents, line by line. */
 export function describeTally(name: string, tally: Tally, reading: Reading): string[] {
   const count = (n: number) => n.toLocaleString("en-US");
   const lines: string[] = [];
@@ -74,7 +74,7 @@ export function describeTally(name: string, tally: Tally, reading: Reading): str
   return lines;
 }
 
-/** SHA-256 of the bytes of some files, one after the other. */
+/** SHA-256 of the concatenated bytes of some files. */
 function hashOf(files: readonly InputFile[]): string {
   const hash = createHash("sha256");
   for (const { path, bytes } of files) {

@@ -1,5 +1,5 @@
-// Texts of one column of a parquet file, a page at a time: a row group may hold more than fits into memory. hyparquet decodes
-// the format. Leaves out texts within lists and structures.
+// Texts of one column of a parquet file, page by page: a row group may not fit into memory. hyparquet decodes the format. Left out: texts
+// inside lists and structures.
 
 import { closeSync } from "node:fs";
 
@@ -11,14 +11,14 @@ import { shownPath } from "./dataset.ts";
 import { type InputFile, openInput, readBytes } from "./input_files.ts";
 import { missing, type Row } from "./rows.ts";
 
-/** Some of a column's bytes that can be read without the others. */
+/** A page: bytes of a column that can be read independently. */
 interface Page {
   row: number; // the first one, of the file's
   rows: number;
   isDictionary: boolean;
   start: number; // bytes in the file, with its header
   end: number;
-  size: number; // bytes of what it holds
+  size: number; // bytes of its contents
 }
 
 interface Group {
@@ -27,7 +27,7 @@ interface Group {
   column: ColumnMetaData;
 }
 
-/** Rows [start, end) in pages, at most one row group's; `bytes` is how much of the file is done with, after this. */
+/** Rows [start, end) in pages, at most one row group's; `bytes` of the file are processed after this. */
 export interface Rows {
   start: number;
   end: number;
@@ -60,7 +60,7 @@ export async function* readRows(of: InputFile, field: string, start: number, end
   const { convert, DEFAULT_PARSERS } = await import("hyparquet/src/convert.js");
   const { compressors } = await import("hyparquet-compressors");
   const group = parquet.groups.find(({ row, rows }) => row <= start && start < row + rows)!;
-  const asBytes = (bytes: Uint8Array) => bytes; // turned into text one by one, when they are asked for
+  const asBytes = (bytes: Uint8Array) => bytes; // decoded one by one, on demand
   const decoder = {
     ...group.column,
     pathInSchema: [field],
@@ -104,7 +104,7 @@ function readerOf({ buffer, byteOffset, length }: Buffer) {
 
 type Parquet = Awaited<ReturnType<typeof readFooter>>;
 
-/** The pages of a row group's column, in their order: found by their headers. The last group's are kept. */
+/** The pages of a row group's column, in order, found by their headers. The last group's are cached. */
 function pagesOf(parquet: Parquet, group: Group): Page[] {
   if (parquet.pages?.group === group) return parquet.pages.list;
   const { path, parquetHeader } = parquet;
@@ -146,7 +146,7 @@ function pagesOf(parquet: Parquet, group: Group): Page[] {
 
 let opened: { key: string; parquet: Promise<Parquet> } | undefined;
 
-/** An open .parquet file; the last one is kept, because it is asked for once a piece. */
+/** An open .parquet file; the last one is cached, because it is needed once per piece. */
 function openParquet({ path, bytes, modified }: InputFile, field: string): Promise<Parquet> {
   const key = JSON.stringify([path, bytes, modified, field]);
   if (opened?.key !== key) opened = { key, parquet: readFooter(path, field) };
@@ -186,7 +186,7 @@ async function readFooter(path: string, field: string) {
   return { path, metadata, groups, schemaPath: [root, column], parquetHeader, pages };
 }
 
-/** The groups' rows are those of the file: where they aren't, pieces would be cut in the wrong places. */
+/** Check that the groups' rows add up to the file's: else pieces would be split in the wrong places. */
 function checkRows({ num_rows, row_groups }: FileMetaData): void {
   const sum = row_groups.reduce((rows, group) => {
     if (typeof group.num_rows !== "bigint" || group.num_rows < 0n) throw new Error("a row group doesn't say its rows");
@@ -195,7 +195,7 @@ function checkRows({ num_rows, row_groups }: FileMetaData): void {
   if (sum !== num_rows) throw new Error(`it has ${num_rows} rows, and its row groups ${sum}`);
 }
 
-/** What `read` gives; where it fails on what the file holds, that is the file's fault. */
+/** The result of `read`; if it fails on the contents, the file is at fault. */
 function readable<T>(path: string, read: () => T): T {
   try {
     return read();
@@ -206,7 +206,7 @@ function readable<T>(path: string, read: () => T): T {
 }
 
 function unreadable(path: string, error: unknown): UserError {
-  const isStumble = error instanceof TypeError || error instanceof RangeError; // of the library over what isn't there
+  const isStumble = error instanceof TypeError || error instanceof RangeError; // the library stumbled over missing data
   const reason = isStumble ? "it is damaged" : error instanceof Error ? error.message : String(error);
   return new UserError(`${shownPath(path)} can't be read as parquet: ${printable(reason.replaceAll(/\s+/g, " "))}`);
 }

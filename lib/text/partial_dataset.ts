@@ -1,5 +1,5 @@
-// A dataset that is written over hours: it takes its place (replace.ts) when all is done. Until then meta.json.partial says
-// how much of train.bin.partial and val.bin.partial counts; a run that was killed continues from there.
+// A dataset that is written over hours: it is moved into place (replace.ts) when complete. Until then meta.json.partial records how much of
+// train.bin.partial and val.bin.partial is valid; after a kill the next run continues from there.
 
 import { createHash } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
@@ -21,8 +21,8 @@ const stateSchema = z.object({
   version: z.literal(1),
   made_of: z.string(), // a checksum: input and settings that decide what is written
   file: count, // the input file to continue with
-  at: count, // where in it
-  documents: count, // that are complete
+  at: count, // offset in it
+  documents: count, // complete documents
   val_documents: count,
   train_tokens: count,
   val_tokens: count,
@@ -31,18 +31,18 @@ const stateSchema = z.object({
 });
 type State = z.infer<typeof stateSchema>;
 
-/** Where in the input a run is. */
+/** A run's position in the input. */
 export type Place = Pick<State, "file" | "at" | "documents" | "val_documents" | "tally">;
 
 export class PartialDataset {
-  readonly resumed: boolean; // false for one that is at its start
+  readonly resumed: boolean; // false at the start
   readonly #folder: string;
   readonly #state: State;
   readonly #release: () => void;
   readonly #writer: TokenWriter | undefined;
 
-  /** Continues what is in `folder`, unless `restart`; a UserError where that was made of something else.
-   * @param madeOf all that decides what will be written, as JSON can hold it */
+  /** Continue the work in `folder`, unless `restart`. @throws UserError if that has other inputs
+   * @param madeOf everything that determines the output, as JSON */
   constructor(folder: string, madeOf: unknown, restart: boolean) {
     this.#folder = folder;
     this.#release = claimFolder(folder);
@@ -59,7 +59,7 @@ export class PartialDataset {
       this.resumed = state !== undefined;
       const none = { file: 0, at: 0, documents: 0, val_documents: 0, train_tokens: 0, val_tokens: 0 };
       this.#state = state ?? { version: 1, made_of, ...none, tally: noTally(), complete: false };
-      if (this.#state.complete) return; // but for the names of the files
+      if (this.#state.complete) return; // except for renaming the files
       this.#writer = new TokenWriter(folder, state && { train: state.train_tokens, val: state.val_tokens });
     } catch (error) {
       this.#release();
@@ -67,18 +67,18 @@ export class PartialDataset {
     }
   }
 
-  /** Where to continue, and what is there. */
+  /** Where to continue, and what is complete. */
   get state(): Readonly<State> {
     return this.#state;
   }
 
-  /** Write tokens behind those that are there. */
+  /** Append tokens. */
   append(split: Split, tokens: Uint16Array): void {
     this.#writer!.append(split, tokens);
     this.#state[`${split}_tokens`] += tokens.length;
   }
 
-  /** From now on a run that is killed continues at `place`. */
+  /** Save progress: after a kill the next run continues at `place`. */
   save(place: Place, complete = false): void {
     Object.assign(this.#state, place, { complete });
     try {
@@ -89,21 +89,21 @@ export class PartialDataset {
     }
   }
 
-  /** Close the files; where nothing was saved, take them away. */
+  /** Close the files; if nothing was saved, remove them. */
   close(): void {
     this.#writer?.close();
     if (!existsSync(statePath(this.#folder))) discardPartial(this.#folder);
     this.#release();
   }
 
-  /** Nothing of this can be used: take it away. */
+  /** Remove it as unusable. */
   discard(): void {
     this.#writer?.close();
     discardPartial(this.#folder);
     this.#release();
   }
 
-  /** All is written: take the place of what is there. Can be killed at any moment and be called again. */
+  /** Complete: replace the dataset in the folder. Can be killed at any moment and called again. */
   finish(place: Place, meta: object): void {
     if (!this.#state.complete) this.save(place, true);
     this.#writer?.close();

@@ -1,6 +1,5 @@
-// A dataset out of texts of any length, in characters or in GPT-2's tokens: the texts are read twice, once to count and once to
-// encode, and memory does not grow with them. Leaves out many threads and a random choice of documents for validation;
-// data/openwebtext has both.
+// Makes a dataset from texts of any length, in characters or GPT-2's tokens: the texts are read twice, once to count and once to encode, in
+// constant memory. Left out: threads and a random choice of documents for validation; data/openwebtext has both.
 
 import { UserError } from "../common/errors.ts";
 import { CharacterCount, characterEncoder, characterMeta } from "./characters.ts";
@@ -14,7 +13,7 @@ import { DatasetWriter, type PreparedMeta } from "./write_dataset.ts";
 /** The documents of a dataset, in parts. */
 export interface Texts {
   source: Omit<TextSource, "characters">;
-  /** All of them from the start, each time that it is asked for. `begins` a document that isn't the first? */
+  /** All of them from the start, at each call. `begins`: does a document other than the first begin? */
   read(): AsyncIterable<{ text: string; begins: boolean }> | Iterable<{ text: string; begins: boolean }>;
 }
 
@@ -26,14 +25,14 @@ export function onlyText({ text, source }: SourcedText): Texts {
 /** What separates documents in characters: an empty line. In GPT-2's tokens it is <|endoftext|>. */
 export const BETWEEN = "\n\n";
 
-/** Write train.bin (the first 90 % of the characters), val.bin (the rest) and meta.json into `directory`; returns what meta.json
- * holds. A UserError where the texts are too short or have too many different characters: then nothing is written. */
+/** Write train.bin (the first 90 % of the characters), val.bin (the rest) and meta.json into `directory`; returns meta.json's
+ * content. @throws UserError if the texts are too short or have too many different characters; then nothing is written */
 export async function prepareTexts(
   { source, read }: Texts,
   kind: "char" | "gpt2",
   directory: string,
 ): Promise<PreparedMeta> {
-  // 1) how many characters, and which
+  // 1) the number of characters, and the distinct ones
   const count = new CharacterCount();
   for await (const { text, begins } of read()) {
     if (begins && kind === "char") count.add(BETWEEN);

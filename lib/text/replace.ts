@@ -1,9 +1,8 @@
-// How one dataset takes another's place in a folder, so that a kill at any moment leaves all of the old one or all of the
-// new one:
-//   1. train.bin.partial and val.bin.partial are written and flushed to the disk: the old dataset counts
-//   2. meta.json.ready appears, whole: from now on the new one counts, and readers find its files (datasetFile)
+// Replaces a dataset in a folder by another, so that a kill at any moment leaves the whole old or the whole new one:
+//   1. train.bin.partial and val.bin.partial are written and flushed to the disk: the old dataset is valid
+//   2. meta.json.ready appears, complete: from here on the new one is valid, and readers find its files (datasetFile)
 //   3. the files get their names, meta.json last
-// Whoever prepares next ends what a killed process has begun. Leaves out what the files hold.
+// The next prepare script finishes what a killed one has begun. Left out: the contents of the files.
 
 import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -16,20 +15,20 @@ import { READY, shownPath } from "./dataset.ts";
 export type Split = "train" | "val";
 export const SPLITS: readonly Split[] = ["train", "val"];
 
-/** Where the tokens of a dataset are while they are written. */
+/** The path of a dataset's tokens while they are written. */
 export function partialPath(folder: string, split: Split): string {
   return join(folder, `${split}.bin.partial`);
 }
 
-/** What an interrupted run says of its own work (partial_dataset.ts). */
+/** The progress of an interrupted run (partial_dataset.ts). */
 export function statePath(folder: string): string {
   return join(folder, "meta.json.partial");
 }
 
 /**
- * Take a dataset's folder, which is made if need be: end what a killed process has begun and remove what it left. The function that
- * is returned gives the folder back.
- * @throws UserError where another process has it, or where it can't be written
+ * Lock a dataset's folder, created if need be; finish what a killed process has begun and remove its leftovers. The returned function
+ * releases the lock.
+ * @throws UserError if another process holds it, or it can't be written
  */
 export function claimFolder(folder: string): () => void {
   const release = lock(folder, "preparing a dataset");
@@ -43,16 +42,16 @@ export function claimFolder(folder: string): () => void {
   return release;
 }
 
-/** What writeFileAtomic leaves where it is killed. */
+/** What writeFileAtomic leaves if it is killed. */
 const TEMPORARY = /^(?:(?:train|val)\.bin|meta\.json(?:\.partial|\.ready)?|input\.txt)\.\d+\.tmp$/;
 
-/** Put the flushed *.bin.partial files, with `meta`, in the place of whatever dataset the folder has. */
+/** Replace the folder's dataset by the flushed *.bin.partial files, with `meta`. */
 export function replaceDataset(folder: string, meta: object): void {
   writeFileAtomic(join(folder, READY), `${JSON.stringify(meta, null, 1)}\n`);
   finishReplacement(folder);
 }
 
-/** Give the files of a dataset that counts their names. Can be killed at any moment and be called again. */
+/** Rename the files of the valid dataset. Can be killed at any moment and called again. */
 function finishReplacement(folder: string): void {
   if (!existsSync(join(folder, READY))) return;
   for (const split of SPLITS) {
@@ -63,9 +62,9 @@ function finishReplacement(folder: string): void {
   flushDirectory(folder);
 }
 
-/** Throw away a dataset that doesn't count yet. */
+/** Remove a dataset that isn't valid yet. */
 export function discardPartial(folder: string): void {
-  if (existsSync(join(folder, READY))) return; // it does: the next script gives its files their names
+  if (existsSync(join(folder, READY))) return; // it is valid: the next script renames its files
   for (const split of SPLITS) rmSync(partialPath(folder, split), { force: true });
   rmSync(statePath(folder), { force: true });
 }

@@ -1,11 +1,11 @@
-// Rows of a table or a list that should each hold a text, and what is said of those that don't.
+// Texts in the rows of a table or list, and messages about rows without one.
 
 import { printable } from "../common/printable.ts";
 
-/** A row's text, or why there is none. `where` is called only for a message: it may have to count lines. */
+/** A row's text, or why it has none. `where` is called only for a message, as it may have to count lines. */
 export type Row = { text: string } | { problem: string; where: () => string };
 
-/** The text in a value of JSON: the field of that name, or the value where it is a text itself. */
+/** The text in a value of JSON: the field of that name, or the value itself if it is a string. */
 export function rowOf(value: unknown, field: string, where: () => string): Row {
   if (typeof value === "string") return { text: value };
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -21,7 +21,7 @@ export function rowOf(value: unknown, field: string, where: () => string): Row {
   return { problem: `has no field "${field}", and none that is a text: ${shorten(held) || "it is empty"}`, where };
 }
 
-/** No field of this name, but others that hold texts. */
+/** The message for a missing field, with the names of fields that hold texts. */
 export function missing(field: string, texts: readonly string[]): string {
   return `has no field "${field}"; it has ${shorten(texts)}: give one with --field=${texts.length === 1 ? texts[0] : "NAME"}`;
 }

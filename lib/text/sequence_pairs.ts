@@ -1,6 +1,5 @@
-// A dataset of pairs for an encoder-decoder, a character a token: each pair is a source and what is to be written for it, both
-// padded to one length with the token that ends them, so that any pair is found without an index. Leaves out other tokens
-// than characters.
+// A dataset of pairs for an encoder-decoder, one token per character: source and target, both padded to one length with the end token, so that
+// a pair is found without an index. Left out: other tokens than characters.
 
 import { UserError } from "../common/errors.ts";
 import { keyOf, uniform } from "../common/rng.ts";
@@ -12,27 +11,27 @@ export type Pair = readonly [source: string, target: string];
 
 const END = "\n"; // no line has one in it
 
-/** Lines of "source<TAB>target"; empty ones are passed over. A UserError names the first that is none. */
+/** Lines of "source<TAB>target"; empty ones are skipped. @throws UserError with the first invalid one */
 export function parsePairs(text: string, where: string): Pair[] {
   return text.split(/\r?\n/).flatMap((line, i): Pair[] => {
     if (line === "") return [];
     const parts = line.split("\t");
     if (parts.length === 2 && parts[0] !== "" && parts[1] !== "") return [[parts[0]!, parts[1]!]];
-    throw new UserError(`${where}, line ${i + 1} is not "source<TAB>target"; give one pair a line`);
+    throw new UserError(`${where}, line ${i + 1} is not "source<TAB>target"; give one pair per line`);
   });
 }
 
-/** Every word of a text once, in lower case, to be written backwards: a task that needs no data of its own, and on which one
- * sees at once whether attention to the source works. */
+/** Every distinct word of a text, in lower case, with its reversal: a task without its own data that shows at once whether cross-attention
+ * works. */
 export function reversedWords(text: string): Pair[] {
   const words = new Set(text.toLowerCase().match(/[a-z]{2,15}/g));
   return [...words].sort().map((word) => [word, [...word].reverse().join("")]);
 }
 
 /**
- * Write train.bin (9 of 10 pairs, drawn at random), val.bin (the others) and meta.json into `directory`; returns what meta.json
- * holds. Pairs of more than `length` characters, with the end, are left out; 0 takes the longest's length.
- * @throws UserError where fewer than 20 are left: then nothing is written
+ * Write train.bin (9 of 10 pairs, chosen at random), val.bin (the others) and meta.json into `directory`; returns meta.json's
+ * content. Pairs of more than `length` characters, with the end, are left out; 0 for the longest's length.
+ * @throws UserError if fewer than 20 are left; then nothing is written
  */
 export function preparePairs(
   all: readonly Pair[],

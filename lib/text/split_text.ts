@@ -1,11 +1,11 @@
-// A text that comes in parts, as the tokens of train.bin (the first 90 % of its characters) and of val.bin (the rest). Each part is
-// encoded on its own. A character is a Unicode code point, as in Python. Leaves out where the parts come from.
+// Splits a text that arrives in parts into the tokens of train.bin (the first 90 % of its characters) and val.bin (the rest). Each part is
+// encoded separately. A character is a Unicode code point, as in Python. Left out: the source of the parts.
 
 import { UserError } from "../common/errors.ts";
 import type { DatasetWriter } from "./write_dataset.ts";
 
-/** How many characters a text of so many has in each file.
- * @throws UserError where that is too few */
+/** The numbers of characters in each file, for a text of this length.
+ * @throws UserError if it is too short */
 export function splitOf(characters: number, name: string): { train: number; val: number } {
   const train = Math.floor(characters * 0.9);
   const val = characters - train;
@@ -16,7 +16,7 @@ export function splitOf(characters: number, name: string): { train: number; val:
 export class TextSplitter {
   readonly #writer: DatasetWriter;
   readonly #encode: (text: string) => Uint16Array;
-  #left: number; // characters that train.bin still takes
+  #left: number; // characters left for train.bin
 
   /** @param train characters for train.bin */
   constructor(writer: DatasetWriter, encode: (text: string) => Uint16Array, train: number) {
@@ -25,7 +25,7 @@ export class TextSplitter {
     this.#left = train;
   }
 
-  /** More of the text, which has so many characters. */
+  /** Add a part of the text with this many characters. */
   add(text: string, characters: number): void {
     const split = this.#left >= characters ? text.length : offsetOf(text, this.#left);
     if (split > 0) this.#writer.append("train", this.#encode(text.slice(0, split)));
@@ -33,7 +33,7 @@ export class TextSplitter {
     this.#left = Math.max(0, this.#left - characters);
   }
 
-  /** A token that is no text, such as one between documents. */
+  /** A token without text, such as one between documents. */
   addToken(token: number): void {
     this.#writer.append(this.#left > 0 ? "train" : "val", Uint16Array.of(token));
   }
@@ -51,7 +51,7 @@ export function countCharacters(text: string): number {
   return count;
 }
 
-/** Where the character number `index` starts, in UTF-16 units. */
+/** The UTF-16 offset of character number `index`. */
 function offsetOf(text: string, index: number): number {
   let offset = 0;
   for (const character of text) {

@@ -1,6 +1,5 @@
-// Text from bytes, strictly: a training text with silent replacement characters in it would teach them to the model.
-// Leaves out every encoding but UTF-8 and UTF-16, and texts too long for one JavaScript string (about half a billion characters);
-// documents.ts reads those.
+// Strict decoding of text: a model would learn silently inserted replacement characters. Left out: encodings other than UTF-8 and UTF-16, and
+// texts too long for one JavaScript string (about half a billion characters), which documents.ts reads.
 
 import { constants } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -13,7 +12,7 @@ export interface Source {
   name: string;
   url?: string;
   path?: string;
-  sha256: string; // of the bytes as they came, a byte order mark included
+  sha256: string; // of the original bytes, including a byte order mark
 }
 
 export interface SourcedText {
@@ -26,16 +25,16 @@ export function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** The bytes of the file a user named; a UserError says in one line why there are none. */
+/** The bytes of a user's file. @throws UserError with the reason if there are none */
 export function readInput(path: string): Buffer {
   const bytes = readBytes(path, { most: constants.MAX_STRING_LENGTH });
   if (!bytes) throw new UserError(`no file ${path}; give the path of a text file in UTF-8`);
   return bytes;
 }
 
-/** `bytes` as UTF-8, or as UTF-16 where they begin with its byte order mark; without the mark. A UserError names `where` and the
- * first bad byte's offset.
- * @param start where in the file they begin: a mark can only be at its start */
+/** Decode `bytes` as UTF-8, or as UTF-16 if they begin with its byte order mark; without the mark. A UserError has `where` and the offset of the
+ * first invalid byte.
+ * @param start their offset in the file: a mark can only be at its start */
 export function decodeText(bytes: Uint8Array, where: string, start = 0): string {
   const encoding = (start === 0 && utf16Of(bytes)) || "utf-8";
   let text: string;
@@ -43,7 +42,7 @@ export function decodeText(bytes: Uint8Array, where: string, start = 0): string 
     text = new TextDecoder(encoding, { fatal: true, ignoreBOM: start > 0 }).decode(bytes);
   } catch (error) {
     if (!hasCode(error, "ERR_ENCODING_INVALID_ENCODED_DATA")) throw error;
-    if (encoding !== "utf-8") throw new UserError(`${where} begins as UTF-16 text and is none: half a character in it`);
+    if (encoding !== "utf-8") throw new UserError(`${where} begins as UTF-16 text but isn't: it has half a character`);
     throw new UserError(
       `${where} is not UTF-8 text: bad byte at offset ${start + badByteOffset(bytes)}; convert it to UTF-8 (iconv -f WINDOWS-1252 -t UTF-8, for most of Windows' files)`,
     );
@@ -54,24 +53,24 @@ export function decodeText(bytes: Uint8Array, where: string, start = 0): string 
   throw new UserError(`${where} is not text: it has a zero byte at offset ${offset}; give a text file in UTF-8`);
 }
 
-/** How long UTF-8's byte order mark is at the start of a file: 0 where it has none. */
+/** The length of UTF-8's byte order mark at the start of a file; 0 without one. */
 export function markLength(bytes: Uint8Array): number {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }
 
-/** Is it white space of ASCII? */
+/** Is it ASCII white space? */
 export function isSpace(code: number | undefined): boolean {
   return code === 0x20 || (code !== undefined && code >= 0x09 && code <= 0x0d);
 }
 
-/** The kind of UTF-16 that a byte order mark at a file's start tells. */
+/** The kind of UTF-16, from a byte order mark at a file's start. */
 export function utf16Of(bytes: Uint8Array): "utf-16le" | "utf-16be" | undefined {
   if (bytes[0] === 0xff && bytes[1] === 0xfe) return "utf-16le";
   if (bytes[0] === 0xfe && bytes[1] === 0xff) return "utf-16be";
   return undefined;
 }
 
-/** `text` with line ends as Python's text mode reads them, so as nanoGPT: \\r\\n and a lone \\r become \\n. */
+/** `text` with line ends as in Python's text mode, and so nanoGPT's: \\r\\n and a lone \\r become \\n. */
 export function unixLineEnds(text: string): { text: string; replaced: number } {
   if (!text.includes("\r")) return { text, replaced: 0 };
   let replaced = 0;
@@ -82,19 +81,19 @@ export function unixLineEnds(text: string): { text: string; replaced: number } {
   return { text: unix, replaced };
 }
 
-/** What to say where `unixLineEnds` has replaced some. */
+/** The notice if `unixLineEnds` has replaced some. */
 export function lineEndNotice(what: string, replaced: number): string {
   const count = replaced.toLocaleString("en-US");
   return `${what}: ${count} line ends \\r\\n or \\r became \\n, as nanoGPT reads them; --keep_crlf=true keeps them`;
 }
 
-/** How a text is read, and where to tell what became of it. */
+/** Options of reading a text, and where to report. */
 export interface TextOptions {
   keep_crlf: boolean; // leave line ends as they are
   log: (line: string) => void;
 }
 
-/** The text of some `bytes`, as `decodeText` and `unixLineEnds` have it; both say `where` it came from. */
+/** The text of some `bytes`, by `decodeText` and `unixLineEnds`, whose messages have `where`. */
 export function readText(bytes: Uint8Array, where: string, { keep_crlf, log }: TextOptions): string {
   const text = decodeText(bytes, where);
   if (keep_crlf) return text;
@@ -103,7 +102,7 @@ export function readText(bytes: Uint8Array, where: string, { keep_crlf, log }: T
   return unix;
 }
 
-/** The decoder does not say where it failed: decode leniently and find the first replacement that was not written. */
+/** The decoder does not report the position: decode leniently and find the first replacement that isn't in the text. */
 function badByteOffset(bytes: Uint8Array): number {
   const written = Buffer.from("\uFFFD");
   let offset = 0;

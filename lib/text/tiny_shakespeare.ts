@@ -1,5 +1,4 @@
-// The text that nanoGPT's Shakespeare datasets are made of, and what stands in for it where only the npm registry can
-// be reached.
+// The text of nanoGPT's Shakespeare datasets, and its substitute if only the npm registry can be reached.
 
 /** 40,000 lines of Shakespeare's plays: ASCII, so as many characters as bytes. */
 export const TINY_SHAKESPEARE = {

@@ -1,5 +1,5 @@
-// Token files as nanoGPT writes them: one unsigned 16-bit little-endian number a token, nothing else. They are read
-// where needed, a block at a time, so memory does not grow with the file. Leaves out what the tokens mean (meta.ts).
+// Token files in nanoGPT's format: one unsigned 16-bit little-endian number per token, nothing else. Blocks are read on demand, in constant
+// memory. Left out: the meaning of tokens (meta.ts).
 
 import { closeSync, readSync } from "node:fs";
 
@@ -16,13 +16,13 @@ const SCANNED_TOKENS = 2 ** 27; // 256 MiB, which take about half a second
 export class TokenFile {
   readonly path: string;
   readonly length: number; // in tokens
-  /** Tokens from here on mean nothing: the first that is read is an error. */
+  /** Tokens from here on are invalid: reading one is an error. */
   vocabSize = 65_536;
   readonly #file: number;
   readonly #bytes = new Uint8Array(BUFFER_TOKENS * BYTES_PER_TOKEN);
   readonly #numbers = new Uint16Array(this.#bytes.buffer);
 
-  /** Opens `path`; a UserError where it is missing, empty or not a row of 16-bit numbers. */
+  /** Opens `path`. @throws UserError if it is missing, empty or has an odd size */
   constructor(path: string) {
     this.path = path;
     const opened = openFile(path, shownPath(path));
@@ -47,7 +47,7 @@ export class TokenFile {
     }
   }
 
-  /** Look for a token that is not in the vocabulary before hours are spent; a file beyond 256 MiB is left to `read`.
+  /** Check for a token outside the vocabulary, before hours of training; a file beyond 256 MiB is checked by `read`.
    * @throws UserError for the first one */
   scan(): void {
     if (this.vocabSize >= 65_536 || this.length > SCANNED_TOKENS) return;
@@ -56,7 +56,7 @@ export class TokenFile {
     }
   }
 
-  /** The tokens [start, start + count), a buffer's at most, until the next call. */
+  /** The tokens [start, start + count), at most a buffer's, valid until the next call. */
   #checked(start: number, count: number): Uint16Array {
     this.#fill(count * BYTES_PER_TOKEN, start * BYTES_PER_TOKEN);
     if (!LITTLE_ENDIAN) Buffer.from(this.#bytes.buffer).swap16();
@@ -75,7 +75,7 @@ export class TokenFile {
     );
   }
 
-  /** Bytes [position, position + bytes) of the file -> the buffer. The system may give them in several parts. */
+  /** Bytes [position, position + bytes) of the file -> the buffer. The system may return them in several parts. */
   #fill(bytes: number, position: number): void {
     for (let done = 0; done < bytes; ) {
       const read = readSync(this.#file, this.#bytes, done, bytes - done, position + done);
@@ -100,7 +100,7 @@ export function writeTokens(path: string, tokens: Uint16Array): void {
   writeFileAtomic(path, tokenBytes(tokens));
 }
 
-/** Tokens as a token file holds them; on most machines the same memory. */
+/** Tokens in a token file's byte order; on most machines the same memory. */
 export function tokenBytes(tokens: Uint16Array): Uint8Array {
   const bytes = Buffer.from(tokens.buffer, tokens.byteOffset, tokens.byteLength);
   return LITTLE_ENDIAN ? bytes : Buffer.from(bytes).swap16();
@@ -108,15 +108,15 @@ export function tokenBytes(tokens: Uint16Array): Uint8Array {
 
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
-/** What a batch is made of. */
+/** The shape of a batch. */
 export interface BatchShape {
   B: number; // rows, the batch size
   T: number; // tokens in a row, the block size
 }
 
-/** One batch: rows of T tokens from random places -> x [B*T], and the tokens that follow each of them -> y [B*T].
- * Row b starts at floor(uniform(b) * (length - T)), where uniform(b) is in [0, 1): nanoGPT's range, in which the file's
- * last token is a target only. A UserError where the file has no room for a row. */
+/** One batch: rows of T tokens from random positions -> x [B*T], and each one's next token -> y [B*T].
+ * Row b starts at floor(uniform(b) * (length - T)), where uniform(b) is in [0, 1): nanoGPT's range, in which the file's last
+ * token is only a target. @throws UserError if the file is too short for a row */
 export function sampleBatch(
   file: TokenFile,
   { B, T }: BatchShape,
@@ -127,7 +127,7 @@ export function sampleBatch(
   sampleRows(file, { B, T }, uniform, x, (start, b) => file.read(start + 1, T, y, b * T));
 }
 
-/** The same without the tokens that follow: rows of T tokens -> x [B*T]. @param more told where in the file each row begins */
+/** The same without targets: rows of T tokens -> x [B*T]. @param more called with each row's offset in the file */
 export function sampleRows(
   file: TokenFile,
   { B, T }: BatchShape,
@@ -143,7 +143,7 @@ export function sampleRows(
   }
 }
 
-/** A UserError where `file` is too short for rows of `spans` times `T` tokens: scripts ask before any work starts. */
+/** Check before any work starts. @throws UserError if `file` is too short for rows of `spans` times `T` tokens */
 export function checkBlockSize(file: TokenFile, T: number, spans = 1): void {
   if (file.length > spans * T) return;
   const most = Math.floor((file.length - 1) / spans);

@@ -1,5 +1,4 @@
-// The tokens of a dataset, written one after the other into train.bin.partial and val.bin.partial; memory does not grow
-// with them. Leaves out when they take the place of what is there (replace.ts).
+// Appends a dataset's tokens to train.bin.partial and val.bin.partial, in constant memory. Left out: moving them into place (replace.ts).
 
 import { closeSync, fsyncSync, ftruncateSync, openSync, statSync, writeSync } from "node:fs";
 
@@ -13,8 +12,8 @@ export class TokenWriter {
   readonly #folder: string;
   readonly #files = new Map<Split, number>();
 
-  /** @param kept how many tokens of an earlier run's files count: the rest is cut off. New files where it is not given
-   * @throws UserError where there are fewer, or where the files can't be written */
+  /** @param kept the number of valid tokens in an earlier run's files, the rest is cut off; new files if not given
+   * @throws UserError if there are fewer, or the files can't be written */
   constructor(folder: string, kept?: Record<Split, number>) {
     this.#folder = folder;
     this.tokens = { train: 0, val: 0, ...kept };
@@ -38,7 +37,7 @@ export class TokenWriter {
     throw new UserError(`${shownPath(path)} was changed since it was written; use --restart=true`);
   }
 
-  /** Write tokens behind those that are there. */
+  /** Append tokens. */
   append(split: Split, tokens: Uint16Array): void {
     const bytes = tokenBytes(tokens);
     const start = this.tokens[split] * BYTES_PER_TOKEN;
@@ -52,7 +51,7 @@ export class TokenWriter {
     this.tokens[split] += tokens.length;
   }
 
-  /** All that was appended is on the disk when this returns. */
+  /** Flush everything appended so far to disk. */
   flush(): void {
     for (const file of this.#files.values()) fsyncSync(file);
   }

@@ -1,6 +1,5 @@
-// Pieces of files to tokens on worker threads. The threads read the files themselves, so this one only hands out
-// positions; what comes back is given out in the order of the pieces, and only so many are under way that memory does
-// not grow with the input.
+// Tokenizes pieces of files on worker threads. The threads read the files themselves, so this one only distributes positions; results are
+// returned in the order of the pieces, with a bounded number in flight, so that memory does not grow with the input.
 
 import { Worker } from "node:worker_threads";
 
@@ -10,18 +9,18 @@ import type { Piece, Reading, Tally } from "./documents.ts";
 /** The tokens of a piece. */
 export interface Tokenized {
   tokens: Uint16Array<ArrayBuffer>;
-  ends: Uint32Array<ArrayBuffer>; // behind every document that ends in the piece, its <|endoftext|> included
+  ends: Uint32Array<ArrayBuffer>; // the end of every document that ends in the piece, with its <|endoftext|>
   tally: Tally;
 }
-/** What a worker is asked for. */
+/** A request to a worker. */
 export interface Question {
   piece: Piece;
   reading: Reading;
 }
-/** What a worker says: the tokens, or a UserError's message. */
+/** A worker's answer: the tokens, or a UserError's message. */
 export type Answer = Tokenized | { problem: string };
 
-const AHEAD = 3; // pieces under way for each worker: one in work, one that waits, one that waits to be written
+const AHEAD = 3; // pieces in flight for each worker: one in work, one waiting, one waiting to be written
 
 /** The tokens of all `pieces`, each with its piece. `workers` is the number of threads, at least 1. */
 export async function* tokenizePieces<P extends Piece>(
@@ -46,7 +45,7 @@ export async function* tokenizePieces<P extends Piece>(
   }
 }
 
-// A thread doesn't read TypeScript by itself, on Node 20 not even where its process was started with tsx.
+// A thread doesn't read TypeScript by itself, on Node 20 not even if its process was started with tsx.
 const BOOT = new URL(
   `data:text/javascript,${encodeURIComponent(`
     import { register } from ${JSON.stringify(import.meta.resolve("tsx/esm/api"))};
@@ -83,7 +82,7 @@ class Pool {
       if (this.#failure) reject(this.#failure);
       else this.#waiting.push({ question, resolve, reject });
     });
-    result.catch(() => {}); // it is awaited later, when those before it are done with
+    result.catch(() => {}); // it is awaited later, after those before it
     this.#next();
     return result;
   }
@@ -111,7 +110,7 @@ class Pool {
     this.#next();
   }
 
-  /** Whatever happened to a thread, nothing that is under way can be trusted to end. */
+  /** After a failure of a thread, nothing in flight can be relied on to end. */
   #fail(error: Error): void {
     this.#failure ??= error;
     for (const { reject } of [...this.#working.values(), ...this.#waiting]) reject(error);

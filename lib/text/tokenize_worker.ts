@@ -1,4 +1,4 @@
-// A thread that turns pieces of files into GPT-2's tokens; tokenize_pool.ts starts it and describes the messages.
+// A worker thread that tokenizes pieces of files with GPT-2's byte pairs; tokenize_pool.ts starts it and describes the messages.
 
 import { parentPort } from "node:worker_threads";
 
@@ -26,7 +26,7 @@ function answer(message: Answer, transfer: ArrayBuffer[] = []): void {
   parentPort?.postMessage(message, transfer);
 }
 
-/** @throws UserError that names the file */
+/** @throws UserError with the file's name */
 function encodeOf({ path }: Piece, text: string): number[] {
   try {
     return encode(text);

@@ -1,7 +1,7 @@
-// Text to tokens and back, by what meta.json says: characters, or GPT-2's byte pairs where there is no meta.json. Tokens
-// without a text are written as their numbers.
+// Text to tokens and back, by meta.json: characters, or GPT-2's byte pairs without a meta.json. Tokens without text are written as their
+// numbers.
 //   const tokenizer = await loadTokenizer("shakespeare_char");   tokenizer.decode(tokenizer.encode("O Romeo"));
-// Leaves out the making of vocabularies; see the datasets' prepare scripts.
+// Left out: creating vocabularies; see the datasets' prepare scripts.
 
 import { UserError } from "../common/errors.ts";
 import { datasetFolder } from "./dataset.ts";
@@ -19,13 +19,13 @@ import type { Tokenizer } from "./tokenizer_types.ts";
 
 export type { StreamDecoder, Tokenizer } from "./tokenizer_types.ts";
 
-/** The tokenizer of a dataset (its name or folder); a UserError where there is no such dataset or it is broken. */
+/** The tokenizer of a dataset (its name or folder); @throws UserError if there is no such dataset or it is broken */
 export async function loadTokenizer(dataset: string): Promise<Tokenizer> {
   const meta = readMeta(datasetFolder(dataset));
   return meta === undefined ? createTokenizer(GPT2_META) : build(meta);
 }
 
-/** The tokenizer that `meta`, such as a checkpoint's, describes; a UserError names `where` if it is not a meta. */
+/** The tokenizer of `meta`, such as a checkpoint's. @throws UserError with `where` if it is invalid */
 export async function createTokenizer(meta: unknown, where = "the tokenizer's meta"): Promise<Tokenizer> {
   return build(checkMeta(meta, where, "use a checkpoint or a meta.json that was written by these scripts"));
 }
@@ -45,7 +45,7 @@ async function build(meta: Meta): Promise<Tokenizer> {
   }
 }
 
-/** One token a character (Unicode code point). */
+/** One token per character (Unicode code point). */
 function characterTokenizer(meta: CharacterMeta): Tokenizer {
   const { itos } = meta;
   const ids = new Map(itos.map((character, id) => [character, id]));
@@ -68,7 +68,7 @@ function characterTokenizer(meta: CharacterMeta): Tokenizer {
   };
 }
 
-/** For tokens without a text: their numbers, "12 7 250". */
+/** For tokens without text: their numbers, "12 7 250". */
 function numberTokenizer(meta: IdsMeta): Tokenizer {
   const { vocab_size } = meta;
 
@@ -84,6 +84,6 @@ function numberTokenizer(meta: IdsMeta): Tokenizer {
     meta,
     encode: (text) => (text.match(/[^\s,]+/g) ?? []).map(idOf),
     decode: (tokens) => Array.from(tokens).join(" "),
-    decoder: () => ({ push: (token) => ` ${token}`, end: () => "" }), // behind a prompt of numbers
+    decoder: () => ({ push: (token) => ` ${token}`, end: () => "" }), // after a prompt of numbers
   };
 }

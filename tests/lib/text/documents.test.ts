@@ -313,7 +313,7 @@ test("folders are opened, below them too, and give their files by name", async (
   listFiles([folder, join(folder, "code.py")], (line) => said.push(line));
   assert.match(
     said.join("|"),
-    /: 4 files; 2 others are left out.*\|.*code\.py is read as text, for its name ends in none of/,
+    /: 4 files; 2 others are left out.*\|.*code\.py is read as text, as its name doesn't end in/,
   );
   writeFileSync(join(folder, "x, y.txt"), "commas");
   assert.deepEqual(

@@ -151,7 +151,7 @@ test("an archive with another text or without it is refused", async (t) => {
   await assert.rejects(readPackedText({ ...standIn, member: "package/no.txt" }, pack), userError(/cannot unpack/));
   await assert.rejects(
     readPackedText(standIn, async () => {}),
-    userError(/brought no archive/),
+    userError(/gave no archive/),
   );
 });
 

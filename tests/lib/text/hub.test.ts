@@ -351,10 +351,10 @@ test("a file in the cache of Python's huggingface_hub is used where it lies, off
 test("names that lead out of the cache, and settings that can't be, are one line", async (t) => {
   const { env } = await setUp(t, () => assert.fail("no request expected"));
   for (const repo of ["", "..", "../x", "a/../b", "/a", "a b", "a\\b"]) {
-    await assert.rejects(hubFile(repo, FILE, { env }), userError(/is no repository's name/));
+    await assert.rejects(hubFile(repo, FILE, { env }), userError(/isn't a repository's name/));
   }
   for (const file of ["../x", "/etc/passwd", "", "a//b"]) {
-    await assert.rejects(hubFile(REPO, file, { env }), userError(/is no file's name/));
+    await assert.rejects(hubFile(REPO, file, { env }), userError(/isn't a file name/));
   }
   await assert.rejects(hubFile(REPO, FILE, { env: { ...env, HF_TOKEN: "a\nb" } }), (error) => {
     assert.doesNotMatch(String(error), /a\nb/);
