@@ -116,7 +116,8 @@ function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkNa
     if (!config[key].some(Boolean) || names.includes("layers")) continue;
     throw new UserError(`--${key} is for the layers benchmark, not for ${name}; add --benchmark=layers`);
   }
-  const trains = (name: BenchmarkName) => ["training_throughput", "startup", "memory", "scaling"].includes(name);
+  const trains = (name: BenchmarkName) =>
+    ["training_throughput", "startup", "memory", "watching", "scaling"].includes(name);
   const other = names.find((name) => !trains(name));
   if (config.dtype === "float16" && other) {
     throw new UserError(`--dtype=float16 is for training steps, not for ${other}; add --benchmark=training_throughput`);

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { createCachedDecoder } from "../lib/decoding/cached_decoder.ts";
@@ -19,14 +19,17 @@ import { assertClose, compiled, eager, lossProgram, randomBatch, shaken } from "
 type Model = typeof import("../model.ts");
 
 /** model.ts with `before` replaced, from a folder of its own; and what it writes to the console from then on. */
-async function editedModel(before: string, after: string): Promise<{ GPT: Model["GPT"]; lines: string[] }> {
+async function editedModel(
+  t: TestContext,
+  [before, after]: Edit["edit"],
+): Promise<{ GPT: Model["GPT"]; lines: string[] }> {
   const source = readFileSync(join(ROOT, "model.ts"), "utf8");
   assert.equal(source.split(before).length, 2, `model.ts has not one ${before}`);
   const text = source.replace(before, after).replaceAll('from "./', `from "${pathToFileURL(ROOT)}/`);
   const file = join(temporaryFolder(), "model.mts");
   writeFileSync(file, text);
   const lines: string[] = [];
-  console.error = (line: string) => lines.push(line);
+  t.mock.method(console, "error", (line: string) => lines.push(line));
   return { ...((await import(pathToFileURL(file).href)) as Model), lines };
 }
 
@@ -115,12 +118,8 @@ const EDITS: Record<string, Edit> = {
 
 for (const [name, { edit, line, changes = {}, twin: other, weigh }] of Object.entries(EDITS)) {
   test(`${name}: everything follows`, async (t) => {
-    const { error } = console;
-    t.after(() => {
-      console.error = error;
-    });
     const plain = shaken({ ...SHAPE, ...changes });
-    const { GPT: Edited, lines } = await editedModel(...edit);
+    const { GPT: Edited, lines } = await editedModel(t, edit);
     const model = new Edited(plain.config) as GPT;
     for (const [i, { data }] of model.parameters.entries()) data.set(plain.parameters[i]!.data);
     assert.deepEqual(
@@ -177,11 +176,7 @@ for (const [name, { edit, line, changes = {}, twin: other, weigh }] of Object.en
 }
 
 test("settings whose blocks model.ts' Block isn't: a line says that the edit doesn't reach them", async (t) => {
-  const { error } = console;
-  t.after(() => {
-    console.error = error;
-  });
-  const { GPT: Edited, lines } = await editedModel(...SIDE_BY_SIDE);
+  const { GPT: Edited, lines } = await editedModel(t, SIDE_BY_SIDE);
   const { config } = shaken(SHAPE);
   new Edited({ ...config, norm_position: "sandwich", stochastic_depth: 0.1 });
   assert.deepEqual(lines, []);
@@ -193,11 +188,7 @@ test("settings whose blocks model.ts' Block isn't: a line says that the edit doe
 });
 
 test("settings whose attention model.ts doesn't have: a line says that the edit doesn't reach it", async (t) => {
-  const { error } = console;
-  t.after(() => {
-    console.error = error;
-  });
-  const { GPT: Edited, lines } = await editedModel(SCALE, "1");
+  const { GPT: Edited, lines } = await editedModel(t, [SCALE, "1"]);
   for (let i = 0; i < 2; i++) new Edited({ ...shaken(SHAPE).config, window: 3 });
   assert.equal(lines.length, 2);
   assert.match(lines[1]!, /^but the attention of these settings .* is lib\/nn's, not model\.ts'$/);

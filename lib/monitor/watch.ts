@@ -16,25 +16,16 @@ import { consoleLines, progressBar } from "./console.ts";
 import { ending } from "./ending.ts";
 import { metricsFile } from "./metrics_file.ts";
 import { resources } from "./resources.ts";
-import { type StabilityOptions, stability } from "./stability.ts";
+import type { REACTING, WATCHING } from "./settings.ts";
+import { stability } from "./stability.ts";
 import { type Uncompiled, uncompiled } from "./uncompiled.ts";
 
 const HOOKS = ["onTrainStart", "onStep", "onEvaluate", "onCheckpoint", "onTrainEnd"] as const;
 type Hook = (typeof HOOKS)[number];
 
 /** The settings that choose the callbacks. */
-export interface WatchConfig extends StabilityOptions {
-  readonly callbacks: readonly string[];
-  readonly early_stop_patience: number;
-  readonly stats_interval: number;
-  readonly histogram_interval: number;
-  readonly sample_interval: number;
-  readonly tensorboard: boolean;
-  readonly wandb_log: boolean;
-  readonly wandb_project: string;
-  readonly wandb_run_name: string;
-  readonly mlflow_uri: string;
-}
+type WatchConfig = Readonly<typeof WATCHING & typeof REACTING & Wandb>;
+type Wandb = { wandb_log: boolean; wandb_project: string; wandb_run_name: string };
 
 /**
  * The callbacks that the settings ask for: first those that add metrics, then those that write them. The others aren't even
