@@ -8,7 +8,7 @@ import { dropout } from "./dropout.ts";
 import type { ForwardArgs, SourceKeys } from "./forward_args.ts";
 import { ALL, denseAttention, generalAttention } from "./general_attention.ts";
 import { mergeHeads, splitHeads } from "./heads.ts";
-import { Linear, type Scope } from "./module.ts";
+import { Linear, residualDeviation, type Scope } from "./module.ts";
 import { blocksBy } from "./query_blocks.ts";
 
 export class CrossAttention {
@@ -17,13 +17,13 @@ export class CrossAttention {
   readonly cProj: Linear;
   readonly #config: ModelConfig;
 
-  constructor(scope: Scope, config: ModelConfig, deviation: number) {
+  constructor(scope: Scope, config: ModelConfig) {
     const { n_embd: C, n_head: H, n_kv_head, bias } = config;
     this.#config = config;
     this.cQ = new Linear(scope.at("c_q"), C, C, bias);
     const width = ((n_kv_head || H) * C) / H; // of all keys, and of all values
     this.cKv = new Linear(scope.at("c_kv"), C, 2 * width, bias, { splits: [width, width] });
-    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation });
+    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation: residualDeviation(config) });
   }
 
   /** x [B, T, C] -> attention to the encoded source (or its keys in the cache) for each position [B, T, C] */

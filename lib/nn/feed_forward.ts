@@ -7,19 +7,13 @@ import type { ActivationName, FeedForwardName, GatedName, ModelConfig } from "./
 import { dropout } from "./dropout.ts";
 import type { ForwardArgs } from "./forward_args.ts";
 import { asRows } from "./fused.ts";
-import { Linear, type Scope } from "./module.ts";
+import { Linear, residualDeviation, type Scope } from "./module.ts";
 import type { Parameter } from "./parameter.ts";
 import { capacityOf, experts, expertsWithin, route } from "./routing.ts";
 import { tap } from "./tap.ts";
 import type { Sublayer, TextbookLayers } from "./textbook.ts";
 
-export type FeedForwardConfig = Pick<ModelConfig, "n_embd" | "n_hidden" | "bias" | "dropout">;
-
-export type MixtureConfig = FeedForwardConfig &
-  Pick<
-    ModelConfig,
-    "n_expert" | "n_expert_active" | "n_shared_hidden" | "expert_capacity_factor" | "router_aux_coef" | "router_z_coef"
-  >;
+export type FeedForwardConfig = Pick<ModelConfig, "n_layer" | "n_embd" | "n_hidden" | "bias" | "dropout">;
 
 /** activation(x W1) W2, of any width. GPT-2's is model.ts'. */
 export class MLP implements Sublayer {
@@ -28,12 +22,12 @@ export class MLP implements Sublayer {
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
   readonly #dropout: number;
 
-  constructor(scope: Scope, ffn: ActivationName, config: FeedForwardConfig, deviation: number) {
+  constructor(scope: Scope, ffn: ActivationName, config: FeedForwardConfig) {
     const { n_embd: C, n_hidden, bias, dropout } = config;
     const F = n_hidden || 4 * C;
     this.#activation = activations[ffn];
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
-    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
+    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation: residualDeviation(config) });
     this.#dropout = dropout;
   }
 
@@ -54,13 +48,13 @@ export class GatedMLP implements Sublayer {
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
   readonly #dropout: number;
 
-  constructor(scope: Scope, ffn: GatedName, config: FeedForwardConfig, deviation: number) {
+  constructor(scope: Scope, ffn: GatedName, config: FeedForwardConfig) {
     const { n_embd: C, n_hidden, bias, dropout } = config;
     const F = n_hidden || gatedHidden(C);
     this.#activation = activations[GATES[ffn]];
     this.cGate = new Linear(scope.at("c_gate"), C, F, bias);
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
-    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation });
+    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation: residualDeviation(config) });
     this.#dropout = dropout;
   }
 
@@ -89,7 +83,7 @@ export class Mixture implements Sublayer {
   readonly #dropout: number;
   readonly #balanced: boolean; // does its router have losses?
 
-  constructor(scope: Scope, config: MixtureConfig, deviation: number) {
+  constructor(scope: Scope, config: ModelConfig) {
     const { n_embd: C, n_expert: E, n_expert_active, n_shared_hidden } = config;
     const F = config.n_hidden || gatedHidden(C);
     const all = scope.at("experts");
@@ -101,10 +95,10 @@ export class Mixture implements Sublayer {
     this.router = new Linear(scope.at("router"), C, E, false, { role: "router" });
     this.gate = all.parameter("c_gate", [E, C, F], { normal: 0.02 }, "hidden");
     this.fc = all.parameter("c_fc", [E, C, F], { normal: 0.02 }, "hidden");
-    this.proj = all.parameter("c_proj", [E, F, C], { normal: deviation }, "hidden");
+    this.proj = all.parameter("c_proj", [E, F, C], { normal: residualDeviation(config) }, "hidden");
     if (n_shared_hidden === 0) return;
-    const shared = { n_embd: C, n_hidden: n_shared_hidden, bias: false, dropout: 0 };
-    this.shared = new GatedMLP(scope.at("shared"), "swiglu", shared, deviation);
+    const shared = { ...config, n_hidden: n_shared_hidden, bias: false, dropout: 0 };
+    this.shared = new GatedMLP(scope.at("shared"), "swiglu", shared);
   }
 
   forward(x: tf.Tensor, { routers, rng, training = false }: ForwardArgs = {}): tf.Tensor {
@@ -127,16 +121,11 @@ export class Mixture implements Sublayer {
 const GATES: Record<GatedName, ActivationName> = { swiglu: "silu", geglu: "gelu", geglu_tanh: "gelu_tanh" };
 const isGated = (ffn: FeedForwardName): ffn is GatedName => Object.hasOwn(GATES, ffn);
 
-/** The layer that `ffn` names: model.ts' own for GPT-2's. @param deviation of the weights of its last projection at the start */
-export function newFeedForward(
-  scope: Scope,
-  config: ModelConfig,
-  deviation: number,
-  textbook: TextbookLayers,
-): Sublayer {
+/** The layer that `ffn` names: model.ts' own for GPT-2's. */
+export function newFeedForward(scope: Scope, config: ModelConfig, textbook: TextbookLayers): Sublayer {
   const { ffn, n_hidden } = config;
-  if (ffn === "moe") return new Mixture(scope, config, deviation);
-  if (isGated(ffn)) return new GatedMLP(scope, ffn, config, deviation);
+  if (ffn === "moe") return new Mixture(scope, config);
+  if (isGated(ffn)) return new GatedMLP(scope, ffn, config);
   const isTextbook = (ffn === "gelu" || ffn === "gelu_tanh") && n_hidden === 0;
-  return isTextbook ? new textbook.MLP(scope, config) : new MLP(scope, ffn, config, deviation);
+  return isTextbook ? new textbook.MLP(scope, config) : new MLP(scope, ffn, config);
 }

@@ -9,7 +9,7 @@ import { numbers, onCpu } from "./fast.ts";
 import { newFeedForward } from "./feed_forward.ts";
 import type { ForwardArgs, SourceKeys } from "./forward_args.ts";
 import { keyPaddingMask } from "./mask.ts";
-import { residualDeviation, Scope } from "./module.ts";
+import { Scope } from "./module.ts";
 import { newNorm } from "./norm.ts";
 import type { Parameter } from "./parameter.ts";
 import { type Position, positions } from "./position.ts";
@@ -77,7 +77,6 @@ export function layersOf(role: BlockRole, textbook: Textbook): Layers {
     block(scope, config, i, position) {
       const { norm_position, parallel_block, stochastic_depth, n_layer } = config;
       const skip = stochastic_depth * ((i + 1) / n_layer);
-      const deviation = residualDeviation(config);
       const postOf = (name: string) =>
         norm_position === "sandwich" ? norm(scope.at(`${name}_post`), config) : undefined;
       function branch(layer: Sublayer, norm: string): Sublayer {
@@ -86,13 +85,13 @@ export function layersOf(role: BlockRole, textbook: Textbook): Layers {
       }
       const layers: BlockLayers = {
         norm,
-        attention: (at) => branch(newAttention(at, config, position, causal, deviation, textbook), "ln_1"),
-        mlp: (at) => branch(newFeedForward(at, config, deviation, textbook), "ln_2"),
+        attention: (at) => branch(newAttention(at, config, position, causal, textbook), "ln_1"),
+        mlp: (at) => branch(newFeedForward(at, config, textbook), "ln_2"),
       };
       const isOther = norm_position === "post" || parallel_block || role === "crossing";
       if (!isOther) return new textbook.Block(scope, config, layers);
       sayIfEdited(textbook.Block, config);
-      const cross = (at: Scope) => new Branch(new CrossAttention(at, config, deviation), postOf("ln_cross"), skip);
+      const cross = (at: Scope) => new Branch(new CrossAttention(at, config), postOf("ln_cross"), skip);
       return new VariantBlock(scope, config, role === "crossing" ? { ...layers, cross } : layers);
     },
   };

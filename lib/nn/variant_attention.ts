@@ -9,7 +9,7 @@ import { dropout } from "./dropout.ts";
 import type { ForwardArgs } from "./forward_args.ts";
 import { type AttentionChoices, denseAttention, generalAttention } from "./general_attention.ts";
 import { mergeHeads, type Qkv, repeatHeads, splitHeads } from "./heads.ts";
-import { Linear, type Scope } from "./module.ts";
+import { Linear, residualDeviation, type Scope } from "./module.ts";
 import { MultiHead } from "./multi_head.ts";
 import { RMSNorm } from "./norm.ts";
 import type { Position } from "./position.ts";
@@ -17,18 +17,17 @@ import { blocksBy } from "./query_blocks.ts";
 import { parametersOf } from "./recompute.ts";
 import type { AttentionFormula, Sublayer, TextbookLayers } from "./textbook.ts";
 
-/** The attention that the settings choose: model.ts' own where it does. @param deviation of the output projection's random weights */
+/** The attention that the settings choose: model.ts' own where it does. */
 export function newAttention(
   scope: Scope,
   config: ModelConfig,
   position: Position,
   causal: boolean,
-  deviation: number,
   textbook: TextbookLayers,
 ): Sublayer {
   return isTextbook(config, position, causal)
     ? new textbook.CausalSelfAttention(scope, config)
-    : new VariantAttention(scope, config, position, causal, deviation, textbook);
+    : new VariantAttention(scope, config, position, causal, textbook);
 }
 
 function isTextbook(config: ModelConfig, position: Position, causal: boolean): boolean {
@@ -52,20 +51,13 @@ class VariantAttention {
   readonly #choices: AttentionChoices;
   readonly #plain: MultiHead | undefined; // if only queries and keys differ, and attention itself is GPT-2's
 
-  constructor(
-    scope: Scope,
-    config: ModelConfig,
-    position: Position,
-    causal: boolean,
-    deviation: number,
-    { attention }: TextbookLayers,
-  ) {
+  constructor(scope: Scope, config: ModelConfig, position: Position, causal: boolean, { attention }: TextbookLayers) {
     const { n_embd: C, n_head: H, n_kv_head, bias, window, attn_global, attn_stride, attn_stride_from } = config;
     const D = C / H;
     const width = (n_kv_head || H) * D;
     this.#config = config;
     this.cAttn = new Linear(scope.at("c_attn"), C, C + 2 * width, bias, { splits: [C, width, width] });
-    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation });
+    this.cProj = new Linear(scope.at("c_proj"), C, C, bias, { deviation: residualDeviation(config) });
     this.position = position;
     if (config.qk_norm) {
       this.qNorm = new RMSNorm(scope.at("q_norm"), D, false, config.norm_eps);

@@ -27,7 +27,7 @@ function passOn({ weight }: Linear, from = 0): void {
 for (const name of GATED) {
   test(`${name}: value and gradients of ${layerIndex[name]!.reference}`, async () => {
     const F = 33; // hidden units; of 2 F channels the gate takes the first half, the other layer the second
-    const mlp = new GatedMLP(new Scope([]), name, { n_embd: 2 * F, n_hidden: F, bias: false, dropout: 0 }, 1);
+    const mlp = new GatedMLP(new Scope([]), name, { ...CONFIG, n_embd: 2 * F, n_hidden: F });
     passOn(mlp.cGate);
     passOn(mlp.cFc, F);
     passOn(mlp.cProj);
@@ -44,7 +44,7 @@ for (const name of ["silu", "swiglu"] as const) {
     const layer = ([x, ...weights]: tf.Tensor[]) => {
       const all: Parameter[] = [];
       const config = { ...CONFIG, n_embd: C, n_hidden: F, bias: true, ffn: name };
-      const mlp = newFeedForward(new Scope(all), config, 1, textbook);
+      const mlp = newFeedForward(new Scope(all), config, textbook);
       for (const [i, parameter] of all.entries()) parameter.value = weights[i]!;
       return mlp.forward(x!);
     };
@@ -67,7 +67,7 @@ test("hidden units: n_hidden, else 4 C, or with a gate the next multiple of 32 f
   const shapesOf = (config: Pick<ModelConfig, "ffn" | "n_embd" | "n_hidden">) => {
     const all: Parameter[] = [];
     const rest = { ...CONFIG, n_expert: 2, n_expert_active: 1 };
-    newFeedForward(new Scope(all), { ...rest, ...config }, 1, textbook);
+    newFeedForward(new Scope(all), { ...rest, ...config }, textbook);
     return Object.fromEntries(all.map(({ name, shape }) => [name, shape]));
   };
   for (const [n_embd, n_hidden, F, gated] of [
