@@ -117,9 +117,9 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
     checkSameOptimizer(config.optimizer, resumed.config, out_dir);
     if (hasFinished(resumed, config, log.line)) return;
   }
-  const { model, tokens } = await beginModel(config, meta, opened, log.line);
+  const { model, tokens } = await beginModel(config, meta, opened, log.line); // token ids of the dataset are below `tokens`
   const { architecture, block_size: T, vocab_size } = model.config;
-  const rows = microBatchSize(B, T, config.micro_batch_size);
+  const rows = microBatchSize(B, T, config.micro_batch_size); // sequences in a micro-batch
   const micros = (accumulation * B) / rows; // micro-batches in a step
   const tokensPerIter = accumulation * B * T;
   const shape = { B: rows, T, vocab_size, mask_fraction: config.mask_fraction };
@@ -128,7 +128,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
   log.line(`number of parameters: ${(model.numParams() / 1e6).toFixed(2)}M`);
   log.line(`tokens per iteration will be: ${tokensPerIter.toLocaleString("en-US")}`);
 
-  // 3) the two programs: a step, and the loss alone for evaluation
+  // 3) the compiled step, and the loss alone for evaluation
   const engine = await createEngine(config);
   log.line(`device: ${engine.description}`);
   if (rows < B) log.line(`micro-batches: ${rows} sequences at once, ${micros} times a step`);
@@ -159,7 +159,7 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
   const batch = emptyBatch(objective);
   const targets = batch.y.length / batch.x.length; // of each token: an encoder's are the masked ones alone
 
-  /** Draw micro-batch number `index` of a purpose: the same sequences in every run with this seed. */
+  /** Micro-batch number `index` for a `purpose` at step `iter`, the same in every run with this seed; valid until the next call. */
   function getBatch(split: "train" | "val", purpose: string, index: number, iter = iterNum): typeof batch {
     objective.draw(dataset.splits[split], keyOf(seed, purpose, split, iter), index * rows, batch);
     return batch;
@@ -254,15 +254,16 @@ export async function run(config: Readonly<TrainConfig>, log = new Log()): Promi
         batch: (micro) => getBatch("train", "train", micro),
         onPhase: (phase) => clock.lap(phase),
       });
+      const seconds = (performance.now() - start) / 1000;
+      const iter = iterNum++; // whatever fails below, the weights are past this step
+      checkpoint.sound = Number.isFinite(made.loss) && Number.isFinite(made.metrics.grad_norm ?? 0);
 
       // report it
-      const seconds = (performance.now() - start) / 1000;
       const speed = { step_ms: 1000 * seconds, tokens_per_s: tokensPerIter / seconds };
       const metrics: Metrics = { loss: made.loss, lr, ...made.metrics, ...speed };
       if (localIter >= 5) metrics.mfu = model.estimateMfu(B * accumulation, seconds, await peak.flops(), targets);
-      if (made.skipped) progress.log(`step ${iterNum}: ${made.skipped}`);
-      checkpoint.sound = Number.isFinite(made.loss) && Number.isFinite(metrics.grad_norm ?? 0);
-      await watch.onStep({ iter: iterNum++, metrics, gradScale: made.gradScale, histograms: new Map() });
+      if (made.skipped) progress.log(`step ${iter}: ${made.skipped}`);
+      await watch.onStep({ iter, metrics, gradScale: made.gradScale, histograms: new Map() });
       if (wish.rollBack) {
         iterNum = await checkpoint.rollBack();
         progress.log(`${wish.rollBack}: back to the checkpoint of step ${iterNum}`);

@@ -77,7 +77,7 @@ export class Step<Name extends string> {
     this.#update = update;
   }
 
-  /** Compile a step for a model. */
+  /** Compile both programs. */
   static async create<Name extends string>(options: StepOptions<Name>): Promise<Step<Name>> {
     const { engine, loss, parameters, groups, inputs, optimizer, recompute = false, microSteps = 1 } = options;
     const scaler = options.half ? new LossScaler() : undefined;
