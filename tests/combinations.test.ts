@@ -27,17 +27,17 @@ import { learningRateAt } from "../lib/training/schedule.ts";
 import { Step } from "../lib/training/step.ts";
 import type { TrainingState } from "../lib/training/training_state.ts";
 import { GPT, type GPTConfig, LAYER_CHOICES } from "../model.ts";
+import { follow } from "./lib/decoding/support.ts";
 import { modelOf, openHF } from "./lib/formats/support.ts";
 import { temporaryFolder } from "./scripts.ts";
 import {
   assertClose,
+  assertEnginesAgree,
   assertSameBits,
   compiled,
   eager,
   GUESSED,
-  lossProgram,
   randomBatch,
-  randomInts,
   shaken,
 } from "./support.ts";
 
@@ -209,7 +209,8 @@ for (const { layers: given, count, isFolder } of KINDS) {
     });
     test(`combination ${i}: ${different.map(([key, value]) => `${key}=${value}`).join(" ")}`, async () => {
       const model = shaken(layers);
-      await compareEngines(model);
+      // gradients of up to some 10, summed over 20 positions and two layers in single precision
+      await assertEnginesAgree(model, B, { atol: 5e-5, rtol: 1e-3 });
 
       const folder = temporaryFolder();
       await trainAndResume(model, training, folder);
@@ -226,29 +227,11 @@ for (const { layers: given, count, isFolder } of KINDS) {
   }
 }
 
-/** Loss and gradients in training, operation by operation and compiled. */
-async function compareEngines(model: GPT): Promise<void> {
-  const grads: Float32Array[][] = [];
-  for (const engine of [eager, compiled]) {
-    const program = await lossProgram(engine, model, B);
-    await program.run(randomBatch(model, B), { dropout: [0] });
-    grads.push(model.parameters.map(({ grad }) => grad!.slice()));
-    await program.dispose();
-  }
-  for (const [i, { name }] of model.parameters.entries()) {
-    // gradients of up to some 10, summed over 20 positions and two layers in single precision
-    assertClose(grads[1]![i]!, grads[0]![i]!, { atol: 5e-5, rtol: 1e-3, label: name });
-  }
-}
-
 /** With a cache as without, beyond block_size too. */
 async function drawText(model: GPT): Promise<void> {
-  const [decoder, plain] = [await createCachedDecoder(compiled, model), createPlainDecoder(model)];
-  compare(await decoder.start([1, 2, 3], 2), await plain.start([1, 2, 3], 2), "the prompt");
-  for (let i = 0; i < 9; i++) {
-    const tokens = [...randomInts(`tokens ${i}`, [2], 0, decoder.vocabSize)];
-    compare(await decoder.next(tokens), await plain.next(tokens), `token ${i}`);
-  }
+  const decoder = await createCachedDecoder(compiled, model);
+  const tolerance = { atol: 1e-4, rtol: 1e-4 };
+  await follow(decoder, createPlainDecoder(model), { prompt: [1, 2, 3], copies: 2, steps: 9, tolerance });
   await decoder.dispose();
 }
 

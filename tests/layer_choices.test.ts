@@ -9,7 +9,8 @@ import { findConflict } from "../lib/settings/rules.ts";
 import type { InputName } from "../lib/training/objective.ts";
 import { GPT, type GPTConfig, LAYER_CHOICES } from "../model.ts";
 import { layerFixture, layerIndex, takeWeights } from "./fixtures/layers/read.ts";
-import { assertClose, compiled, eager, lossProgram, randomBatch, randomInts, shaken } from "./support.ts";
+import { follow } from "./lib/decoding/support.ts";
+import { assertClose, assertEnginesAgree, compiled, eager, shaken } from "./support.ts";
 
 /** Our keys of a fixture's settings; undefined where there is one that we don't have. */
 function configOf(name: string): GPTConfig | undefined {
@@ -86,31 +87,11 @@ for (const choice of CHOICES) {
   const config = { block_size: 14, ...choice };
   test(`compiled and eager, cached and not: ${JSON.stringify(choice)}`, async () => {
     const model = shaken(config);
-    const batch = randomBatch(model, 3);
-    const grads: Float32Array[][] = [];
-    const losses: Float32Array[] = [];
-    for (const engine of [eager, compiled]) {
-      const program = await lossProgram(engine, model, 3);
-      losses.push((await program.run(batch, { dropout: [1, 2] })).slice());
-      grads.push(model.parameters.map(({ grad }) => grad!.slice()));
-      await program.dispose();
-    }
     // gradients of up to 1, summed over 42 positions and two layers in single precision
-    assertClose(losses[1]!, losses[0]!, { atol: 3e-6, rtol: 1e-5, label: "loss" });
-    model.parameters.forEach(({ name }, i) => {
-      assertClose(grads[1]![i]!, grads[0]![i]!, { atol: 2e-5, rtol: 1e-4, label: name });
-    });
-
+    await assertEnginesAgree(model, 3, { atol: 2e-5, rtol: 1e-4 });
     if (choice.architecture === "encoder") return; // it writes no text
     const decoder = await createCachedDecoder(compiled, model);
-    const plain = createPlainDecoder(model);
-    const compare = (a: Float32Array, b: Float32Array, at: number) =>
-      assertClose(a, b, { atol: 5e-5, rtol: 1e-4, label: `token ${at}` });
-    compare(await decoder.start([1, 2, 3], 2), await plain.start([1, 2, 3], 2), 3);
-    for (let i = 0; i < 15; i++) {
-      const tokens = [...randomInts(`tokens ${i}`, [2], 0, decoder.vocabSize)];
-      compare(await decoder.next(tokens), await plain.next(tokens), 4 + i);
-    }
+    await follow(decoder, createPlainDecoder(model), { prompt: [1, 2, 3], copies: 2, steps: 15 });
     await decoder.dispose();
   });
 }

@@ -44,7 +44,7 @@ test("suites: what a run costs; what starts programs, by its imports; the rest",
   const known = {
     unit: ["tests/lib/nn/linear.test.ts", "tests/lib/engine/lower.test.ts", "tests/select.test.ts"], // takes a folder from scripts.ts
     integration: ["quick_test.ts", "tests/train.test.ts", "tests/export_python.test.ts"],
-    performance: ["tests/lib/nn/attention_cost.test.ts", "tests/lib/bench/bench.test.ts"],
+    performance: ["tests/lib/nn/general_attention_cost.test.ts", "tests/lib/bench/bench.test.ts"],
   };
   for (const suite of SUITES) {
     for (const name of known[suite]) assert.equal(suiteOf(join(ROOT, name)), suite, name);
@@ -87,7 +87,8 @@ test("paths, folders and modules add up, each file once; suites take from them; 
   );
   const costs = selected("tests/lib/nn", "--suite=performance");
   assert.ok(
-    costs.includes("tests/lib/nn/attention_cost.test.ts") && costs.every((path) => path.endsWith("_cost.test.ts")),
+    costs.includes("tests/lib/nn/general_attention_cost.test.ts") &&
+      costs.every((path) => path.endsWith("_cost.test.ts")),
   );
   const both = selected("--suite=unit", "--suite=performance");
   assert.equal(both.length, selected("--suite=unit").length + selected("--suite=performance").length);

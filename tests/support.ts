@@ -252,3 +252,20 @@ export function lossProgram(engine: Engine, model: GPT, B: number) {
   const spec = { variables: model.parameters, inputs, gradients: true };
   return engine.program(({ x, y, ...source }, rng) => model.loss(x, y, rng, source), spec);
 }
+
+/** Loss and gradients in training, operation by operation and compiled, are the same. Returns the gradients of each weight. */
+export async function assertEnginesAgree(model: GPT, B: number, tolerance: Omit<Tolerance, "label">) {
+  const results: { loss: Float32Array; grads: Float32Array[] }[] = [];
+  for (const engine of [eager, compiled]) {
+    const program = await lossProgram(engine, model, B);
+    const loss = (await program.run(randomBatch(model, B), { dropout: [1, 2] })).slice();
+    results.push({ loss, grads: model.parameters.map(({ grad }) => grad!.slice()) });
+    await program.dispose();
+  }
+  const [expected, actual] = results as [(typeof results)[number], (typeof results)[number]];
+  assertClose(actual.loss, expected.loss, { ...tolerance, label: "loss" });
+  for (const [i, { name }] of model.parameters.entries()) {
+    assertClose(actual.grads[i]!, expected.grads[i]!, { ...tolerance, label: name });
+  }
+  return expected.grads;
+}

@@ -9,33 +9,15 @@ import test from "node:test";
 import { UserError } from "../../../lib/common/errors.ts";
 import { SafetensorsFile, writeSafetensors } from "../../../lib/common/safetensors.ts";
 import { createCachedDecoder } from "../../../lib/decoding/cached_decoder.ts";
-import type { Decoder } from "../../../lib/decoding/decoder.ts";
 import { createPlainDecoder } from "../../../lib/decoding/plain_decoder.ts";
 import type { GPTConfig } from "../../../model.ts";
 import { temporaryFolder } from "../../scripts.ts";
 import { assertClose, compiled, randomInts, shaken } from "../../support.ts";
+import { follow } from "./support.ts";
 
 // a folder for temporary files of our own: other tests' are no business of this one
 process.env.TMPDIR = temporaryFolder();
 const temporaryFiles = () => readdirSync(tmpdir());
-
-/** Both decoders through the same tokens; they agree at every one. */
-async function follow(
-  decoder: Decoder,
-  plain: Decoder,
-  prompt: number[],
-  copies: number,
-  steps: number,
-): Promise<void> {
-  const compare = (actual: Float32Array, expected: Float32Array, at: number) =>
-    // logits of up to some 5, sums of 8 to 24 products in another order
-    assertClose(actual, expected, { atol: 2e-5, rtol: 1e-5, label: `${copies} copies, token ${at}` });
-  compare(await decoder.start(prompt, copies), await plain.start(prompt, copies), prompt.length);
-  for (let i = 0; i < steps; i++) {
-    const tokens = [...randomInts(`tokens ${i}`, [copies], 0, decoder.vocabSize)]; // another one in each sequence
-    compare(await decoder.next(tokens), await plain.next(tokens), prompt.length + i + 1);
-  }
-}
 
 const CONFIGS: Partial<GPTConfig>[] = [
   { block_size: 12 },
@@ -50,10 +32,10 @@ for (const config of CONFIGS) {
     const decoder = await createCachedDecoder(compiled, model);
     const plain = createPlainDecoder(model);
     const steps = config.block_size! + 4; // past block_size
-    await follow(decoder, plain, [1, 2, 3], 1, steps);
-    await follow(decoder, plain, [5], 3, Math.min(20, steps)); // started anew, with other sequences
+    await follow(decoder, plain, { prompt: [1, 2, 3], copies: 1, steps });
+    await follow(decoder, plain, { prompt: [5], copies: 3, steps: Math.min(20, steps) }); // started anew, with other sequences
     const long = [...randomInts("long", [config.block_size! + 3], 0, 11)];
-    await follow(decoder, plain, long, 2, 2); // a prompt beyond block_size
+    await follow(decoder, plain, { prompt: long, copies: 2, steps: 2 }); // a prompt beyond block_size
     await decoder.dispose();
   });
 }

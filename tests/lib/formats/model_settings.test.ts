@@ -8,7 +8,8 @@ import { modelWithContext } from "../../../lib/formats/model_settings.ts";
 import { openModel } from "../../../lib/formats/pretrained.ts";
 import { NAMES } from "../../../lib/nn/choices.ts";
 import { temporaryFolder } from "../../scripts.ts";
-import { assertClose, compiled, randomInts, saveModel, shaken } from "../../support.ts";
+import { compiled, randomInts, saveModel, shaken } from "../../support.ts";
+import { follow } from "../decoding/support.ts";
 import { userError } from "../text/support.ts";
 
 const SEEN = 6; // tokens, in training
@@ -25,13 +26,8 @@ for (const pos of NAMES.pos) {
       const model = modelWithContext(opened, context);
       await opened.read(model);
       const decoder = await createCachedDecoder(compiled, model, opened.frozen("float32"));
-      const plain = createPlainDecoder(model);
       const ids = [...randomInts(`ids ${pos}`, [context - 1], 0, 11)];
-      const compare = (a: Float32Array, b: Float32Array, label: string) =>
-        assertClose(a, b, { atol: 5e-5, rtol: 1e-4, label });
-      compare(await decoder.start(ids, 1), await plain.start(ids, 1), `${context}: the prompt`);
-      for (const token of [3, 4])
-        compare(await decoder.next([token]), await plain.next([token]), `${context}: a token`);
+      await follow(decoder, createPlainDecoder(model), { prompt: ids, copies: 1, steps: 2 });
       const far = (await decoder.start([...ids, 1], 1)).slice();
       const other = await decoder.start([(ids[0]! + 1) % 11, ...ids.slice(1), 1], 1);
       assert.notDeepEqual(other, far, `${context}: the first token is seen`);

@@ -173,17 +173,6 @@ test("what a killed process left is taken up by the next", async (t) => {
   assert.deepEqual(leftIn(path).sort(), [FILE, "other"]);
 });
 
-test("a living process' half is left alone, and a second download of the same file is whole, too", async (t) => {
-  const { load, path } = await setUp(t, sendWhole);
-  mkdirSync(dirname(path), { recursive: true });
-  const theirs = `${path}.${process.ppid}.partial`;
-  writeFileSync(theirs, "half");
-  writeFileSync(`${theirs}.json`, JSON.stringify({ etag: HASH, size: CONTENT.length, sha256: HASH, blob: null }));
-  await load();
-  assert.ok(readFileSync(path).equals(CONTENT), "other bytes");
-  assert.equal(readFileSync(theirs, "utf8"), "half");
-});
-
 test("two calls at once are one download", async (t) => {
   const { load, path, requests } = await setUp(t, sendWhole);
   await Promise.all([load(), load()]);
