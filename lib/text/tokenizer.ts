@@ -1,29 +1,13 @@
 // Text to tokens and back, by meta.json: characters, or GPT-2's byte pairs without a meta.json. Tokens without text are written as their
 // numbers.
-//   const tokenizer = await loadTokenizer("shakespeare_char");   tokenizer.decode(tokenizer.encode("O Romeo"));
+//   const tokenizer = await createTokenizer(readMeta("data/shakespeare_char") ?? GPT2_META);   tokenizer.decode(tokenizer.encode("O Romeo"));
 // Left out: creating vocabularies; see the datasets' prepare scripts.
 
 import { UserError } from "../common/errors.ts";
-import { datasetFolder } from "./dataset.ts";
-import {
-  type CharacterMeta,
-  checkMeta,
-  codePoint,
-  GPT2_META,
-  type IdsMeta,
-  listCharacters,
-  type Meta,
-  readMeta,
-} from "./meta.ts";
+import { type CharacterMeta, checkMeta, codePoint, type IdsMeta, listCharacters, type Meta } from "./meta.ts";
 import type { Tokenizer } from "./tokenizer_types.ts";
 
 export type { StreamDecoder, Tokenizer } from "./tokenizer_types.ts";
-
-/** The tokenizer of a dataset (its name or folder); @throws UserError if there is no such dataset or it is broken */
-export async function loadTokenizer(dataset: string): Promise<Tokenizer> {
-  const meta = readMeta(datasetFolder(dataset));
-  return meta === undefined ? createTokenizer(GPT2_META) : build(meta);
-}
 
 /** The tokenizer of `meta`, such as a checkpoint's. @throws UserError with `where` if it is invalid */
 export async function createTokenizer(meta: unknown, where = "the tokenizer's meta"): Promise<Tokenizer> {

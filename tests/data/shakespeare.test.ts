@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-
+import { readMeta } from "../../lib/text/meta.ts";
 import { TokenFile } from "../../lib/text/token_file.ts";
-import { loadTokenizer } from "../../lib/text/tokenizer.ts";
+import { createTokenizer } from "../../lib/text/tokenizer.ts";
 import { assertRefused, run, succeed, temporaryFolder } from "../scripts.ts";
 
 const SCRIPT = "data/shakespeare/prepare.ts";
@@ -19,7 +19,7 @@ test("prepare.ts makes a dataset of --input in --out, and says what it did", asy
   assert.match(stdout, /in\.txt, 1,040 characters\nvocab_size: 50,257\ntrain\.bin: +\d+ tokens\nval\.bin: +\d+ tokens/);
   const made = join(folder, "made");
   assert.deepEqual(readdirSync(made).sort(), ["meta.json", "train.bin", "val.bin"]);
-  const { decode, meta } = await loadTokenizer(made);
+  const { decode, meta } = await createTokenizer(readMeta(made));
   const parts = ["train.bin", "val.bin"].map((name) => {
     const file = new TokenFile(join(made, name));
     t.after(() => file.close());

@@ -6,8 +6,9 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
+import { readMeta } from "../../lib/text/meta.ts";
 import { TokenFile } from "../../lib/text/token_file.ts";
-import { loadTokenizer } from "../../lib/text/tokenizer.ts";
+import { createTokenizer } from "../../lib/text/tokenizer.ts";
 import { temporaryFolder } from "../lib/text/support.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../data/shakespeare_char/prepare.ts", import.meta.url));
@@ -33,7 +34,7 @@ test("prepare.ts makes a dataset of --input in --out, and says what it did", asy
   assert.match(stdout, /train\.bin: +936 tokens\nval\.bin: +104 tokens/);
   const made = join(folder, "made");
   assert.deepEqual(readdirSync(made).sort(), ["meta.json", "train.bin", "val.bin"]);
-  const { encode, decode, meta } = await loadTokenizer(made);
+  const { encode, decode, meta } = await createTokenizer(readMeta(made));
   const file = new TokenFile(join(made, "train.bin"));
   t.after(() => file.close());
   const tokens = new Int32Array(file.length);
