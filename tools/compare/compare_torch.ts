@@ -12,18 +12,14 @@ import { resolve } from "node:path";
 
 import * as z from "zod/mini";
 
-import { runScript } from "../../configurator.ts";
+import { pick, runScript } from "../../configurator.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 
-export const defaults = {
-  nanogpt: "", // a checkout of karpathy/nanoGPT; its model is the opponent
-  python: "python3", // a Python that has torch and numpy
-  compile_rival: true, // run the opponent with torch.compile too
-  rounds: 5, // each contender runs once a round
-  json: false, // print one JSON object, as the last line, instead of the table
+/** The settings that all contenders get, under the same names. */
+const SHARED = {
   // shapes: nanoGPT's CPU recipe
   n_layer: 4,
   n_head: 4,
@@ -39,20 +35,14 @@ export const defaults = {
   warmup: 5, // steps before the clock starts
 };
 
-/** The settings that all contenders get, under the same names. */
-const SHARED = [
-  "n_layer",
-  "n_head",
-  "n_embd",
-  "block_size",
-  "batch_size",
-  "vocab_size",
-  "dropout",
-  "bias",
-  "threads",
-  "steps",
-  "warmup",
-] as const satisfies (keyof typeof defaults)[];
+export const defaults = {
+  nanogpt: "", // a checkout of karpathy/nanoGPT; its model is the opponent
+  python: "python3", // a Python that has torch and numpy
+  compile_rival: true, // run the opponent with torch.compile too
+  rounds: 5, // each contender runs once a round
+  json: false, // print one JSON object, as the last line, instead of the table
+  ...SHARED,
+};
 
 type Shared = Record<string, number | boolean>;
 
@@ -86,8 +76,8 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   if (!Number.isInteger(config.rounds) || config.rounds < 1)
     throw new UserError(`rounds must be an integer of at least 1, got ${config.rounds}`);
   const threads = config.threads || availableParallelism();
-  const shared = Object.fromEntries(SHARED.map((key) => [key, key === "threads" ? threads : config[key]]));
-  const flags = SHARED.map((key) => `--${key}=${shared[key]}`);
+  const shared = { ...pick(config, Object.keys(SHARED) as (keyof typeof SHARED)[]), threads };
+  const flags = Object.entries(shared).map(([key, value]) => `--${key}=${value}`);
   const python = pathOf(config.python);
   requireTorch(python);
 
@@ -137,7 +127,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
 /** Run a contender once and check that it measured what was asked for. */
 async function runOnce({ name, command, args }: Contender, shared: Shared): Promise<Run> {
   const run = parseRun(name, await runContender(name, command, args, ENV));
-  for (const key of SHARED) {
+  for (const key of Object.keys(SHARED)) {
     // a contender that ignored a flag would be timed on another model
     if (key in run && run[key] !== shared[key])
       throw new Error(`internal: ${name} was asked for ${key}=${shared[key]} and ran ${run[key]}`);

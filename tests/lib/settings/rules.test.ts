@@ -8,7 +8,6 @@ import { test } from "node:test";
 import { NAMES } from "../../../lib/nn/choices.ts";
 import { rules } from "../../../lib/settings/rules.ts";
 import { OPTIMIZERS, SCHEDULES } from "../../../lib/training/choices.ts";
-import { learningRateAt } from "../../../lib/training/schedule.ts";
 import { LAYER_CHOICES } from "../../../model.ts";
 import { defaults as trainDefaults } from "../../../train.ts";
 import { ROOT, succeed } from "../../scripts.ts";
@@ -33,12 +32,6 @@ test("each norm_position is another model", () => {
   const models = rules.norm_position.options.map((norm_position) => smallGPT({ norm_position }));
   const names = models.map(({ parameters }) => parameters.map(({ name }) => name).join());
   assert.equal(new Set(names).size, 3);
-});
-
-test("each schedule is another curve", () => {
-  const limits = { learning_rate: 1, min_lr: 0, warmup_iters: 0, lr_decay_iters: 100, decay_lr: true };
-  const rates = SCHEDULES.map((schedule) => learningRateAt(90, { ...limits, schedule }));
-  assert.equal(new Set(rates).size, SCHEDULES.length, rates.join());
 });
 
 const [, table = ""] =
