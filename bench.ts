@@ -1,14 +1,13 @@
-// How fast everything is: nine benchmarks by name, each a file under lib/bench/.
+// Benchmarks: nine by name, each a file under lib/bench/.
 //
-//   npx tsx bench.ts                                            # all but layers, the training step first: some two minutes
+//   npx tsx bench.ts                                            # all but layers, the training step first: about two minutes
 //   npx tsx bench.ts --benchmark=training_throughput --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
 //   npx tsx bench.ts --benchmark=sampling --compare=out/benchmarks/benchmark_sampling_....json
-//   npx tsx bench.ts --profile=true                             # where a step's time goes, by ONNX Runtime's own account
+//   npx tsx bench.ts --profile=true                             # where a step's time goes, by ONNX Runtime's profiler
 //
-// Which one runs: the one that --benchmark names. Without a name, --json and --profile mean training_throughput,
-// since they are about one training step, --compare means the benchmark that its file is of, and else all run, on the
-// shape that the flags give; layers, which takes minutes, only by its name. Figures are medians. Each benchmark writes a
-// JSON file with all samples into --results.
+// --benchmark names the one to run. Without a name, --json and --profile run training_throughput, as they concern one training step,
+// --compare the benchmark of its file, and else all run, with the shape given by flags; layers, which takes minutes, only by name.
+// Figures are medians. Each benchmark writes a JSON file with all samples into --results.
 
 import { runScript } from "./configurator.ts";
 import type { Benchmark, Result } from "./lib/bench/benchmark.ts";
@@ -45,13 +44,13 @@ export const defaults = {
   // system
   device: "auto", // "auto" or "cpu"
   dtype: "float32", // or "float16": of the training step
-  compile: true, // trace the step into one graph; false runs it operation by operation, slowly
+  compile: true, // trace the step into one graph; false runs it eagerly, slowly
   grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, more time
-  threads: 0, // 0 for one a physical core
+  threads: 0, // 0 for one per physical core
   seed: 1337,
 } satisfies BenchSettings;
 
-/** Each is loaded when its turn comes, so that no other's imports are in the first one's time and memory. */
+/** Loaded on demand, so that other benchmarks' imports don't count in the first one's time and memory. */
 const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {
   training_throughput: async () => (await import("./lib/bench/training_throughput.ts")).trainingThroughput,
   sampling: async () => (await import("./lib/bench/sampling.ts")).sampling,
@@ -64,22 +63,22 @@ const benchmarks: Record<BenchmarkName, () => Promise<Benchmark>> = {
   layers: async () => (await import("./lib/bench/layers.ts")).layers,
 };
 
-/** It takes minutes, so it isn't one of "all". */
+/** It takes minutes, so "all" doesn't include it. */
 const BY_NAME: BenchmarkName = "layers";
 
 /**
- * Run the benchmarks that `config` names: their figures go to stdout, and a JSON file each to config.results.
+ * Run the benchmarks that `config` names: their figures go to stdout, and one JSON file each to config.results.
  * @throws UserError for settings that don't fit the benchmark
  */
 export async function run(config: BenchSettings): Promise<void> {
-  // 1) which ones; all that can be refused is refused before any work
+  // 1) which ones; settings are checked before any work
   const earlier =
     config.compare === "" ? undefined : (await import("./lib/bench/report.ts")).readReport(config.compare);
   const names = chosen(config, earlier);
   const settings = { ...config, rounds: config.rounds || (names.length > 1 ? 2 : names[0] === BY_NAME ? 3 : 5) };
   if (config.results !== "") (await import("./lib/bench/report.ts")).prepareFolder(config.results);
 
-  // 2) one after the other
+  // 2) run them
   const figures: Record<string, Record<string, unknown>> = {};
   for (const name of names) {
     if (names.length > 1) console.log(`\n${name}`);
@@ -97,7 +96,7 @@ export async function run(config: BenchSettings): Promise<void> {
   if (config.json) console.log(JSON.stringify(names.length > 1 ? figures : figures[names[0]!]));
 }
 
-/** The benchmarks to run, in their order. */
+/** The benchmarks to run, in order. */
 function chosen(config: BenchSettings, earlier: Report | undefined): BenchmarkName[] {
   const { benchmark, json, profile, compare, to, lengths } = config;
   const implied = earlier?.name ?? (json || profile ? "training_throughput" : "all");

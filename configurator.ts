@@ -32,19 +32,19 @@ import { currentKey, currentSetting, currentSettings, RENAMED_KEYS } from "./lib
 import { findConflict, rules, type Settings, type Value } from "./lib/settings/rules.ts";
 import { show } from "./lib/settings/show.ts";
 
-/** What set a key: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
+/** The kinds of sources of a setting: NANOGPT_ENV's file, the config file or one that it extends, NANOGPT_<KEY>, or a flag. */
 export type SourceKind = "environment" | "file" | "variable" | "flag";
-/** Settings right above the defaults, and where they are from: those of the run that is resumed. */
+/** Settings just above the defaults, and their source: those of the run that is resumed. */
 export type Under = { source: string; settings: Record<string, unknown> };
 type Source = { source: string; kind: SourceKind | "run" };
 type Setting = FileSetting & Source;
 
 export type Options<T = Settings> = {
-  /** Those for what the other sources come to, which isn't checked yet. */
+  /** These settings, given the other sources merged but not checked yet. */
   under?: (given: T) => Under | undefined;
-  usage?: string; // one line on what the script does, for --help
-  command?: string; // what its command line begins with, for --help; "[config file]" if not given
-  log?: (line: string) => void; // where overrides go
+  usage?: string; // what the script does, in one line, for --help
+  command?: string; // the first words of its command line, for --help; "[config file]" if not given
+  log?: (line: string) => void; // gets the lines on overrides
   argv?: readonly string[];
   env?: Record<string, string | undefined>;
 };
@@ -59,7 +59,7 @@ const sourcesOf = new WeakMap<object, Map<string, Source>>();
 
 /**
  * Merge all sources over `defaults` and check them. `scriptUrl` is the script's import.meta.url: --help prints
- * what lib/settings/help.ts reads there and ends the process.
+ * the help that lib/settings/help.ts reads from it, and ends the process.
  */
 export async function configure<T extends Settings>(
   scriptUrl: string,
@@ -89,26 +89,26 @@ export async function configure<T extends Settings>(
   const run = under?.(given);
   const below = run && { ...run, settings: currentSettings(run.settings) };
   for (const [key, value] of Object.entries(below?.settings ?? {}).toReversed()) {
-    if (settings.some((other) => other.key === key)) continue; // it counts no more: nor do its mistakes
+    if (settings.some((other) => other.key === key)) continue; // overridden: its mistakes don't count either
     settings.unshift({ key, value, source: run!.source, kind: "run" });
   }
 
   const config: Settings = structuredClone(defaults);
   const sources = new Map<string, Source>();
-  const unused = new Map<string, string>(); // key -> the file that says it
+  const unused = new Map<string, string>(); // key -> its file
   for (const { key, value, source, kind } of settings) {
     if (!Object.hasOwn(defaults, key)) {
       if (!Object.hasOwn(rules, key) && kind !== "run") {
         const known = Object.keys({ ...defaults, ...rules });
         throw unknownKey(key, source, kind === "file" ? [...known, "extends"] : known);
       }
-      if (kind === "file") unused.set(key, source); // the environment may mean the script that runs next
+      if (kind === "file") unused.set(key, source); // a variable may be for another script
       continue;
     }
     const checked = checkValue(key, value, defaults);
     if ("problem" in checked) throw new UserError(`${checked.problem} (${source})${checked.hint}`);
     config[key] = checked.value;
-    sources.delete(key); // so that they are in the order of the sources
+    sources.delete(key); // to keep the order of the sources
     sources.set(key, { source, kind });
   }
   const conflict = findConflict(config);
@@ -140,7 +140,7 @@ export async function runScript<T extends Settings>(
   if (isMain(scriptUrl)) await main(async () => run(await configure(scriptUrl, defaults, options)));
 }
 
-/** Those of an object's settings that `keys` name, in their order; what it doesn't have stays away. */
+/** The settings of an object with these keys, in their order, without missing ones. */
 export function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
   const own = keys.filter((key) => Object.hasOwn(from, key));
   return Object.fromEntries(own.map((key) => [key, from[key]])) as Pick<T, K>;
@@ -151,7 +151,7 @@ export function sourceOf<T extends object>(config: T, key: keyof T & string): st
   return sourceKind(config, key) && sourcesOf.get(config)?.get(key)?.source;
 }
 
-/** Of which kind sourceOf's answer is. */
+/** The kind of sourceOf's answer. */
 export function sourceKind<T extends object>(config: T, key: keyof T & string): SourceKind | undefined {
   const kind = sourcesOf.get(config)?.get(key)?.kind;
   return kind === "run" ? undefined : kind;
@@ -161,7 +161,7 @@ export function sourceKind<T extends object>(config: T, key: keyof T & string): 
 
 function readFlags(argv: readonly string[], defaults: Settings): { files: string[]; flags: Setting[] } {
   // 1) spell every flag as --key=value: minimist alone would take a path for the value of a boolean, -5 for a flag,
-  //    `--compile=False` for true, and drop --constructor in silence
+  //    `--compile=False` for true, and silently drop --constructor
   const words: string[] = [];
   const rest = [...argv];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
@@ -218,7 +218,7 @@ async function fromFile(path: string, kind: SourceKind): Promise<Setting[]> {
   return (await readConfigFile(path)).map((setting) => ({ ...setting, kind }));
 }
 
-/** The settings of config/environments/<name>.yaml; none where NANOGPT_ENV is not set or empty. */
+/** The settings of config/environments/<name>.yaml; none if NANOGPT_ENV is not set or empty. */
 async function readEnvironmentFile(name = ""): Promise<Setting[]> {
   if (name === "") return [];
   const found = readdirSync(ENVIRONMENTS).flatMap((file) => /^(.+)\.yaml$/.exec(file)?.[1] ?? []);
@@ -231,7 +231,7 @@ async function readEnvironmentFile(name = ""): Promise<Setting[]> {
   return fromFile(relative("", join(ENVIRONMENTS, `${name}.yaml`)), "environment");
 }
 
-/** A flag's or variable's text as the type of `like`; as it came where it cannot be, for the rule to refuse. */
+/** A flag's or variable's text as the type of `like`; unchanged if it can't be, for the rule to refuse. */
 function fromText(text: string, like: Value | undefined): unknown {
   if (typeof like === "number") return NUMBER.test(text) ? Number(text.replaceAll("_", "")) : text;
   if (typeof like === "boolean") return /^(true|false)$/i.test(text) ? text.toLowerCase() === "true" : text;
@@ -241,7 +241,7 @@ function fromText(text: string, like: Value | undefined): unknown {
 
 /**
  * Settings under today's names; `notes` gets a line for each earlier one.
- * @throws UserError where one source gives both names
+ * @throws UserError if one source gives both names
  */
 function underCurrentNames(settings: readonly Setting[], notes: string[]): Setting[] {
   return settings.map((setting) => {
@@ -256,7 +256,7 @@ function underCurrentNames(settings: readonly Setting[], notes: string[]): Setti
   });
 }
 
-// ---- what the user reads ----
+// ---- messages ----
 
 function unknownKey(key: string, source: string, known: string[]): UserError {
   return new UserError(
@@ -264,7 +264,7 @@ function unknownKey(key: string, source: string, known: string[]): UserError {
   );
 }
 
-/** One line a source, with the keys that it had the last word on. */
+/** One line per source, with the keys that it finally set. */
 function overrideLines(config: Settings, sources: Map<string, Source>): string[] {
   const lines = new Map<string, string[]>();
   for (const [key, { source, kind }] of sources) {
@@ -275,7 +275,7 @@ function overrideLines(config: Settings, sources: Map<string, Source>): string[]
   return [...lines].map(([name, items]) => wrap(`overriding with ${name}: ${items.join(", ")}`, 2, WIDTH));
 }
 
-/** In which settings a resumed run differs from what it was. */
+/** The settings in which a resumed run differs from before. */
 function differenceLine(config: Settings, { source, settings }: Under): string {
   const others = Object.keys(config).filter(
     (key) => Object.hasOwn(settings, key) && show(config[key]) !== show(settings[key]),

@@ -1,11 +1,11 @@
-// Draws text from a trained model, or says how well it predicts one.
+// Samples from a trained model, or evaluates it on a text.
 //
 //   npx tsx sample.ts --out_dir=out-shakespeare-char --start="O Romeo" --num_samples=3
 //   npx tsx sample.ts --init_from=gpt2 --interactive=true
 //   npx tsx sample.ts --out_dir=out-shakespeare-char --evaluate=play.txt
 //   npx tsx sample.ts --out_dir=out-encoder --start="To be or not to [MASK]e"
 //
-// stdout is for the text (or JSON) alone; everything else goes to stderr.
+// stdout has only the text (or JSON); everything else goes to stderr.
 
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
@@ -33,14 +33,14 @@ export const defaults = {
   // model
   init_from: "resume", // "resume" (out_dir's checkpoint), another run's out_dir, a Hugging Face or nanoGPT folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
   out_dir: "out", // folder of the checkpoint
-  context: 0, // tokens that the model sees at most; 0 for block_size, more only where pos isn't learned
+  context: 0, // most tokens that the model sees; 0 for block_size, more only if pos isn't learned
   // what to continue
-  start: "\n", // the text to continue, by default a line break where the vocabulary has one; FILE:prompt.txt takes it from a file, - from standard input
+  start: "\n", // the text to continue, by default a line break if the vocabulary has one; FILE:prompt.txt takes it from a file, - from standard input
   keep_crlf: false, // leave line ends \r\n and \r in --start and --evaluate as they are; else they become \n, as in training
   interactive: false, // continue one line after the other, from the terminal or a pipe: a sample each, unless num_samples is given
   num_samples: 10,
   max_new_tokens: 500, // tokens in each sample
-  stop: [] as string[], // texts, separated by commas: a sample ends before the first that comes up. \n, \t, \r, \\ and \uXXXX are understood
+  stop: [] as string[], // texts, separated by commas: a sample ends before the first one that occurs. \n, \t, \r, \\ and \uXXXX are understood
   // how to choose each token, in this order
   repetition_penalty: 1, // above 1, tokens of the prompt and the text so far become less likely
   temperature: 0.8, // below 1 more certain, above 1 more random; 0 is greedy
@@ -48,22 +48,22 @@ export const defaults = {
   top_p: 1, // sample from the likeliest tokens that together have this probability; 1 for all of them
   min_p: 0, // sample from tokens at least this share as likely as the likeliest; 0 for all of them
   seed: 1337, // the same seed gives the same text
-  json: false, // a line of JSON for each sample: sample, prompt, text, tokens, logprobs, finish (length, stop, or interrupt), seconds; with evaluate one of its figures
+  json: false, // a line of JSON for each sample: sample, prompt, text, tokens, logprobs, finish (length, stop, or interrupt), seconds; with evaluate one line with its figures
   save: false, // keep the samples in out_dir too, as samples/sample_{date}_{time}.txt
-  // how well the model predicts a text
+  // evaluation of a text
   evaluate: "", // a text file: print its perplexity and bits per byte instead of sampling
   stride: 0, // tokens from one window to the next: each token sees at least context - stride tokens before it; 1 is exact and slow, 0 is half of it
   // system
   device: "auto", // "auto" or "cpu"
   dtype: "float32", // "float32", or "int8" weights: a quarter of the memory, a little less exact
-  compile: true, // false runs the model operation by operation, and all of it for each token: slowly
-  threads: 0, // 0 for one a physical core
+  compile: true, // false runs the whole model eagerly for each token: slow
+  threads: 0, // 0 for one per physical core
 };
 
 type Config = Readonly<typeof defaults>;
 
 /**
- * Write samples, or the score of a text, to stdout.
+ * Write samples, or the evaluation of a text, to stdout.
  * @throws UserError for a model or a prompt that can't be used
  */
 export async function run(config: Config): Promise<void> {
@@ -86,24 +86,24 @@ export async function run(config: Config): Promise<void> {
   }
   const isEncoder = model.config.architecture === "encoder";
   const pairs = opened.tokenizerMeta?.pairs;
-  const goesOn = !isEncoder && !pairs; // else what is written stands for itself
+  const goesOn = !isEncoder && !pairs; // else the sample isn't a continuation of the prompt
   const encodePrompt = (prompt: string) => {
     const ids = isEncoder ? encodeMasked(prompt, tokenizer) : tokenizer.encode(prompt, { special: true }); // "<|endoftext|>" is the token, as in nanoGPT
     if (!goesOn) checkPromptFits(ids, model.config, pairs);
-    if (ids.length === 0) throw new UserError("--start is empty; give at least one character to go on from");
+    if (ids.length === 0) throw new UserError("--start is empty; give at least one character to continue");
     return ids;
   };
-  if (!interactive) encodePrompt(given); // what can't be encoded is refused before the weights are read
+  if (!interactive) encodePrompt(given); // refuse what can't be encoded before reading the weights
   const engine = await createEngine(config);
   const weights = config.compile ? opened.frozen(config.dtype) : undefined;
   if (!weights) await opened.read(model);
   const written: string[] = []; // to be saved
   const write = (text: string) => {
     if (config.save) written.push(text);
-    process.stdout.write(process.stdout.isTTY ? visible(text) : text); // a pipe gets it as it is
+    process.stdout.write(process.stdout.isTTY ? visible(text) : text); // a pipe gets it unchanged
   };
 
-  // 2) samples, side by side as many as memory allows
+  // 2) samples, as many side by side as memory allows
   const continueTexts = await createContinuer(engine, model, tokenizer, { frozen: weights, pairs });
   opened.close();
   const sampled = { samples: 0, tokens: 0, ms: 0, firstMs: 0 };
@@ -141,7 +141,7 @@ export async function run(config: Config): Promise<void> {
   if (config.save) console.error(`saved ${saveSamples(config.out_dir, written.join(""))}`);
 }
 
-/** Print how well the model predicts the text that config.evaluate names. */
+/** Print the model's evaluation on the text of config.evaluate. */
 async function evaluateText(config: Config): Promise<void> {
   const text = readText(readInput(config.evaluate), config.evaluate, {
     keep_crlf: config.keep_crlf,
@@ -154,7 +154,7 @@ async function evaluateText(config: Config): Promise<void> {
   process.stdout.write(config.json ? `${JSON.stringify(result)}\n` : describe(result));
 }
 
-/** Write samples into a run's folder; gives the file's path. */
+/** Write samples into a run's folder. @returns the file's path */
 function saveSamples(outDir: string, samples: string): string {
   const path = samplePath(outDir);
   try {

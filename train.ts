@@ -4,7 +4,7 @@
 //   npx tsx train.ts --init_from=resume --out_dir=out-shakespeare-char
 //   npx tsx train.ts config/finetune_shakespeare.ts --init_from=gpt2
 //
-// Each run keeps one checkpoint in its out_dir; `--init_from=resume` goes on from it, to the bit. Left out so far:
+// Each run keeps one checkpoint in its out_dir; `--init_from=resume` continues from it, bit for bit. Left out so far:
 // several processes, number formats other than float32 and float16.
 
 import { join } from "node:path";
@@ -89,9 +89,9 @@ export const defaults = {
   backend: "mpi", // for several processes; a run is one process so far
   device: "auto", // "auto" or "cpu"
   dtype: "float32", // or "float16": matrix products in it, with a loss scale; no gain on a CPU (docs/concepts/mixed-precision.md)
-  compile: true, // trace the step into one graph; false runs it operation by operation, slowly
+  compile: true, // trace the step into one graph; false runs it eagerly, slowly
   grad_checkpoint: false, // keep only the blocks' inputs and compute the rest twice: less memory, a quarter more time
-  threads: 0, // 0 for one a physical core
+  threads: 0, // 0 for one per physical core
   seed: 1337, // weights, batches and dropout are functions of it
 };
 export type TrainConfig = typeof defaults;

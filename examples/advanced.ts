@@ -1,5 +1,4 @@
-// Layers looked at one by one: what two kinds of attention and of feed-forward layers have and do, and the gradient of a
-// function of one's own.
+// Single layers: weights and outputs of two kinds of attention and of feed-forward layers, and the gradient of a custom loss.
 //
 //   npx tsx examples/advanced.ts
 
@@ -12,7 +11,7 @@ import { parametersOf } from "../lib/nn/recompute.ts";
 const shape = { n_layer: 4, n_head: 4, n_embd: 64, block_size: 32, vocab_size: 65 };
 const engine = await createEngine({ compile: true, threads: 1 });
 
-// 1) attention: weights, and the length of what comes out for one random input
+// 1) attention: weights, and the norm of the output for one random input
 for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", window: 8 }] as const) {
   const { attn } = createModel({ ...shape, ...choice }).transformer.blocks[0]!;
   const parameters = parametersOf(attn);
@@ -27,7 +26,7 @@ for (const choice of [{}, { pos: "rotary", n_kv_head: 1 }, { pos: "alibi", windo
   await program.dispose();
 }
 
-// 2) feed-forward layers of as many weights
+// 2) feed-forward layers with as many weights
 for (const ffn of ["gelu", "swiglu"] as const) {
   const { mlp } = createModel({ ...shape, ffn }).transformer.blocks[0]!;
   console.log(
@@ -37,7 +36,7 @@ for (const ffn of ["gelu", "swiglu"] as const) {
   );
 }
 
-// 3) a loss of one's own, with a modern model: cross-entropy, and a price on large logits
+// 3) a custom loss with a modern model: cross-entropy, and a penalty on large logits
 const model = createModel({ ...shape, pos: "rotary", norm: "rmsnorm", ffn: "swiglu", n_kv_head: 2 });
 const ids = { shape: [2, 32], dtype: "int32" } as const;
 const program = await engine.program(
@@ -48,5 +47,5 @@ const x = Int32Array.from({ length: 64 }, (_, i) => i % 65);
 const [loss] = await program.run({ x, y: x.map((id) => (id + 1) % 65) });
 const longest = model.parameters.map(({ name, grad }) => ({ name, norm: Math.hypot(...grad!) }));
 longest.sort((a, b) => b.norm - a.norm);
-console.log(`loss ${loss!.toFixed(4)}; the longest gradient is that of ${longest[0]!.name}`);
+console.log(`loss ${loss!.toFixed(4)}; the largest gradient norm is that of ${longest[0]!.name}`);
 await program.dispose();

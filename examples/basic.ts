@@ -1,4 +1,4 @@
-// The least that it takes: a model, a text, a hundred steps, and what it writes then.
+// A minimal example: a model, a text, a hundred steps, and a sample.
 //
 //   npx tsx examples/basic.ts
 
@@ -13,11 +13,11 @@ import { Step } from "../lib/training/step.ts";
 const TEXT = "the quick brown fox jumps over the lazy dog. ".repeat(40);
 const [B, T, STEPS] = [8, 32, 150];
 
-// 1) a character a token
+// 1) one token per character
 const characters = [...new Set(TEXT)].sort();
 const tokens = [...TEXT].map((character) => characters.indexOf(character));
 
-// 2) a model, and a step that trains it
+// 2) a model and its training step
 const shape = { n_layer: 2, n_head: 2, n_embd: 32, block_size: T, vocab_size: characters.length };
 const model = createModel(shape);
 const engine = await createEngine({ compile: true, threads: 1 });
@@ -38,10 +38,10 @@ for (let iteration = 0; iteration < STEPS; iteration++) {
   if (iteration % 50 === 0 || iteration === STEPS - 1) console.log(`step ${iteration}: loss ${loss.toFixed(3)}`);
 }
 
-// 4) text
+// 4) a sample
 const decoder = await createCachedDecoder(engine, model);
 const prompt = [..."the "].map((character) => characters.indexOf(character));
-const drawn = await continueTokens(decoder, prompt, { max_new_tokens: 60, temperature: 0, random: () => 0 });
-console.log(`the ${drawn.map((token) => characters[token]).join("")}`);
+const sampled = await continueTokens(decoder, prompt, { max_new_tokens: 60, temperature: 0, random: () => 0 });
+console.log(`the ${sampled.map((token) => characters[token]).join("")}`);
 await decoder.dispose();
 await step.dispose();

@@ -1,4 +1,4 @@
-// A trained model in a program that serves: loaded once, 8-bit weights, several texts side by side, mistakes in one line.
+// A trained model in a server: loaded once, 8-bit weights, several samples side by side, one-line errors.
 //
 //   npx tsx train.ts config/train_shakespeare_char_cpu.ts
 //   npx tsx examples/production.ts out-shakespeare-char "ROMEO:" "JULIET:"
@@ -15,7 +15,7 @@ await main(async () => {
   const [folder, ...prompts] = process.argv.slice(2);
   if (!folder || prompts.length === 0) throw new UserError("give a folder and prompts: out-shakespeare-char 'ROMEO:'");
 
-  // 1) once: the weights go from the file to where they are used, in a quarter of their size
+  // 1) once: load the weights, in a quarter of their size
   const opened = await openModel(folder, folder, { log: console.error });
   const tokenizer = await opened.tokenizer();
   const model = new GPT(opened.modelArgs);
@@ -29,7 +29,7 @@ await main(async () => {
     const options = { max_new_tokens: 80, temperature: 0.8, top_k: 50, stop: ["\n\n"], random };
     let samples: readonly Sample[] = [];
     for await (samples of generateTexts(decoder, tokenizer, tokenizer.encode(prompt), [0, 1], options)) {
-      // here a server would send what has come
+      // a server would send the new text here
     }
     for (const { text, finish } of samples) console.log(JSON.stringify({ prompt, text, finish }));
   }

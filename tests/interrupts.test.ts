@@ -52,7 +52,7 @@ for (const [i, moment] of (Object.keys(MOMENTS) as (keyof typeof MOMENTS)[]).ent
         const { output } = await stop(0)
           .catch(() => stop(1))
           .catch(() => stop(2));
-        if (moment === "step") assert.match(output, /go on with: npx tsx train\.ts --init_from=resume/);
+        if (moment === "step") assert.match(output, /continue with: npx tsx train\.ts --init_from=resume/);
       },
     );
   }

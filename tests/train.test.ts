@@ -319,7 +319,7 @@ test("Ctrl-C ends the step, saves, and says how to go on; that command ends as i
   setTimeout(() => child.kill("SIGINT"), 40); // as npx and tsx pass it on once more
   const { code, stdout, stderr } = await ended;
   assert.equal(code, 130, stderr);
-  const [, step, command] = /^stopped before step (\d+); go on with: npx tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];
+  const [, step, command] = /^stopped before step (\d+); continue with: npx tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];
   assert.ok(command, stdout);
   assert.equal((await stateOf(name)).metadata.iter_num, Number(step));
   assert.ok(Number(step) > 12 && Number(step) < 400, step);
@@ -342,7 +342,7 @@ test("SIGTERM saves, too, in the middle of an evaluation", async () => {
   child.kill("SIGTERM");
   const { code, stdout } = await ended;
   assert.equal(code, 143);
-  assert.match(stdout, /^stopped before step 3; go on with: /m);
+  assert.match(stdout, /^stopped before step 3; continue with: /m);
   assert.doesNotMatch(stdout, /^step 3:/m); // a part of an evaluation is none
   assert.equal((await stateOf("terminated")).metadata.iter_num, 3);
 });

@@ -114,7 +114,7 @@ test("a resumed run can begin an average, and end it", async () => {
   assert.match(begun, /^the checkpoint has no average of the weights: it starts at these \(ema\)$/m);
   assert.equal((await stateOf("later")).metadata.ema_steps, 6);
   const ended = await train("later", { ...changes, ema: 0, max_iters: 24 });
-  assert.match(ended, /^the checkpoint's average of the weights ends here/m);
+  assert.match(ended, /^the checkpoint's EMA of the weights ends here/m);
   assert.equal((await stateOf("later")).metadata.ema_steps, undefined);
   await train("adafactor_whole", { ...changes, max_iters: 24 });
   const weights = (name: string) => tensorOf(name, "transformer.wpe.weight");

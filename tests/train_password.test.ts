@@ -46,7 +46,7 @@ test("a password in mlflow_uri is in no file and no line, and the run can be res
   first.child.kill("SIGINT");
   const { code, stdout, stderr } = await first.ended;
   assert.equal(code, 130, stdout + stderr);
-  assert.match(stdout, /go on with: npx tsx train\.ts/);
+  assert.match(stdout, /continue with: npx tsx train\.ts/);
   assert.deepEqual([...logins], [`Basic ${Buffer.from(`me:${PASSWORD}`).toString("base64")}`]);
   assertNoPassword(stdout + stderr);
 

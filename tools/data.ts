@@ -1,7 +1,7 @@
 // Runs a dataset's prepare script by the dataset's name.
 //
 //   npm run data -- shakespeare_char --out=data/mine        # data/shakespeare_char/prepare.ts with the other flags
-//   npm run data                                            # which datasets there are
+//   npm run data                                            # lists the datasets
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -14,7 +14,7 @@ import { datasetFolder, knownDatasets } from "../lib/text/dataset.ts";
 /**
  * Prepare a dataset.
  * @param argv its name, then the flags of its script
- * @throws UserError for a dataset that isn't there
+ * @throws UserError for an unknown dataset
  */
 export async function run([name, ...rest]: readonly string[]): Promise<void> {
   if (name === undefined || helpAsked([name])) {
@@ -26,7 +26,7 @@ export async function run([name, ...rest]: readonly string[]): Promise<void> {
     throw new UserError(`no dataset "${name}" to prepare; ${near ?? `there are: ${knownDatasets().join(", ")}`}`);
   }
   const script = join(datasetFolder(name), "prepare.ts");
-  process.argv = [process.argv[0]!, script, ...rest]; // as if it had been started itself
+  process.argv = [process.argv[0]!, script, ...rest]; // as if it had been started directly
   await import(pathToFileURL(script).href);
 }
 

@@ -1,20 +1,20 @@
-// Tells what this machine has for training: Node, engine, processor, memory, disk, optional programs, datasets; and what to
-// do about what is missing. Exit code 0 where training can run, else 1.
+// Checks this machine for training: Node, engine, processor, memory, disk, optional programs, datasets; with advice for what is missing.
+// Exit code 0 if training can run, else 1.
 //
 //   npm run doctor
 //   npx tsx tools/doctor.ts --out_dir=out-mine --json=true
-//   npx tsx tools/doctor.ts config/train_shakespeare_char.ts --wandb_log=true     # is all there that this run needs?
+//   npx tsx tools/doctor.ts config/train_shakespeare_char.ts --wandb_log=true     # has this run everything it needs?
 //
-// Changes nothing. Leaves out how fast training is: bench.ts.
+// Changes nothing. Left out: training speed (bench.ts).
 
 import { runScript } from "../configurator.ts";
 import { canTrain, describeFindings, diagnose } from "./doctor/diagnose.ts";
 import { gatherFacts } from "./doctor/facts.ts";
 
 export const defaults = {
-  out_dir: "out", // where runs are to be written: its disk and the right to write there are looked at
+  out_dir: "out", // the folder of runs: its disk and permissions are checked
   json: false, // the findings and the facts behind them, as JSON
-  // what a run is to use, from its config file or flags: what that needs and isn't here is missing, all else optional
+  // settings of a run, from its config file or flags: what it needs and isn't here is missing, everything else optional
   dataset: "", // a folder under data/, or a path; empty for any
   wandb_log: false,
   mlflow_uri: "",
@@ -22,7 +22,7 @@ export const defaults = {
   compile: true,
 };
 
-/** Print what is here to train with; exit code 1 where training can't work. */
+/** Print the findings; exit code 1 if training can't work. */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { dataset, wandb_log: wandb, tensorboard, compile } = config;
   const facts = await gatherFacts(config.out_dir, dataset);
@@ -33,6 +33,6 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
 }
 
 await runScript(import.meta.url, defaults, run, {
-  usage: "Look what is here to train with.",
+  usage: "Check this machine for training.",
   log: console.error,
 });

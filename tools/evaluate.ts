@@ -1,10 +1,9 @@
-// How well a model predicts a split of a dataset, or a text: every token but the first once, where train.ts draws random
-// batches. Writes OUT_DIR/evaluation/eval_{name}_{dataset}_{date}_{time}.json.
+// Evaluates a model on a split of a dataset, or on a text: every token but the first once, unlike train.ts' random batches. Writes OUT_DIR/evaluation/eval_{name}_{dataset}_{date}_{time}.json.
 //
 //   npx tsx tools/evaluate.ts --out_dir=out-shakespeare-char
 //   npx tsx tools/evaluate.ts --out_dir=out-shakespeare-char --evaluate=play.txt
 //
-// Leaves out other measures than loss, perplexity and bits per byte.
+// Left out: measures other than loss, perplexity and bits per byte.
 
 import { mkdirSync } from "node:fs";
 import { basename, dirname, extname } from "node:path";
@@ -32,28 +31,28 @@ export const defaults = {
   split: "val", // "train" or "val"
   evaluate: "", // a text file instead of a dataset
   keep_crlf: false, // leave line ends \r\n and \r of the text as they are; else they become \n, as in training
-  max_tokens: 0, // only the first so many; 0 for all of them
-  context: 0, // tokens that the model sees at most; 0 for block_size, more only where pos isn't learned
-  stride: 0, // tokens from one window to the next: each token sees context - stride before it, or more; 1 is exact and slow, 0 is half of it
-  json: false, // print what is written, in one line
+  max_tokens: 0, // only this many at the start; 0 for all of them
+  context: 0, // most tokens that the model sees; 0 for block_size, more only if pos isn't learned
+  stride: 0, // tokens from one window to the next: each token sees at least context - stride tokens before it; 1 is exact and slow, 0 is half of it
+  json: false, // print the result in one line
   // system
   device: "auto", // "auto" or "cpu"
   dtype: "float32", // "float32", or "int8" weights
-  compile: true, // false runs the model operation by operation: slowly
-  threads: 0, // 0 for one a physical core
+  compile: true, // false runs the model eagerly: slow
+  threads: 0, // 0 for one per physical core
 };
 type Settings = Readonly<typeof defaults>;
 
-/** What is to be predicted. */
+/** The tokens to predict. */
 interface Task {
   dataset: string; // for the file's name
   what: string; // for a person
   ids: number[];
-  text: string | undefined; // that the tokens stand for, if for any
+  text: string | undefined; // of the tokens, if they have one
 }
 
 /**
- * Print how well a model predicts a dataset or a text, and write it into the run's evaluation/.
+ * Print a model's evaluation on a dataset or a text, and write it into the run's evaluation/.
  * @throws UserError for a model or a text that can't be used
  */
 export async function run(config: Settings): Promise<void> {
@@ -79,7 +78,7 @@ export async function run(config: Settings): Promise<void> {
   const result = await evaluateModel(engine, opened, config, text, ids);
   const seconds = (performance.now() - start) / 1000;
 
-  // 3) for a person, and as a file
+  // 3) print it, and write the file
   const date = new Date();
   const about = {
     ...{ name: runName(config.out_dir), date: date.toISOString(), model: source, iter_num: metadata?.iter_num ?? null },
@@ -117,7 +116,7 @@ async function datasetTask(
   const { source, metadata } = opened;
   const name = dataset || metadata?.config.dataset;
   if (typeof name !== "string" || !name) {
-    throw new UserError(`${source} doesn't say what it was trained on; give --dataset=NAME or --evaluate=FILE`);
+    throw new UserError(`${source} doesn't record its training data; give --dataset=NAME or --evaluate=FILE`);
   }
   const folder = datasetFolder(name);
   const said = readMeta(folder);
@@ -141,6 +140,6 @@ async function datasetTask(
 }
 
 await runScript(import.meta.url, defaults, run, {
-  usage: "Say how well a model predicts a dataset or a text.",
+  usage: "Evaluate a model on a dataset or a text.",
   log: console.error,
 });

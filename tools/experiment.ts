@@ -1,5 +1,5 @@
-// Experiments: runs of train.ts that differ by some settings and a seed, made one after the other (or some at a time),
-// compared and reported.
+// Experiments: runs of train.ts that differ in some settings and the seed, executed one after the other (or several at a time), compared
+// and reported.
 //
 //   npx tsx tools/experiment.ts run config/experiments/heads.ts
 //   npx tsx tools/experiment.ts list
@@ -24,9 +24,9 @@ import { runExperiment } from "./experiment/runner.ts";
 export const defaults = {
   // run
   out: "", // the experiment's folder; out-experiments/<its name> if empty
-  jobs: 0, // runs at a time, sharing the cores; 0 for what the experiment says
+  jobs: 0, // runs at a time, sharing the cores; 0 for the experiment's own
   // compare, report
-  metric: "", // what decides; what the experiment says if empty, else val/loss
+  metric: "", // the metric to compare by; if empty the experiment's own, else val/loss
   // report
   to: "", // a .md file (its pictures beside it) or a .html file; if empty both, in the experiment's folder
 };
@@ -35,25 +35,25 @@ const COMMANDS: Record<string, { words: string; usage: string; flags: (keyof typ
   run: {
     words: "FILE",
     usage:
-      "Make the runs of an experiment, such as config/experiments/heads.ts; the same command goes on where it stopped.",
+      "Make the runs of an experiment, such as config/experiments/heads.ts; the same command continues where it stopped.",
     flags: ["out", "jobs"],
     run: runCommand,
   },
   list: {
     words: "[FOLDER ...]",
-    usage: `The experiments in ${EXPERIMENTS}/, or in other folders, and how far they are.`,
+    usage: `The experiments in ${EXPERIMENTS}/, or in other folders, and their progress.`,
     flags: [],
     run: listCommand,
   },
   compare: {
     words: "A B ...",
-    usage: "Set experiments, trials (heads/n_head=2) or folders of runs side by side: mean and spread over the seeds.",
+    usage: "Compare experiments, trials (heads/n_head=2) or folders of runs: mean and spread over the seeds.",
     flags: ["metric"],
     run: compareCommand,
   },
   report: {
     words: "EXPERIMENT",
-    usage: "Write what an experiment found as Markdown and as a page of HTML.",
+    usage: "Write an experiment's report as Markdown and as a page of HTML.",
     flags: ["metric", "to"],
     run: reportCommand,
   },
@@ -112,7 +112,7 @@ async function runCommand(words: string[], { out, jobs }: Readonly<typeof defaul
   const { finished, failed, left, interrupted } = outcome;
   if (interrupted) {
     const again = commandOf("tools/experiment.ts", process.argv.slice(2));
-    console.log(`stopped with ${finished} runs finished and ${left} left; go on with: ${again}`);
+    console.log(`stopped with ${finished} runs finished and ${left} left; continue with: ${again}`);
     process.exitCode = interrupted === "SIGINT" ? 130 : 143;
     return;
   }

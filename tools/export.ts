@@ -1,10 +1,9 @@
-// Writes a model for other programs: as Hugging Face's transformers, nanoGPT or ONNX runtimes load it.
+// Exports a model to Hugging Face's transformers, nanoGPT or ONNX.
 //
 //   npx tsx tools/export.ts --out_dir=out-shakespeare-char --format=hf --to=exported
 //
-// Writes over an earlier export of the same format and over nothing else, unless told to. A folder holds one whole export
-// at any time, the earlier or the new. Leaves out the optimizer's state: what is exported is for use, not for going on
-// with the same run.
+// Overwrites only an earlier export of the same format, unless --overwrite. At any time a folder holds one complete export, the earlier or the
+// new one. Left out: the optimizer's state, as exports are for inference, not for resuming the run.
 
 import { runScript } from "../configurator.ts";
 import { explain } from "../lib/common/errors.ts";
@@ -16,7 +15,7 @@ export const defaults = {
   init_from: "resume", // "resume" (out_dir's checkpoint), "gpt2" to "gpt2-xl", or the folder of a model
   out_dir: "out", // folder of the checkpoint
   format: "hf", // "hf" (transformers, safetensors), "nanogpt" (its state dict) or "onnx"
-  to: "exported", // the folder to write, made if need be
+  to: "exported", // the folder to write, created if need be
   overwrite: false, // even if that folder holds something else
 };
 
@@ -27,7 +26,7 @@ export const defaults = {
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { format, to } = config;
   const where = `can't write the export to ${to}`;
-  // the files that were begun go with the process
+  // incomplete files are removed with the process
   process.on("SIGINT", () => process.exit(130));
   process.on("SIGTERM", () => process.exit(143));
   try {
@@ -52,4 +51,4 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   console.log(`wrote ${source} to ${to} as ${format}: ${files.join(", ")}`);
 }
 
-await runScript(import.meta.url, defaults, run, { usage: "Write a model for other programs." });
+await runScript(import.meta.url, defaults, run, { usage: "Export a model for other programs." });

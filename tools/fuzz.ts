@@ -1,11 +1,11 @@
-// Damages every kind of file that the scripts read, and flags, variables and configs with them, and sees that all ends
-// well or in one line: no stack, no hang, no crash, no memory without end.
+// Fuzzer: damages every kind of file that the scripts read, and flags, variables and configs, and checks that each run ends well or with one
+// line: no stack, no hang, no crash, no unbounded memory.
 //
 //   npx tsx tools/fuzz.ts --seconds=600
-//   npx tsx tools/fuzz.ts --seed=1 --from=4711 --cases=1   # a case again, as a finding says it
+//   npx tsx tools/fuzz.ts --seed=1 --from=4711 --cases=1   # repeats a case, as a finding shows it
 //
-// What a case is follows from the seed and its number. Findings are kept in a folder, each with its files, beside those of
-// earlier runs. Left out: servers' answers to requests (tests/tools), and TypeScript configs, which may do anything.
+// A case is a function of the seed and its number. Findings are kept in a folder, each with its files, beside those of
+// earlier runs. Left out: servers' answers (tests/tools), and TypeScript configs, which may do anything.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -24,10 +24,10 @@ export const defaults = {
   from: 0, // the first case's number
   only: [] as string[], // kinds, separated by commas; all if empty
   hang: 60, // seconds after which a case counts as hanging
-  keep: "out-fuzz", // folder for what was found
+  keep: "out-fuzz", // folder of the findings
 };
 
-/** Damage files and read them, case by case; exit code 1 where a reader fails badly. */
+/** Damage files and read them, case by case; exit code 1 if a reader fails badly. */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { seconds, cases, seed, from, hang } = config;
   const names = config.only.length > 0 ? config.only : Object.keys(kinds);
@@ -77,11 +77,11 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   if (found.size > 0) process.exitCode = 1;
 }
 
-/** The same for findings that have the same cause, as far as what was printed tells: numbers and quoted texts aside. */
+/** A signature, equal for findings with the same cause as far as their output shows: without numbers and quoted texts. */
 function alike({ kind, fault = "", printed = "" }: Outcome): string {
   const place =
     /^ {4}at .*$/m.exec(printed)?.[0] ?? printed.split("\n").find((line) => line.startsWith("error: ")) ?? "";
   return [kind, fault, place].join(" ").replaceAll(/"[^"]*"|\d+/g, "");
 }
 
-await runScript(import.meta.url, defaults, run, { usage: "Damage files and see what their readers say." });
+await runScript(import.meta.url, defaults, run, { usage: "Fuzz the readers of all files and settings." });

@@ -1,12 +1,11 @@
-// Shows runs as they go, or as they went, from the metrics.jsonl in their folders: in the terminal, or on a page of this
-// machine.
+// Shows running and finished runs, from the metrics.jsonl in their folders: in the terminal, or on a local page.
 //
 //   npx tsx tools/monitor.ts --out_dir=out-shakespeare-char
 //   npx tsx tools/monitor.ts --out_dir=out-a,out-b --web=true
 //   npx tsx tools/monitor.ts --out_dir=out-experiments/heads
 //
-// A folder that holds no run means those below it, also for the ones to come. It only reads: runs neither
-// wait for it nor notice it. Leaves out runs of machines whose disk can't be read here.
+// A folder without a run stands for the runs below it, including future ones. It only reads: runs aren't affected. Left out: runs on machines
+// whose disk can't be read here.
 
 import { runScript } from "../configurator.ts";
 import { UserError } from "../lib/common/errors.ts";
@@ -16,16 +15,16 @@ import { drawRuns } from "./monitor/terminal_view.ts";
 
 export const defaults = {
   out_dir: ["out"], // folders of runs, or of experiments, separated by commas (\, is one in a name)
-  follow: true, // until Ctrl-C; false: show them once
+  follow: true, // keep watching until Ctrl-C; false: show them once
   web: false, // on a page in the browser instead
   port: 0, // the page's, of 127.0.0.1; 0 takes a free one
   open: true, // open the page in the browser
 };
 
 const REDRAW = 500; // ms, on a terminal
-const REPEAT = 10_000; // ms between two that go to a file or a pipe
+const REPEAT = 10_000; // ms between two updates to a file or a pipe
 
-/** Show runs in the terminal or on a page, until Ctrl-C where config.follow is set. */
+/** Show runs in the terminal or on a page, until Ctrl-C if config.follow is set. */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const folders = [...new Set(namedFolders(config.out_dir))];
   if (folders.length === 0) throw new UserError("--out_dir names no folder; give at least one: --out_dir=out");
@@ -46,7 +45,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   }
 }
 
-/** The lines of all runs as they are now. */
+/** The lines of all runs in their present state. */
 function draw(runs: RunSet, rows = 40): string[] {
   const now = Date.now();
   runs.poll(now);
@@ -72,13 +71,13 @@ function followOnTerminal(runs: RunSet): void {
     shown = false;
   };
   const redraw = () => {
-    // each line is cleared before it is written: behind one that is as wide as the terminal, its end would be
+    // each line is cleared before it is written: clearing after one as wide as the terminal would erase its end
     const lines = draw(runs, (stdout.rows || 24) - 1).map((line) => `\x1b[2K${line}\n`);
     stdout.write(`\x1b[H${lines.join("")}\x1b[J`);
   };
   setInterval(redraw, REDRAW);
   stdout.on("resize", redraw);
-  process.once("uncaughtExceptionMonitor", leave); // a bug of ours leaves its stack, and a cursor
+  process.once("uncaughtExceptionMonitor", leave); // after a crash, the stack and a cursor
   process.on("SIGTSTP", () => {
     leave();
     process.kill(process.pid, "SIGSTOP");
@@ -91,7 +90,7 @@ function followOnTerminal(runs: RunSet): void {
   enter();
 }
 
-/** A block of lines now and then, where there is something new. */
+/** A block of lines now and then, if something is new. */
 function followInPipe(runs: RunSet): void {
   let last = "";
   const print = () => {
@@ -104,7 +103,7 @@ function followInPipe(runs: RunSet): void {
   print();
 }
 
-/** Ctrl-C, or whoever reads is gone. */
+/** Ctrl-C, or the reader is gone. */
 function onEnd(last: () => void): void {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {

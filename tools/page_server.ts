@@ -1,5 +1,5 @@
-// A server for a page of this machine: it listens at 127.0.0.1 and answers its own pages alone. tools/serve.ts and
-// tools/monitor.ts say what it has: files by path, and calls. Leaves out everything that is not in those lists.
+// A server for local pages: it listens on 127.0.0.1 and answers only its own pages. tools/serve.ts and tools/monitor.ts define its files, by
+// path, and its calls. Everything else is refused.
 
 import { spawn } from "node:child_process";
 import { createReadStream, readFileSync, statSync } from "node:fs";
@@ -15,19 +15,19 @@ import * as z from "zod/mini";
 
 import { explain, hasCode, UserError } from "../lib/common/errors.ts";
 
-/** What is at a path: bytes, or the path of a file. */
+/** The content at a path: bytes, or the path of a file. */
 export type Content = Uint8Array | string;
 
 export interface PageContents {
   files: ReadonlyMap<string, Content>; // GET; "/" is the page
-  /** By path, POST: takes JSON and gives JSON. A UserError or a ZodError of theirs is the sender's mistake. */
+  /** By path, POST: takes JSON and gives JSON. Their UserErrors and ZodErrors are the sender's mistakes. */
   calls: Readonly<Record<string, (body: unknown) => unknown>>;
 }
 
 const MOST_BODY = 8e6; // bytes of a request
 
 const HEADERS = {
-  // threads in WebAssembly need shared memory, which needs a page that is apart from all others
+  // threads in WebAssembly need shared memory, which requires cross-origin isolation
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Resource-Policy": "same-origin",
@@ -57,7 +57,7 @@ export function createPageServer({ files, calls }: PageContents): Server {
   });
 }
 
-/** Listen on this machine alone; gives the address. */
+/** Listen on this machine only. @returns the address */
 export function listen(server: Server, port: number): Promise<string> {
   return new Promise((done, fail) => {
     server.once("error", (error) => fail(explain(listenError(error, port), "no server")));
@@ -65,7 +65,7 @@ export function listen(server: Server, port: number): Promise<string> {
   });
 }
 
-/** Why a server can't have a port, where that is the user's to change. */
+/** Why a server can't use a port, if the user can change it. */
 function listenError(error: Error, port: number): Error {
   if (hasCode(error, "EADDRINUSE")) return new UserError(`port ${port} is taken; leave --port out for a free one`);
   if (hasCode(error, "EACCES")) {
@@ -112,7 +112,7 @@ async function bundle(folder: string, entryPoints: readonly string[]): Promise<[
   return outputFiles.map(({ path, contents }) => [path.slice(folder.length).replaceAll("\\", "/"), contents]);
 }
 
-/** Where there is no browser, the address that was printed has to do. */
+/** Without a browser, the printed address has to do. */
 export function openInBrowser(url: string): void {
   const commands: Partial<Record<NodeJS.Platform, string[]>> = { darwin: ["open"], win32: ["cmd", "/c", "start", ""] };
   const [command, ...args] = [...(commands[process.platform] ?? ["xdg-open"]), url];

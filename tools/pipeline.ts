@@ -1,11 +1,11 @@
-// From a text to a model that writes like it: process -> optimize -> train -> evaluate -> generate, a folder for all.
+// From a text to a model that writes like it: process -> optimize -> train -> evaluate -> generate, in one folder.
 //
 //   npx tsx tools/pipeline.ts --input_file=my.txt                  # -> out-my/
 //   npx tsx tools/pipeline.ts --resume                             # continues after Ctrl-C, a kill or a power cut
 //   npx tsx tools/pipeline.ts --out_dir=out-my --resume --max_iters=4000   # trains the model further
 //   npx tsx tools/pipeline.ts --out_dir=out-my --from=generate --temperature=0.5
 //
-// Any setting of train.ts can be given too, as a flag or in a config file; what is given as a flag isn't searched. Left out:
+// Any setting of train.ts can be given too, as a flag or in a config file; settings given as flags aren't searched. Left out:
 // several texts in one pipeline, and fine-tuning.
 
 import { existsSync } from "node:fs";
@@ -37,10 +37,10 @@ export const defaults = {
   // the text
   input_file: "", // .txt, .md, .jsonl, .json, .csv or .parquet, or a folder of them
   ...READING, // how documents are found in them
-  tokenizer: "characters", // a character a token, or "gpt2" for GPT-2's byte pairs
+  tokenizer: "characters", // one token per character, or "gpt2" for GPT-2's byte pairs
   out_dir: "", // folder of all results; empty for one by the text's name: out-my for my.txt. Not taken from a config file
   // what to run
-  resume: false, // continue in out_dir, or the one unfinished pipeline here, with the settings that it was started with, where no others are given
+  resume: false, // continue in out_dir, or the one unfinished pipeline here, with its original settings unless others are given
   from: "", // run this stage and all after it again: process, optimize, train, evaluate, generate
   only: "", // run this stage again and no other
   dry_run: false, // say what would run and why, and do nothing
@@ -50,14 +50,14 @@ export const defaults = {
   // train: any setting of train.ts; without a config file, config/train_shakespeare_char_cpu.ts is the base
   max_iters: 0, // steps; 0: as many tokens as in 2,000 steps of that base, half as many for a text of 15,000, a quarter for 3,750
   // generate
-  start: "\n", // the text to continue, by default a line break where the text has one
+  start: "\n", // the text to continue, by default a line break if the text has one
   num_samples: 3,
   max_new_tokens: 500, // tokens in each sample
   temperature: 0.8, // below 1 more certain, above 1 more random
   top_k: 200, // sample from the k likeliest tokens; 0 for all of them
 };
 
-/** What belongs to this call and not to the pipeline. */
+/** Settings of this call, not of the pipeline. */
 const OF_THIS_CALL = ["resume", "from", "only", "dry_run", "out_dir"];
 
 type Config = Settings & typeof defaults;
@@ -65,21 +65,21 @@ type Config = Settings & typeof defaults;
 /**
  * Run the stages that aren't up to date, in config.out_dir.
  * @param file the config file that `config` is from; null for none
- * @throws UserError for a text, a folder or a setting that can't be used, or where a stage fails
+ * @throws UserError for a text, a folder or a setting that can't be used, or if a stage fails
  */
 export async function run(config: Config, file: string | null): Promise<void> {
   const trains = defaultsOfTraining();
 
-  // 1) what is asked for
+  // 1) the request
   const from = config.from === "" ? undefined : oneOf(STAGES, config.from, "from");
   const only = config.only === "" ? undefined : oneOf(STAGES, config.only, "only");
   if (from && only) throw new UserError("--from and --only exclude each other; give one of them");
   const outDir = folderOf(config);
 
-  // 2) what the folder holds: its settings count where no others are given
+  // 2) the folder's pipeline: its settings count unless others are given
   const known = readState(outDir);
   if (known && !config.resume && !from && !only) {
-    const again = `add --resume=true to go on with it, or --from=process to begin again`;
+    const again = `add --resume=true to continue it, or --from=process to begin again`;
     throw new UserError(`${outDir} has a pipeline already; ${again}, or give another --out_dir`);
   }
   if (!known && existsSync(join(outDir, "ckpt.json"))) {
@@ -91,7 +91,7 @@ export async function run(config: Config, file: string | null): Promise<void> {
   }
   for (const [key, value] of Object.entries(config)) {
     const from = givenBy(config, key);
-    if (given[key] && sourceKind(config, key) === "environment") continue; // it is below what was given before
+    if (given[key] && sourceKind(config, key) === "environment") continue; // earlier settings override it
     if (from && !OF_THIS_CALL.includes(key))
       given[key] = { from, value: key === "input_file" ? resolve(`${value}`) : value };
   }
@@ -107,7 +107,7 @@ export async function run(config: Config, file: string | null): Promise<void> {
   const tokenizer = oneOf(TOKENIZERS, settings.tokenizer, "tokenizer");
   if (settings.architecture !== "decoder") {
     throw new UserError(
-      `architecture ${settings.architecture} is for train.ts; the pipeline's model is to write: a decoder`,
+      `architecture ${settings.architecture} is for train.ts; the pipeline's model generates text: a decoder`,
     );
   }
 
@@ -139,7 +139,7 @@ export async function run(config: Config, file: string | null): Promise<void> {
     console.log(`\nall of it is in ${shownPath(outDir)}; more text: npx tsx sample.ts --out_dir=${shownPath(outDir)}`);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
-    console.log(`stopped; go on with: ${resumeCommand(outDir)}`);
+    console.log(`stopped; continue with: ${resumeCommand(outDir)}`);
     process.exitCode = error.signal === "SIGINT" ? 130 : 143;
   }
 }
@@ -158,14 +158,14 @@ function folderOf(config: Config): string {
   return found;
 }
 
-/** What an earlier search has searched, where it isn't to be made again. */
+/** The settings of an earlier search, unless it is repeated. */
 function searchedBefore(known: State | undefined, { from, only }: Wish): readonly unknown[] {
   if (only === "optimize" || from === "process" || from === "optimize") return [];
   const { searched } = known?.stages.optimize?.inputs.settings ?? {};
   return Array.isArray(searched) ? searched : [];
 }
 
-/** All settings as they are where nothing is given: without a config file the small model's. */
+/** The default settings: without a config file the small model's. */
 function base(trains: Settings, file: string | null): Settings {
   return { ...trains, ...(file === null ? pick(cpu as Settings, Object.keys(trains)) : {}), max_iters: 0 };
 }

@@ -1,11 +1,10 @@
-// Pictures of a run, or of several one over the other, from what they wrote to metrics.jsonl; for attention, from the
-// checkpoint.
+// Plots of a run, or of several in one picture, from their metrics.jsonl; of attention, from the checkpoint.
 //
-//   npx tsx tools/plot.ts --out_dir=out-shakespeare-char                   # all that there is, as SVG and PNG
+//   npx tsx tools/plot.ts --out_dir=out-shakespeare-char                   # everything available, as SVG and PNG
 //   npx tsx tools/plot.ts --out_dir=out-a,out-b --kind=training_curves --to=curves.svg
 //   npx tsx tools/plot.ts --out_dir=out-a --kind=attention --start="O Romeo" --layer=0
 //
-// They go to visualizations/ in the first run's folder. lib/monitor/plots.ts says how each kind looks.
+// They go to visualizations/ in the first run's folder. lib/monitor/plots.ts draws each kind.
 
 import { extname } from "node:path";
 import { runScript, sourceOf } from "../configurator.ts";
@@ -19,17 +18,17 @@ import type { NamedRun } from "../lib/monitor/plots.ts";
 import { choice, show } from "../lib/settings/show.ts";
 
 export const defaults = {
-  out_dir: ["out"], // a run's folder, or several, separated by commas (\, is one in a name): they are drawn one over the other
+  out_dir: ["out"], // a run's folder, or several, separated by commas (\, is one in a name): they share a picture
   kind: "all", // training_curves, learning_rate, throughput, time_split, comparison (lowest validation losses), attention, or all but the last
   formats: ["svg", "png"], // what to write
-  to: "", // a file for one picture, its ending says how; if empty they get names in the first run's visualizations/
+  to: "", // a file for one picture, in the format of its extension; if empty they get names in the first run's visualizations/
   // attention
-  start: "\n", // the text that the model reads, by default a line break where the vocabulary has one
+  start: "\n", // the text that the model reads, by default a line break if the vocabulary has one
   layer: 0, // of the model, the first being 0
 };
 type Config = Readonly<typeof defaults>;
 
-/** The kinds that are drawn from histories: what they need, and the picture. */
+/** The kinds plotted from histories: the metrics they need, and the picture. */
 const KINDS = ["training_curves", "learning_rate", "throughput", "time_split", "comparison"] as const;
 type Kind = (typeof KINDS)[number];
 const NEEDS: Record<Kind, string[]> = {
@@ -86,14 +85,14 @@ function isFormat(format: string): format is Format {
   return format === "svg" || format === "png";
 }
 
-/** All kinds that were asked for and that the runs have the numbers of, by name. */
+/** All wanted kinds that the runs have metrics for, by name. */
 async function ofHistories(folders: string[], kind: string): Promise<[name: string, svg: string][]> {
   const names = folders.map(runName);
   const runs = folders.map((folder, i): NamedRun => {
     const isUnique = names.filter((name) => name === names[i]).length === 1;
     return { name: isUnique ? names[i]! : folder, history: readHistory(folder) };
   });
-  const plots = await import("../lib/monitor/plots.ts"); // half a second, after the mistakes
+  const plots = await import("../lib/monitor/plots.ts"); // takes half a second: after all checks
   const draw: Record<Kind, () => string> = {
     training_curves: () => plots.plotTrainingCurves(runs),
     learning_rate: () => plots.plotLearningRate(runs),
@@ -121,7 +120,7 @@ function lowest({ name, history }: NamedRun): { label: string; mean: number } {
   return { label: name, mean: values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY) };
 }
 
-/** What a layer of the checkpoint's model looks at while it reads a text. */
+/** The attention weights of a layer of the checkpoint's model for a text. */
 async function attention(folders: string[], config: Config): Promise<[name: string, svg: string][]> {
   const { layer } = config;
   const [folder] = folders;
@@ -156,4 +155,4 @@ async function attention(folders: string[], config: Config): Promise<[name: stri
   return [["attention", plotAttention({ tokens, weights, layer })]];
 }
 
-await runScript(import.meta.url, defaults, run, { usage: "Draw pictures of runs." });
+await runScript(import.meta.url, defaults, run, { usage: "Plot runs." });

@@ -1,9 +1,8 @@
-// Opens a model on a page of this machine: the browser runs it, shows the text as it comes and, for a token that is
-// clicked, what else was likely there.
+// Opens a model on a local page: the browser runs it, shows the text as it is sampled and, for a clicked token, the alternatives.
 //
 //   npx tsx tools/serve.ts --out_dir=out-shakespeare-char
 //
-// Only this machine can reach the page, and the page reaches nothing else. Leaves out several models at once.
+// Only this machine can reach the page, and the page reaches nothing else. Left out: several models at once.
 
 import { runScript } from "../configurator.ts";
 import { explain, UserError } from "../lib/common/errors.ts";
@@ -36,7 +35,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { path: folder } = new TemporaryFolder("serve");
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(0));
 
-  // 2) the model as ONNX, and what its tokens mean
+  // 2) the model as ONNX, and its tokenizer
   const opened = await openModel(config.init_from, config.out_dir);
   checkArchitecture(opened, "the page", "decoder");
   const { source } = opened;
@@ -50,7 +49,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   await opened.read(model);
   opened.close();
   try {
-    await writeOnnx(model, opened.tokenizerMeta, folder, 0); // the weights beside it: the browser then holds them once less
+    await writeOnnx(model, opened.tokenizerMeta, folder, 0); // external weights: the browser then holds one copy less
   } catch (error) {
     throw explain(error, `can't write the model to ${folder}`);
   }

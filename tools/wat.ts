@@ -2,7 +2,7 @@
 
 import wabt from "wabt";
 
-/** @throws Error with the assembler's messages where the text is wrong */
+/** @throws Error with the assembler's messages if the text is invalid */
 export async function assemble(wat: string): Promise<Uint8Array> {
   const parsed = (await wabt()).parseWat("kernels.wat", wat, { simd: true });
   parsed.validate();

@@ -99,10 +99,10 @@ function whatNext(
 ): string[] {
   if (reason === "interrupted") {
     return [
-      `stopped before step ${iter}; ${saved ? `go on with: ${resumeCommand(folder)}` : "there is nothing to save yet"}`,
+      `stopped before step ${iter}; ${saved ? `continue with: ${resumeCommand(folder)}` : "there is nothing to save yet"}`,
     ];
   }
-  if (reason === "failed") return saved ? [`go on with: ${resumeCommand(folder)}`] : [];
+  if (reason === "failed") return saved ? [`continue with: ${resumeCommand(folder)}`] : [];
   const samples = model.config.architecture !== "encoder";
   return [
     ...(samples ? [`  sample from it: ${commandOf("sample.ts", [`--out_dir=${folder}`])}`] : []),

@@ -53,7 +53,7 @@ export class PartialDataset {
       if (state && state.made_of !== made_of) {
         const those = "other input or settings (files, their sizes and times, --seed, --val_fraction)";
         throw new UserError(
-          `${shownPath(folder)} holds a run that was interrupted, with ${those}; go on with those, or use --restart=true`,
+          `${shownPath(folder)} holds a run that was interrupted, with ${those}; continue with those, or use --restart=true`,
         );
       }
       this.resumed = state !== undefined;

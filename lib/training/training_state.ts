@@ -84,7 +84,7 @@ export class TrainingState {
     ];
     return [
       ...(ema && !averaged ? ["the checkpoint has no average of the weights: it starts at these (ema)"] : []),
-      ...(!ema && averaged ? ["the checkpoint's average of the weights ends here; --ema would go on with it"] : []),
+      ...(!ema && averaged ? ["the checkpoint's EMA of the weights ends here; --ema would continue it"] : []),
       ...(scaler && !scaled ? [`float16 from here on, the loss scale starts at ${scaler.scale} (dtype)`] : []),
       ...(!scaler && scaled ? ["float32 from here on; the checkpoint is of a run in float16 (dtype)"] : []),
     ];

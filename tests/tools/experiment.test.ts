@@ -130,7 +130,7 @@ test("kill -9 of tool and run, a second tool, Ctrl-C: resumed each time, to the 
 
   // 2) the next goes on from it; a second one is refused meanwhile; Ctrl-C lets the second run save
   const interrupted = tool("run", file, "--jobs=1");
-  await interrupted.until(/^n_head=1, seed 1337: going on from its checkpoint$/m);
+  await interrupted.until(/^n_head=1, seed 1337: resuming from its checkpoint$/m);
   while (startsOf(first!).length < 2) await sleep(20);
   signal(first!, "SIGSTOP");
   await refuse(/out-experiments.killed is in use: an experiment in process \d+/, "run", file);
@@ -139,9 +139,8 @@ test("kill -9 of tool and run, a second tool, Ctrl-C: resumed each time, to the 
   interrupted.child.kill("SIGINT");
   const { code, stdout } = await interrupted.ended;
   assert.equal(code, 130);
-  const [, command] = /^stopped with 1 runs finished and 1 left; go on with: npx tsx tools\/experiment\.ts (.*)$/m.exec(
-    stdout,
-  )!;
+  const [, command] =
+    /^stopped with 1 runs finished and 1 left; continue with: npx tsx tools\/experiment\.ts (.*)$/m.exec(stdout)!;
   assert.equal(command, `run ${file} --jobs=1`);
   assert.ok(eventsOf(second!).some((event) => event.event === "end" && event.reason === "interrupted"));
 

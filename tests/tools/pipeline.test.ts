@@ -133,7 +133,7 @@ test("a text becomes a model, its evaluation and samples; then parts of it run a
   await t.test("to be longer, a finished training goes on from its model", async () => {
     const { iter_num, best_val_loss } = await loadedFrom(name);
     const text = await again({ resume: true, max_iters: 40 });
-    assert.match(text, new RegExp(`^ {6}going on from \\S+ckpt\\.json, step ${iter_num}$`, "m"));
+    assert.match(text, new RegExp(`^ {6}resuming from \\S+ckpt\\.json, step ${iter_num}$`, "m"));
     assert.match(stageOf(name, "train").commands[0]!, /--max_iters=40 .*--init_from=resume$/);
     const { start } = readHistory(out(name));
     assert.deepEqual([start!.iter, start!.resumed], [iter_num, true], "not from step 0");
@@ -146,9 +146,7 @@ test("a text becomes a model, its evaluation and samples; then parts of it run a
   await t.test("the finished model stays until another training has saved its own, whatever kills it", async () => {
     const finished = await loadedFrom(name);
     const running = launch(SCRIPT, flags({ out_dir: out(name), resume: true, learning_rate: 0.02 }));
-    await running.until(
-      /^ {6}from the start: learning_rate was \S+ and is 0\.02.*; the checkpoint that is there stays/m,
-    );
+    await running.until(/^ {6}from the start: learning_rate was \S+ and is 0\.02.*; the old checkpoint is kept/m);
     running.child.kill("SIGKILL");
     await running.ended;
     assert.deepEqual(await loadedFrom(name), finished);
@@ -199,7 +197,7 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   second.child.kill("SIGINT");
   const stopped = await second.ended;
   assert.match(stopped.stdout, /^\[1\/5\] process .*\(it was killed\)$/m);
-  assert.match(stopped.stdout, /^stopped; go on with: npx tsx tools\/pipeline\.ts --out_dir=\S+ --resume=true$/m);
+  assert.match(stopped.stdout, /^stopped; continue with: npx tsx tools\/pipeline\.ts --out_dir=\S+ --resume=true$/m);
   assert.deepEqual([stopped.code, stopped.stderr], [130, ""]);
   assert.equal(stageOf(name, "train").state, "stopped");
   const iterNum = () => readMetadata(resumeFolder(out(name))).iter_num;
@@ -210,7 +208,7 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   // 3) train: kill -9. No evaluation saves here, but train.ts itself does once the pipeline is gone
   const third = launch(SCRIPT, [...resume, "--eval_interval=100000"]);
   const later = saved + 20;
-  await third.until(new RegExp(`^ {6}going on from .*, step ${saved}$`, "m"));
+  await third.until(new RegExp(`^ {6}resuming from .*, step ${saved}$`, "m"));
   while (readHistory(out(name)).iter < later && third.child.exitCode === null) await wait(5);
   await kill(third);
   assert.match(stageOf(name, "train").commands[0]!, /--eval_interval=100000 .*--init_from=resume$/);
@@ -262,11 +260,11 @@ test("under tsx' command line Ctrl-C and SIGTERM are answered once, the training
     const { code, stdout } = await ended;
     assert.equal(code, signal === "SIGINT" ? 130 : 143, stdout);
     assert.equal(stdout.match(/: waiting for the stage to stop; once more ends it at once$/gm)?.length, 1, stdout);
-    assert.match(stdout, /^stopped; go on with: npx tsx \S+ --out_dir=out-words --resume=true$/m);
+    assert.match(stdout, /^stopped; continue with: npx tsx \S+ --out_dir=out-words --resume=true$/m);
     assert.equal(stageOf(join("signals", "out-words"), "train").state, "stopped");
     const { iter_num } = await loadedFrom(join("signals", "out-words"));
     assert.ok(iter_num >= 50 && iter_num > saved, `saved at ${iter_num} after ${saved}`);
-    if (saved > 0) assert.match(stdout, new RegExp(`going on from .*, step ${saved}$`, "m"));
+    if (saved > 0) assert.match(stdout, new RegExp(`resuming from .*, step ${saved}$`, "m"));
     saved = iter_num;
   }
 });

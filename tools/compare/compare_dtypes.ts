@@ -1,8 +1,8 @@
-// A training step with products in float32 and one with products in float16, in turns in one process on this machine:
+// Compares training steps with products in float32 and in float16, alternating in one process on this machine:
 //
 //   npx tsx tools/compare/compare_dtypes.ts --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=4 --rounds=8
 //
-// What counts is the median of the rounds' ratios: both steps of a round meet the same load. Memory is that of one process for
+// The result is the median of the rounds' ratios, as both steps of a round see the same load. Memory is that of one process for
 // each: bench.ts --benchmark=memory --dtype=float16.
 
 import { runScript } from "../../configurator.ts";
@@ -14,8 +14,8 @@ import { Step } from "../../lib/training/step.ts";
 import { GPT } from "../../model.ts";
 
 export const defaults = {
-  rounds: 60, // a step of each in a round
-  warmup: 3, // rounds before
+  rounds: 60, // one step of each per round
+  warmup: 3, // rounds before timing
   threads: 1,
   batch_size: 12,
   block_size: 64,

@@ -1,12 +1,11 @@
-// What a step costs with a mixture of experts, as there are more of them of which a token has as many, in one sitting on
-// this machine:
+// The cost of a step with a mixture of experts, by the number of experts for a fixed number of active ones, in one sitting on this machine:
 //
 //   npx tsx tools/compare/compare_experts.ts --counts=4,8,16,32 --n_expert_active=2
 //
 // `dropless` is a mixture without and `capacity` one with an expert_capacity_factor; `dense` has one gated MLP as wide as the
-// active experts together, which is what it would cost without any routing. They take turns, so that a busy machine is
-// busy for all; what counts are medians, and the median of the ratios to dense in the same round. The update is AdamW's,
-// which has all weights to do. Left out: experts that are chosen unevenly, since the weights are random.
+// active experts together: the cost without routing. They alternate, so that load on the machine affects all; results are medians, and the
+// median of the ratios to dense in the same round. The update is AdamW's, over all weights. Left out: uneven routing, since the weights
+// are random.
 
 import { runScript } from "../../configurator.ts";
 import { Clock } from "../../lib/common/clock.ts";
@@ -18,8 +17,8 @@ import { Step } from "../../lib/training/step.ts";
 import { GPT, type GPTConfig } from "../../model.ts";
 
 export const defaults = {
-  rounds: 15, // each takes a step once a round
-  warmup: 3, // rounds before
+  rounds: 15, // one step of each per round
+  warmup: 3, // rounds before timing
   threads: 1,
   batch_size: 12,
   block_size: 64,
@@ -52,7 +51,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
     });
     const step = async () => {
       const clock = new Clock();
-      const learningRate = 1e-6; // next to nothing: the routing stays as even as it is
+      const learningRate = 1e-6; // tiny, so that the routing stays even
       await training.run({ iteration: 0, learningRate, batch: () => inputs, onPhase: (phase) => clock.lap(phase) });
       const { compute = 0, update = 0 } = clock.take();
       return [1000 * compute, 1000 * update] as const;

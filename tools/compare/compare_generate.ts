@@ -1,9 +1,9 @@
-// Drawing text, ours against Hugging Face's generate (with its cache) and nanoGPT's, in one sitting on this machine:
+// Sampling speed: ours against Hugging Face's generate (with its cache) and nanoGPT's, in one sitting on this machine:
 //
 //   npx tsx tools/compare/compare_generate.ts --nanogpt=PATH --python=PATH
 //
-// One sample, greedy, from the same random weights in a temporary folder. Every run is a process of its own and the
-// contenders take turns; what counts is the median over the rounds. Says whether all drew the same tokens.
+// One sample, greedy, from the same random weights in a temporary folder. Every run is a separate process, and the
+// contenders alternate; results are medians over the rounds. Reports whether all sampled the same tokens.
 
 import { resolve } from "node:path";
 
@@ -19,9 +19,9 @@ import { pathOf, runContender } from "./rival.ts";
 export const defaults = {
   nanogpt: "", // a checkout of karpathy/nanoGPT; without it that opponent is left out
   python: "python3", // a Python that has torch and transformers
-  rounds: 3, // each contender runs once a round
-  tokens: 200, // new ones in a run
-  runs: 3, // in each process, the first token apart
+  rounds: 3, // each contender runs once per round
+  tokens: 200, // new tokens in a run
+  runs: 3, // in each process, the first token separately
   threads: 2,
   // shapes: GPT-2 124M
   n_layer: 12,
@@ -41,7 +41,7 @@ const runSchema = z.object({
 });
 type Run = z.infer<typeof runSchema>;
 
-/** Print the table of speeds. @throws UserError where an opponent is missing */
+/** Print the table of speeds. @throws UserError if an opponent is missing */
 export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const { rounds, tokens, runs, threads, nanogpt, n_layer, n_head, n_embd, block_size, vocab_size } = config;
   const { path: folder } = new TemporaryFolder("compare"); // removed when the process ends
@@ -100,7 +100,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   }
 }
 
-/** How many tokens agree before the first that doesn't. */
+/** The length of the common prefix. */
 function same(a: readonly number[], b: readonly number[]): number {
   const at = a.findIndex((token, i) => token !== b[i]);
   return at < 0 ? a.length : at;
@@ -110,4 +110,4 @@ async function runOnce(name: string, [command, ...args]: string[]): Promise<Run>
   return runSchema.parse(JSON.parse(await runContender(name, command!, args)));
 }
 
-await runScript(import.meta.url, defaults, run, { usage: "Time drawing text against other programs." });
+await runScript(import.meta.url, defaults, run, { usage: "Compare sampling speed with other programs." });

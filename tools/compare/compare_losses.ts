@@ -1,11 +1,11 @@
-// Do we train like PyTorch? Both train from the same weights on the same batches, and every loss is compared:
+// Compares training with PyTorch's: both train from the same weights on the same batches, and every loss is compared:
 //
 //   npx tsx tools/compare/compare_losses.ts --nanogpt=PATH --python=PATH
 //
-// Ends with exit code 1 where two losses of a step are further apart than --tolerance. The default is a wide one: 500
-// steps of the small model agree to 3e-6, while a GELU of the other form moves the first 150 losses by 2e-5 only. Where
+// Exit code 1 if two losses of a step differ by more than --tolerance. The default is a wide one: 500
+// steps of the small model agree to 3e-6, while a GELU of the other form moves the first 150 losses by only 2e-5. If
 // a difference is large, --float64=true and --one_thread=true let PyTorch run again, in double precision and on one
-// thread: how far it is then from itself says how much is rounding that training amplified. Left out: dropout (the
+// thread: how far it then differs from itself shows how much is amplified rounding. Left out: dropout (the
 // masks differ), evaluation, GPUs.
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -74,13 +74,13 @@ interface Run {
   losses: number[];
 }
 
-/** All batches of the run, [steps, B, T] each. */
+/** All batches of the run, each [steps, B, T]. */
 interface Batches {
   x: Int32Array;
   y: Int32Array;
 }
 
-/** Print both runs' losses; exit code 1 where they differ. @throws UserError where the opponent is missing */
+/** Print both runs' losses; exit code 1 if they differ. @throws UserError if the opponent is missing */
 export async function run(config: Config): Promise<void> {
   checkOpponent(config);
   if (config.keep === "") return await withTemporaryFolder("compare", (folder) => compare(config, folder));
@@ -91,7 +91,7 @@ export async function run(config: Config): Promise<void> {
 async function compare(config: Config, folder: string): Promise<void> {
   const { steps, batch_size: B, block_size, n_layer, n_head, n_embd, bias, threads, seed, tolerance } = config;
 
-  // 1) what both get
+  // 1) the same input for both
   const { vocab_size, batches } = drawBatches(config);
   const shape = { n_layer, n_head, n_embd, block_size, vocab_size, bias };
   const model = new GPT({ ...shape, dropout: 0, ffn: "gelu" }).initWeights(seed);
@@ -107,7 +107,7 @@ async function compare(config: Config, folder: string): Promise<void> {
       `${model.numParams(false).toLocaleString("en-US")} weights; ${steps} steps`,
   );
 
-  // 2) both train, one after the other
+  // 2) train both
   const ours: Run = { name: "ours", losses: await train(model, batches, learningRates, config) };
   writeFileSync(join(folder, "ours.json"), JSON.stringify(ours.losses));
   const torch = await runTorch("PyTorch", config, folder, "float32", threads);
@@ -151,21 +151,21 @@ async function compare(config: Config, folder: string): Promise<void> {
   );
 }
 
-/** The opponent's parts are asked for before anything is trained. */
+/** Check for the opponent's parts before training. */
 function checkOpponent({ nanogpt, python }: Config): void {
   requireNanoGPT(nanogpt);
   requireTorch(python);
 }
 
-/** The batches that train.ts draws with this seed, or random tokens. */
+/** The batches of train.ts with this seed, or random tokens. */
 function drawBatches(config: Config): { vocab_size: number; batches: Batches } {
   const { steps, batch_size: B, block_size: T, seed } = config;
   const batches = { x: new Int32Array(steps * B * T), y: new Int32Array(steps * B * T) };
   const folder = config.dataset === "random" ? undefined : datasetFolder(config.dataset);
   const path = folder && datasetFile(folder, "train.bin");
-  // the default dataset is no must; one that was asked for is
+  // the default dataset is optional; a given one isn't
   if (!folder || !path || (!existsSync(path) && !sourceOf(config, "dataset"))) {
-    console.log(`data: random tokens${path ? `, for there is no ${shownPath(path)}` : ""}`);
+    console.log(`data: random tokens${path ? `, as there is no ${shownPath(path)}` : ""}`);
     const text = (step: number, at: number) => Math.floor(uniform(keyOf(seed, "tokens", step), at) * config.vocab_size);
     for (let i = 0; i < batches.x.length; i++) {
       const step = Math.floor(i / (B * T));

@@ -1,6 +1,5 @@
-// Sets trials side by side: of each metric the mean over the seeds and its spread, and whether the best is better than
-// the others by more than that spread. It doesn't test hypotheses: with three seeds, a difference of several times the
-// spread is worth believing, and one within it is not.
+// Compares trials: the mean of each metric over the seeds and its spread, and whether the best is better than the others by more than that
+// spread. It doesn't test hypotheses: with three seeds, a difference of several times the spread is credible, and one within it is not.
 
 import { UserError } from "../../lib/common/errors.ts";
 import type { History } from "../../lib/monitor/metrics_file.ts";
@@ -9,17 +8,17 @@ import { UNCHANGED } from "./experiment_config.ts";
 import { formatMetric, titleOf } from "./format.ts";
 import { METRICS } from "./results.ts";
 
-/** One run, of whatever origin. */
+/** One run, of any origin. */
 export interface ComparedRun {
   name: string; // for a curve's legend: "n_head=2, seed 1337"
   folder: string;
   seed: number;
   config: Settings;
-  metrics: Record<string, number | null>; // null: not a number, as after a divergence
+  metrics: Record<string, number | null>; // null: NaN, as after a divergence
   history: History;
 }
 
-/** Runs that differ by their seed only: a trial, or a run alone. */
+/** Runs that differ only in their seed: a trial, or a single run. */
 export interface Group {
   name: string;
   runs: ComparedRun[];
@@ -28,8 +27,8 @@ export interface Group {
 /** Of a metric, over the runs of a group. */
 export interface Statistic {
   n: number; // runs that have it
-  mean: number; // NaN where one of them is not a number, or none has it
-  sd: number; // standard deviation, divided by n - 1; NaN for less than two
+  mean: number; // NaN if one of them is NaN, or none has it
+  sd: number; // standard deviation, divided by n - 1; NaN for fewer than two
 }
 
 export interface Row {
@@ -48,21 +47,21 @@ export interface Comparison {
   /** The metrics that any of the rows has, in the order of METRICS. */
   metrics: string[];
   rows: Row[];
-  /** Sentences: which is best, and by how much against the spread. */
+  /** Sentences: which is best, and by how much relative to the spread. */
   notes: string[];
 }
 
-/** Never columns: where a run is, and what the rows are means over. */
+/** Never columns: a run's folder, and the seed. */
 const NOT_COMPARED = ["out_dir", "seed"];
 
-/** More settings than that are no columns where the trials' names say them, and of more trials not each is named in a sentence. */
+/** With more settings the trials' names replace columns, and with more trials sentences don't name each. */
 const MANY = 5;
 
 /**
  * Compare groups of runs.
  * @param metric one of finalMetrics, or of the history: its last value
  * @param goal by the metric's name if not given: more tokens/s are better, less of most others
- * @throws UserError where no run has the metric
+ * @throws UserError if no run has the metric
  */
 export function compareExperiments(
   groups: readonly Group[],
@@ -117,7 +116,7 @@ function differingSettings(groups: readonly Group[]): string[] {
   );
 }
 
-/** The spread that two rows have in common: the root of the mean of their variances. */
+/** The pooled spread of two rows: the root of the mean of their variances. */
 function spreadOf(a: Statistic, b: Statistic): number {
   const known = [a.sd, b.sd].filter(Number.isFinite);
   return Math.sqrt(known.reduce((sum, sd) => sum + sd ** 2, 0) / known.length);
@@ -158,20 +157,20 @@ function notesOn(ranked: readonly Row[], rows: readonly Row[], metric: string): 
   return notes;
 }
 
-/** The first of them by name, and how many more there are. */
+/** The first names, and the number of others. */
 const some = (names: readonly string[]) =>
   names.length <= MANY
     ? names.join("; ")
     : `${names.slice(0, MANY - 1).join("; ")}; and ${names.length - MANY + 1} more`;
 
-/** "1.8834 ± 0.0021"; with how many runs where they are not `usual` many. */
+/** "1.8834 ± 0.0021"; with the number of runs if it isn't `usual`. */
 export function formatStatistic(metric: string, { n, mean, sd }: Statistic, usual = n): string {
   if (n === 0) return "-";
   const spread = Number.isFinite(sd) && sd > 0 ? ` ± ${formatMetric(metric, sd)}` : "";
   return `${formatMetric(metric, mean)}${spread}${n === usual ? "" : ` (n=${n})`}`;
 }
 
-/** Do the trials' names say what differs between them, so that a table of many settings needn't? */
+/** Do the trials' names show the differing settings, so that the table needn't? */
 export function areNamed({ rows, differing }: Comparison): boolean {
   if (differing.length <= MANY) return false;
   return rows.every(({ name, settings }) => {
@@ -182,7 +181,7 @@ export function areNamed({ rows, differing }: Comparison): boolean {
 
 /**
  * A comparison as rows of text: a heading, then the trials.
- * @param names with a column for the trials' names: needed where no setting differs
+ * @param names with a column for the trials' names: needed if no setting differs
  */
 export function comparisonTable(comparison: Comparison, names = comparison.differing.length === 0): string[][] {
   const { rows, metrics, metric } = comparison;
@@ -200,7 +199,7 @@ export function comparisonTable(comparison: Comparison, names = comparison.diffe
   return [heading, ...body];
 }
 
-/** The lowest loss says nothing new where it is the last. */
+/** The lowest loss adds nothing if it is the last. */
 function isTwin(rows: readonly Row[], metric: string): boolean {
   if (metric !== "best/val/loss") return false;
   return rows.every(({ statistics }) => statistics[metric]!.mean === statistics["val/loss"]?.mean);

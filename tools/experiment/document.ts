@@ -1,5 +1,5 @@
-// A report as a list of blocks, which become Markdown with pictures beside it, or one HTML page that needs nothing else
-// and follows the reader's choice of light or dark. All text is escaped here.
+// A report as a list of blocks, rendered as Markdown with separate pictures, or as one self-contained HTML page, light or dark. All text is
+// escaped here.
 
 export type Block =
   | { kind: "heading"; text: string }
@@ -11,8 +11,8 @@ export type Block =
 interface Table {
   kind: "table";
   rows: readonly (readonly string[])[]; // the first is the heading
-  best?: readonly number[]; // rows below the heading that stand out
-  words?: boolean; // no figures: all columns begin at the left
+  best?: readonly number[]; // highlighted rows
+  words?: boolean; // no figures: all columns are left-aligned
   caption?: string;
 }
 
@@ -43,7 +43,7 @@ export function toMarkdown(title: string, blocks: readonly Block[], pictureName:
   return `${[`# ${markdown(title)}`, ...parts].join("\n\n")}\n`;
 }
 
-/** Text that Markdown leaves as it is. */
+/** Escaped for Markdown. */
 function markdown(text: string): string {
   return text
     .replaceAll("&", "&amp;")

@@ -1,5 +1,4 @@
-// What an experiment is: settings to start from, what is varied, and with which seeds. A file of config/experiments/
-// holds one:
+// An experiment's definition: base settings, what is varied, and the seeds. A file of config/experiments/ holds one:
 //
 //   export default {
 //     name: "heads",
@@ -27,7 +26,7 @@ import type { Settings } from "../../lib/settings/rules.ts";
 import { type TrainConfig, defaults as trainDefaults } from "../../train.ts";
 import { checkSettings, checkTogether, readBase } from "./train_settings.ts";
 
-/** Where a random search draws from. Numbers are rounded to 4 digits, so that a trial's name says all of them. */
+/** A range that random search samples from. Numbers are rounded to 4 digits, so that a trial's name shows them completely. */
 export type Range<V> =
   | { uniform: [low: number, high: number] }
   | { log_uniform: [low: number, high: number] }
@@ -35,29 +34,29 @@ export type Range<V> =
 
 /** An experiment's file. */
 export interface ExperimentSettings {
-  name: string; // letters, digits, "-", "_" and "."; its folder is called so
+  name: string; // letters, digits, "-", "_" and "."; also its folder's name
   base: string | Partial<TrainConfig>; // a config file of train.ts and what it extends, or settings over train.ts' defaults
   changes?: Partial<TrainConfig>; // over base, for all trials
   search?: "grid" | "list" | "random"; // "grid" if not given: every combination of the axes' values
   axes?: { [K in keyof TrainConfig]?: readonly TrainConfig[K][] | Range<TrainConfig[K]> }; // of grid and random
   list?: readonly Partial<TrainConfig>[]; // the trials one by one
   trials?: number; // of a random search
-  search_seed?: number; // of a random search; another one draws other trials
+  search_seed?: number; // of a random search; another one samples other trials
   seeds?: readonly number[]; // each trial runs with each of them; [1337] if not given
   jobs?: number; // runs at a time, which share the processor's cores
-  metric?: string; // what is compared, at the last evaluation: "val/loss" if not given
+  metric?: string; // the metric to compare at the last evaluation: "val/loss" if not given
   goal?: "min" | "max";
 }
 
 export interface Trial {
   name: string; // "n_head=2, n_layer=4"
   slug: string; // the same as the name of a folder
-  settings: Settings; // what it changes
+  settings: Settings; // its changed settings
 }
 
 const NAME = /^[a-z0-9_][a-z0-9_.-]*$/i;
 const NAME_RULE = 'letters, digits, "-", "_" and ".", not starting with "." or "-"';
-const DIGITS = 4; // of a number that a random search draws
+const DIGITS = 4; // of a sampled number
 const MOST_TRIALS = 10_000;
 const NOT_VARIED: Record<string, string> = {
   out_dir: "each run gets its own folder below --out",
@@ -94,13 +93,13 @@ const Schema = z.strictObject({
 type Complete = z.infer<typeof Schema>;
 
 export class ExperimentConfig {
-  /** All of them, with those that were not given. */
+  /** All settings, with defaults. */
   readonly settings: Readonly<Complete>;
   readonly #source: string;
 
   /**
    * @param source where the settings come from, for messages
-   * @throws UserError where something is missing, unknown or of the wrong kind; validate() says if it can be run
+   * @throws UserError if something is missing, unknown or of the wrong type; validate() checks whether it can be run
    */
   constructor(settings: ExperimentSettings, source = "the experiment") {
     this.#source = source;
@@ -117,7 +116,7 @@ export class ExperimentConfig {
     this.#checkSearch();
   }
 
-  /** The same with other settings. */
+  /** A copy with other settings. */
   with(changes: Partial<ExperimentSettings>): ExperimentConfig {
     return new ExperimentConfig({ ...(this.settings as ExperimentSettings), ...changes }, this.#source);
   }
@@ -155,9 +154,9 @@ export class ExperimentConfig {
   }
 
   /**
-   * Check all that can be checked before anything runs.
-   * @returns the trials with every setting of theirs
-   * @throws UserError that names the trial
+   * Check everything that can be checked before a run.
+   * @returns the trials with all of their settings
+   * @throws UserError with the trial's name
    */
   async validate(): Promise<(Trial & { config: Settings })[]> {
     const { axes, list, seeds, name } = this.settings;
@@ -178,12 +177,12 @@ export class ExperimentConfig {
     const bySlug = new Map<string, string>();
     return this.trials().map((trial) => {
       const where = `${this.#source}, trial ${trial.name}`;
-      // what is varied comes last, in its own order, which tables follow
+      // varied settings come last, in their own order, as in tables
       const varied = checkSettings(trial.settings, where);
       const fixed = Object.entries(base).filter(([key]) => !Object.hasOwn(varied, key));
       const config: Settings = { ...Object.fromEntries(fixed), ...varied };
       if (config.init_from === "resume") {
-        throw new UserError(`${where}: init_from "resume" is the tool's own way to go on; name a folder or "scratch"`);
+        throw new UserError(`${where}: init_from "resume" is how the tool continues runs; name a folder or "scratch"`);
       }
       checkTogether(config, where);
       const other = bySlug.get(trial.slug.toLowerCase()); // folders that differ by case only are one on some systems
@@ -214,7 +213,7 @@ export class ExperimentConfig {
 
   /**
    * An experiment from a .json, .yaml or .ts file; it may extend others.
-   * @throws UserError where there is none, or it holds no experiment
+   * @throws UserError if there is none, or it isn't an experiment
    */
   static async load(path: string): Promise<ExperimentConfig> {
     const kind = { what: "experiment's file", hint: "config/experiments/ has some to start from" };
@@ -236,7 +235,7 @@ export class ExperimentConfig {
     return isAbsolute(base) ? base : (places.find((place) => existsSync(place)) ?? base);
   }
 
-  /** What the three ways to search need. */
+  /** Check the requirements of each kind of search. */
   #checkSearch(): void {
     const { search, axes, list } = this.settings;
     const fail = (what: string) => new UserError(`${this.#source}: ${what}`);
@@ -270,7 +269,7 @@ export class ExperimentConfig {
     return trials;
   }
 
-  /** A value is a function of the search's seed, the axis and the draw's number: a further axis changes no other. */
+  /** A value is a function of the search's seed, the axis and the sample's number: another axis changes no other one. */
   #random(): Record<string, unknown>[] {
     const { axes, trials: wanted, search_seed } = this.settings;
     const found = new Map<string, Record<string, unknown>>();
@@ -299,7 +298,7 @@ function drawNumber(range: { uniform: [number, number] } | { log_uniform: [numbe
   return Math.min(high, Math.max(low, Number(value.toPrecision(DIGITS))));
 }
 
-/** What an axis can come to: for a range its two ends. */
+/** The values of an axis; for a range its two ends. */
 function valuesOf(axis: Complete["axes"][string]): unknown[] {
   if (Array.isArray(axis)) return axis;
   if ("choice" in axis) return axis.choice;
@@ -314,14 +313,14 @@ function nameOf(settings: Record<string, unknown>): string {
   return parts.join(", ") || UNCHANGED;
 }
 
-/** A name as a folder's: where it can't stay as it is, a checksum keeps it apart from others. */
+/** A name as a folder name: if it has to be changed, a checksum keeps it unique. */
 function slugOf(name: string): string {
   const plain = name.replaceAll(", ", ",");
   const safe = plain.replaceAll(/[^\w.,=+-]+/g, "-").slice(0, 100);
   return safe === plain ? safe : `${safe}-${createHash("sha256").update(plain).digest("hex").slice(0, 8)}`;
 }
 
-/** What differs between two complete settings, in words. A key that only one of them has is of another version. */
+/** The differences between two complete settings, in words. A key that only one of them has is from another version. */
 export function differencesOf(
   before: Readonly<Settings>,
   now: Readonly<Settings>,

@@ -1,4 +1,4 @@
-// Figures as people read them.
+// Figures formatted for people.
 
 import { significant } from "../../lib/common/format.ts";
 import { METRICS } from "./results.ts";

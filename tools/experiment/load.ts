@@ -21,12 +21,12 @@ import {
   runFolder,
 } from "./run_folder.ts";
 
-/** Where experiments are, unless told otherwise. */
+/** The default folder of experiments. */
 export const EXPERIMENTS = "out-experiments";
 
 export type RunState = "finished" | "failed" | "begun" | "waiting";
 
-/** A run of an experiment, made or not. */
+/** A run of an experiment, whether it exists or not. */
 export interface FoundRun {
   trial: Trial;
   seed: number;
@@ -41,12 +41,12 @@ export interface FoundExperiment {
   folder: string;
   experiment: ExperimentConfig;
   runs: FoundRun[];
-  groups: Group[]; // of each trial the runs that are finished; trials without any are left out
+  groups: Group[]; // the finished runs of each trial; trials without any are left out
 }
 
 /**
- * An experiment and how far it is.
- * @throws UserError where there is none in the folder
+ * An experiment and its progress.
+ * @throws UserError if the folder has none
  */
 export function loadExperiment(folder: string): FoundExperiment {
   const experiment = readExperiment(folder);
@@ -82,7 +82,7 @@ export function findExperiments(root: string): string[] {
   return folders.map(({ name }) => join(root, name)).filter((folder) => existsSync(join(folder, EXPERIMENT_FILE)));
 }
 
-/** The folder that a word of the command line means: a path, or the name of something below out-experiments/. */
+/** The folder for a word of the command line: a path, or the name of something below out-experiments/. */
 export function folderOf(word: string): string {
   const isFolder = (path: string) => statOf(path)?.isDirectory();
   if (isFolder(word)) return word;
@@ -99,7 +99,7 @@ export function folderOf(word: string): string {
 
 /**
  * The groups that a folder holds: all trials of an experiment, a trial with its seeds, or a run.
- * @throws UserError where it holds no finished run
+ * @throws UserError if it holds no finished run
  */
 export function loadGroups(folder: string): Group[] {
   const none = (what: string) => new UserError(`${shownPath(folder)}: ${what}`);

@@ -1,5 +1,5 @@
-// What an experiment found, as Markdown with SVG files beside it and as one HTML page: a table, what it means, curves,
-// how it was run and on what. Everything comes from the runs' folders; nothing names where they are on the machine.
+// An experiment's report, as Markdown with SVG files and as one HTML page: a table, its meaning, curves, and how and where it was run.
+// Everything comes from the runs' folders; no absolute paths appear.
 
 import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
@@ -25,9 +25,9 @@ export interface SummaryReport {
 }
 
 /**
- * The report on the runs of an experiment that are finished.
+ * The report on an experiment's finished runs.
  * @param metric by which trials are judged; the experiment's own if not given
- * @throws UserError where no run is finished
+ * @throws UserError if no run is finished
  */
 export function generateSummaryReport(
   found: FoundExperiment,
@@ -47,13 +47,13 @@ export function generateSummaryReport(
   const blocks: Block[] = [];
   const add = (...more: Block[]) => blocks.push(...more);
 
-  // 1) what came out
+  // 1) results
   const seeds = settings.seeds.length;
   const count = `${groups.length} trials with ${seeds} ${seeds === 1 ? "seed" : "seeds"} each`;
   add({ kind: "text", text: comparison.notes.join(" ") });
   if (finished.length < runs.length)
     add({ kind: "text", text: `Not complete: of ${runs.length} runs ${finished.length} have finished.` });
-  const rows = comparisonTable(comparison); // where settings differ, they say what the names would
+  const rows = comparisonTable(comparison); // if settings differ, they replace the names
   const best = comparison.rows.flatMap((row, i) => (row.best ? [i] : []));
   const when = `at the last evaluation (step ${iters.join(" or ")})`;
   const caption = `${count}. Losses in nats a token ${when}: mean ± standard deviation over the seeds.`;
@@ -137,7 +137,7 @@ export function generateSummaryReport(
 }
 
 /**
- * Write the report into files; gives their paths.
+ * Write the report into files. @returns their paths
  * @param to a .md file (pictures go beside it), a .html file, or "" for both in the experiment's folder
  */
 export function writeReports(
@@ -169,7 +169,7 @@ export function writeReports(
   return files.map(([path]) => path);
 }
 
-/** The rows whose curves one picture can show, in their order. */
+/** The rows whose curves fit into one picture, in order. */
 function bestRows({ rows, metric, goal }: Comparison): Comparison["rows"] {
   const sign = goal === "min" ? 1 : -1;
   const meanOf = (row: Comparison["rows"][number]) => row.statistics[metric]!.mean;
@@ -178,7 +178,7 @@ function bestRows({ rows, metric, goal }: Comparison): Comparison["rows"] {
   return rows.filter((row) => shown.has(row));
 }
 
-/** Two settings that differ, and nothing else: one is the rows, the other the columns. */
+/** If exactly two settings differ: one as rows, the other as columns. */
 function matrixOf({ rows, differing, metric }: Comparison): { rows: string[][]; caption: string } | undefined {
   const [down, across] = differing;
   if (down === undefined || across === undefined || differing.length > 2) return undefined;
@@ -195,7 +195,7 @@ function matrixOf({ rows, differing, metric }: Comparison): { rows: string[][]; 
 
 /**
  * The mean over the seeds of each series, at the steps that all of them have. The loss before the first step is left
- * out: next to it all trials look the same.
+ * out, as it would flatten all differences.
  */
 function meanHistory(histories: readonly History[]): History {
   const mean = new History();
@@ -212,7 +212,7 @@ function meanHistory(histories: readonly History[]): History {
   return mean;
 }
 
-/** The settings that all finished runs share and that train.ts' defaults don't have. */
+/** The settings shared by all finished runs that differ from train.ts' defaults. */
 function commonSettings({ groups }: FoundExperiment): Settings {
   const configs = groups.flatMap(({ runs }) => runs.map(({ config }) => config));
   const defaults: Settings = trainDefaults;
@@ -225,7 +225,7 @@ function commonSettings({ groups }: FoundExperiment): Settings {
   return Object.fromEntries(entries);
 }
 
-/** What the runs were made on; several values where they differ. */
+/** The machines and versions of the runs; several values if they differ. */
 function environmentRows({ runs }: FoundExperiment): string[][] {
   const made = runs.filter(({ state }) => state === "finished");
   const several = (values: (string | undefined)[]) =>

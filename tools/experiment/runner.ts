@@ -48,7 +48,7 @@ const SAMPLED = 200; // tokens by which the speed of sampling is measured
 const Sample = z.object({ logprobs: z.array(z.number()), seconds: z.number() });
 
 /**
- * Make the runs of `experiment` that are missing below `out`; go on with those that were begun.
+ * Make the runs of `experiment` that are missing below `out`, and resume those that were begun.
  * @throws UserError before anything runs: for settings that can't be, or a folder that holds something else
  */
 export async function runExperiment(experiment: ExperimentConfig, options: RunOptions): Promise<Outcome> {
@@ -152,7 +152,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
       if (isComplete(run) || outcome.interrupted) return undefined;
       prepareRun(run);
       const resume = existsSync(join(run.folder, "ckpt.json"));
-      if (resume) progress.log(`${run.label}: going on from its checkpoint`);
+      if (resume) progress.log(`${run.label}: resuming from its checkpoint`);
       const { problem, pid } = await child(run, "train.ts", [
         join(run.folder, CONFIG_FILE),
         `--out_dir=${run.folder}`,
@@ -221,7 +221,7 @@ export async function runExperiment(experiment: ExperimentConfig, options: RunOp
     await Promise.all(Array.from({ length: Math.min(jobs, queue.length) }, worker));
   } catch (error) {
     for (const child of active.values()) child.process.kill("SIGTERM");
-    throw explain(error, `can't go on with ${out}`);
+    throw explain(error, `can't continue ${out}`);
   } finally {
     clearInterval(look);
     progress.stop();

@@ -1,5 +1,5 @@
-// Whether training goes on from the checkpoint in OUT_DIR or starts over. It never removes one: what is there stays until
-// training has saved its first own, and the stage's record says which one that was, so that it is never resumed.
+// Does training resume from the checkpoint in OUT_DIR or start over? It never removes one: an old one stays until training has saved its own
+// first, and the stage's record identifies the old one, so that it is never resumed.
 
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -13,15 +13,15 @@ import { type Inputs, type Mark, markOf, type StageRecord, whyOther } from "./st
 export const CHECKPOINT = "ckpt.json";
 
 export interface Beginning {
-  from?: number; // step of the checkpoint that it goes on from
-  replaces?: Mark; // a checkpoint that is there and isn't gone on from
-  why?: string; // not
+  from?: number; // step of the checkpoint that it resumes from
+  replaces?: Mark; // an existing checkpoint that isn't resumed
+  why?: string; // it isn't resumed
 }
 
 /**
- * Training that was stopped or killed goes on, and so does finished training that is to be longer, or watched otherwise.
- * @param before what training's record said, and `inputs` what it is to run on now
- * @param again it was asked for by name: --from=train
+ * Stopped or killed training is resumed, and so is finished training that is to be longer, or watched differently.
+ * @param before training's record; `inputs` are its present ones
+ * @param again requested by name: --from=train
  */
 export async function beginningOf(
   outDir: string,
@@ -43,16 +43,16 @@ export async function beginningOf(
   return { from: iter_num };
 }
 
-/** What has to be the same for a training to go on. */
+/** The inputs that must not change for training to resume. */
 function bound({ settings, files }: Inputs): Inputs {
   return { settings: Object.fromEntries(Object.entries(settings).filter(([key]) => !isFree(key))), files };
 }
 
-/** Flags for all settings that differ from train.ts's defaults or, where it goes on, from the checkpoint's. */
+/** Flags for all settings that differ from train.ts's defaults or, when resuming, from the checkpoint's. */
 export function flagsFor(settings: Settings, defaults: Settings, outDir: string, { from }: Beginning): string[] {
   const flags = trainFlags(settings, defaults);
   if (from === undefined) return flags;
-  const { config } = readMetadata(resumeFolder(outDir)); // what resumption takes where nothing is given
+  const { config } = readMetadata(resumeFolder(outDir)); // resuming takes these unless others are given
   const changed = Object.entries(settings).filter(
     ([key, value]) =>
       isFree(key) && same(value, defaults[key]) && Object.hasOwn(config, key) && !same(value, config[key]),
@@ -61,10 +61,10 @@ export function flagsFor(settings: Settings, defaults: Settings, outDir: string,
 }
 
 /**
- * Wait for the training of a pipeline that was killed: it has heard of that, and saves what it has.
- * @param check throws where there is no use in waiting any more
+ * Wait for the training of a killed pipeline: it notices, and saves its state.
+ * @param check throws if waiting is pointless
  * @param most ms
- * @throws InUseError where the folder is in use all the same
+ * @throws InUseError if the folder is still in use
  */
 export async function untilFree(
   outDir: string,
@@ -78,7 +78,7 @@ export async function untilFree(
       return lock(outDir, "a pipeline")();
     } catch (error) {
       if (!(error instanceof InUseError) || performance.now() - began > most) throw error;
-      if (tries === 0) say("waiting for the training of the pipeline that was killed: it saves what it has");
+      if (tries === 0) say("waiting for the training of the killed pipeline to save its state");
     }
     await setTimeout(100);
     check();

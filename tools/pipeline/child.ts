@@ -1,5 +1,5 @@
-// The scripts that a stage runs, one at a time: what they print goes into the stage's log. Ctrl-C and SIGTERM are answered
-// at once and passed on to them, and the pipeline waits until they have ended: they save what they have.
+// Runs a stage's scripts, one at a time; their output goes into the stage's log. Ctrl-C and SIGTERM are acknowledged at once and passed on,
+// and the pipeline waits for the script to save its state and end.
 
 import type { ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
@@ -12,7 +12,7 @@ import { ECHO } from "../../lib/common/signals.ts";
 
 const WATCH_PARENT = new URL("watch_parent.ts", import.meta.url).href;
 
-/** The pipeline was told to stop. */
+/** The pipeline was stopped by a signal. */
 export class Stopped extends Error {
   override name = "Stopped";
   readonly signal: NodeJS.Signals;
@@ -25,15 +25,15 @@ export class Stopped extends Error {
 
 export interface RunOptions {
   log: string; // the file to append to
-  onStart?: (command: string) => void; // as a person would type it
-  bar?: Pick<Progress, "stop">; // taken away when a signal is heard
+  onStart?: (command: string) => void; // the command as typed
+  bar?: Pick<Progress, "stop">; // removed at a signal
 }
 
-/** Runs scripts, and hears signals from its making to its `dispose`. */
+/** Runs scripts, and handles signals until its `dispose`. */
 export class Runner {
-  /** The signal that was heard. */
+  /** The signal received. */
   signal: NodeJS.Signals | undefined;
-  #heard = 0; // when, in ms
+  #heard = 0; // time of the signal, in ms
   readonly #say: (line: string) => void;
   readonly #now: () => number;
   #child: ChildProcess | undefined;
@@ -59,14 +59,14 @@ export class Runner {
     process.off("SIGINT", this.#stop).off("SIGTERM", this.#stop);
   }
 
-  /** Go no further once a signal was heard. */
+  /** @throws Stopped after a signal */
   check(): void {
     if (this.signal) throw new Stopped(this.signal);
   }
 
   /**
-   * Run a script of the repository, such as "train.ts", to its end; what it printed on stdout.
-   * @throws UserError with its line of error, Stopped where a signal ended it
+   * Run a script of the repository, such as "train.ts", to its end. @returns its stdout
+   * @throws UserError with its error line, Stopped if a signal ended it
    */
   async run(script: string, args: readonly string[], { log, onStart, bar }: RunOptions): Promise<string> {
     this.check();
@@ -76,7 +76,7 @@ export class Runner {
     this.#bar = bar;
     try {
       writeSync(file, `$ ${command}\n`);
-      // ipc: it learns when this process is gone. ownGroup: ^C comes from here alone; twice would end it at once
+      // ipc: it notices when this process is gone. ownGroup: ^C comes only from here; twice would end it at once
       const options = { ipc: true, ownGroup: true, onPart: (part: string) => void writeSync(file, part) };
       const { process: child, ended } = startScript(script, args, options, ["--import", WATCH_PARENT]);
       this.#child = child;
@@ -85,7 +85,7 @@ export class Runner {
       if (problem === undefined) return end.stdout;
       this.check();
       const memory = end.signal ? " (too little memory?)" : "";
-      throw new UserError(`${errorLine(end.stderr) ?? `${script}: ${problem}${memory}`} (all it printed is in ${log})`);
+      throw new UserError(`${errorLine(end.stderr) ?? `${script}: ${problem}${memory}`} (its output is in ${log})`);
     } finally {
       this.#child = this.#bar = undefined;
       closeSync(file);

@@ -1,4 +1,4 @@
-// Which pipeline --resume means where none is named: the one in a folder here that hasn't finished.
+// Finds the pipeline for --resume without a name: the unfinished one in a folder here.
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -7,10 +7,10 @@ import { UserError } from "../../lib/common/errors.ts";
 import { readState, STAGES } from "./state.ts";
 
 /**
- * The folder of the one unfinished pipeline here, or of the only one, which has finished.
- * @param here folder whose folders are looked at
- * @returns as a path from there
- * @throws UserError where there is none, or several
+ * The folder of the one unfinished pipeline here, or of the only one, if it has finished.
+ * @param here the folder to search
+ * @returns a path relative to it
+ * @throws UserError if there is none, or several
  */
 export function findPipeline(here = "."): string {
   const all = readdirSync(here).filter((name) => existsSync(join(here, name, "pipeline.json")));

@@ -1,15 +1,15 @@
-// Shows how far train.ts has come while it runs as another process: what its metrics.jsonl says.
+// Shows the progress of train.ts in another process, from its metrics.jsonl.
 
 import type { Progress } from "../../lib/common/progress.ts";
 import { evaluationLine } from "../../lib/monitor/console.ts";
 import { type MetricsEvent, MetricsReader } from "../../lib/monitor/metrics_file.ts";
 
-const LOOK = 300; // ms between two looks
+const LOOK = 300; // ms between polls
 
-/** Follow the run that is about to begin in `outDir`. The function that is returned ends that, after a last look. */
+/** Follow the run that is about to begin in `outDir`. The returned function ends that, after a last poll. */
 export function followTraining(outDir: string, bar: Progress): () => void {
   const reader = new MetricsReader(outDir);
-  reader.read(); // an earlier run's
+  reader.read(); // skip an earlier run's lines
   const look = () => {
     for (const event of reader.read()) show(event, bar);
   };

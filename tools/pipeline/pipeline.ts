@@ -1,6 +1,6 @@
-// Runs the stages in their order: each one that hasn't finished, whose inputs or outputs have changed, or that was asked
-// for. Before and after each, OUT_DIR/pipeline.json says so, written whole: whatever kills the process, the next one knows
-// where to go on. Left out: what the stages do (stages.ts).
+// Runs the stages in order: each one that hasn't finished, whose inputs or outputs have changed, or that was requested. Before and after each,
+// OUT_DIR/pipeline.json is updated atomically: after any kill the next run knows where to continue. Left out: what the stages do
+// (stages.ts).
 
 import { rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -32,14 +32,14 @@ export interface Wish {
   only?: StageName | undefined; // run it again, and nothing else
 }
 
-/** What a stage would do, and why. */
+/** A stage's plan, and why. */
 export interface Planned {
   name: StageName;
   runs: boolean;
   why: string;
 }
 
-/** Which stages would run if they did so now. A stage after one that runs is looked at again when its turn comes. */
+/** The stages that would run now. A stage after one that runs is checked again when its turn comes. */
 export async function plan(context: Context, state: State, wish: Wish): Promise<Planned[]> {
   let earlier: StageName | undefined; // the last one that runs
   const planned: Planned[] = [];
@@ -56,7 +56,7 @@ export async function plan(context: Context, state: State, wish: Wish): Promise<
   return planned;
 }
 
-/** What a stage would run on now, and why it would; undefined where it would not. */
+/** A stage's present inputs, and why it would run; undefined if it would not. */
 async function look(
   name: StageName,
   context: Context,
@@ -67,13 +67,13 @@ async function look(
   return { why: askedFor(name, wish) ?? (await whyRun(state.stages[name], inputs, context.outDir)), inputs };
 }
 
-/** The flag that asks for a stage by its name. */
+/** The flag that requests a stage by name. */
 function askedFor(name: StageName, { from, only }: Wish): string | undefined {
   if (from && STAGES.indexOf(name) >= STAGES.indexOf(from)) return `--from=${from}`;
   return only === name ? `--only=${only}` : undefined;
 }
 
-/** Refuse --only=STAGE where a stage before it has not finished, or not on what is there now. */
+/** Refuse --only=STAGE if an earlier stage has not finished on the present inputs. */
 export async function checkOnly(context: Context, state: State, only: StageName): Promise<void> {
   for (const name of STAGES.slice(0, STAGES.indexOf(only))) {
     const { why } = await look(name, context, state, {});
@@ -86,13 +86,13 @@ async function inputsOf(name: StageName, context: Context): Promise<Inputs> {
   return { settings, files: await marksOf(files) };
 }
 
-/** How a stage begins: most know but one way. */
+/** How a stage begins: most have only one way. */
 async function begin(name: StageName, context: Context, state: State, inputs: Inputs, wish: Wish): Promise<Beginning> {
   if (name !== "train") return {};
   return beginningOf(context.outDir, state.stages[name], inputs, askedFor(name, wish) !== undefined);
 }
 
-/** The plan in words: for each stage whether it would run, and what it would do. */
+/** The plan in words: for each stage, would it run, and what would it do? */
 export async function describePlan(context: Context, state: State, wish: Wish): Promise<string[]> {
   const planned = await plan(context, state, wish);
   const waits = new Set(planned.filter(({ runs }) => runs).map(({ name }) => name));
@@ -114,8 +114,8 @@ function heading(name: StageName): string {
 }
 
 /**
- * Run what has to run; the stages that did.
- * @throws UserError where a stage fails, Stopped after Ctrl-C
+ * Run the stages that have to. @returns their names
+ * @throws UserError if a stage fails, Stopped after Ctrl-C
  */
 export async function runPipeline(
   context: Context,
@@ -154,7 +154,7 @@ export async function runPipeline(
   }
 }
 
-/** The lock takes away a folder that it has made: not one that a killed pipeline left. Another may work in it already. */
+/** The lock removes a folder that it has created, but not one left by a killed pipeline. Another process may use it already. */
 function removeEmpty(folder: string): void {
   try {
     rmdirSync(folder);
@@ -226,7 +226,7 @@ async function runStage(
   }
 }
 
-/** The command that goes on with a pipeline. */
+/** The command that continues a pipeline. */
 export function resumeCommand(outDir: string): string {
   return commandOf(join("tools", "pipeline.ts"), [`--out_dir=${shownPath(outDir)}`, "--resume=true"]);
 }

@@ -1,35 +1,34 @@
-// The search of the optimize stage: what makes a step fast on this machine, by bench.ts, and what training learns most from
-// in the same time, by short runs of train.ts. Candidates take turns and medians count, so that a slow moment of the
-// machine decides nothing, and a default is left only for something clearly better. Left out: the model's shape, and what
-// a short run can't tell (dropout, weight decay).
+// The search of the optimize stage: the settings of the fastest step on this machine, by bench.ts, and of the lowest loss in the same time, by
+// short runs of train.ts. Candidates alternate and medians count, so that a temporary slowdown decides nothing, and a default is
+// replaced only by something clearly better. Left out: the model's shape, and what a short run can't show (dropout, weight decay).
 
 import { whole } from "../../lib/common/format.ts";
 import { median } from "../../lib/common/statistics.ts";
 import type { Found, Searched } from "./settings.ts";
 
-/** A candidate and what was measured of it. */
+/** A candidate and its measurements. */
 export interface Try {
   key: Searched;
   value: number;
-  tokens_per_s?: number[]; // a round each
+  tokens_per_s?: number[]; // one per round
   steps?: number; // of a training run
-  val_loss?: number | null; // at its end, in nats a token; null where it was NaN
+  val_loss?: number | null; // at its end, in nats a token; null if it was NaN
 }
 
 export interface SearchResult {
-  found: Found; // only what is better than the default
+  found: Found; // only settings better than the default
   tried: Try[];
   seconds: number;
 }
 
 export interface SearchOptions {
   searched: ReadonlySet<Searched>;
-  start: Required<Found>; // the defaults; threads and micro_batch_size as they come out where they are 0
+  start: Required<Found>; // the defaults; threads and micro_batch_size resolved if they are 0
   tokens: number; // in a step for each sequence of batch_size
   eval_iters: number;
   most_steps: number; // for a training run
   seconds: number; // to search in
-  /** How long a step takes, in ms: the median of `steps`, in a process of its own. */
+  /** The time of a step, in ms: the median of `steps`, in a separate process. */
   stepTime(candidate: Required<Found>, steps: number): Promise<number>;
   /** The validation loss after training for `steps`. */
   train(candidate: Required<Found>, steps: number): Promise<number>;
@@ -40,11 +39,11 @@ export interface SearchOptions {
 const ROUNDS = 3;
 const FASTER = 1.03; // than the default, in every round
 const LOWER = 0.995; // loss, for another learning rate
-const MUCH_LOWER = 0.98; // for another batch: a short run flatters small ones, whose steps are many
-const LEAST_STEPS = 50; // that a training run needs to tell anything
+const MUCH_LOWER = 0.98; // for another batch: a short run favours small ones, which take more steps
+const LEAST_STEPS = 50; // below which a training run shows nothing
 const WEIGHTS = { threads: 1, batch_size: 1.5, learning_rate: 3, micro_batch_size: 1.5 }; // shares of the time, in this order
 
-/** Search each of the settings in its share of the time; what there is no time for stays as it is. */
+/** Search each of the settings in its share of the time; without time it keeps its default. */
 export async function search(options: SearchOptions): Promise<SearchResult> {
   const { searched, start, tokens, say, now = () => performance.now() } = options;
   const began = now();
@@ -56,7 +55,7 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
 
   if (searched.size === 0) return { found: {}, tried, seconds: 0 };
 
-  // 1) what a step takes and what a process takes beside its steps, to plan by
+  // 1) the time of a step and of a process without its steps, for planning
   const probe = 3;
   const ms = await options.stepTime(best, probe);
   const planned = seconds();
@@ -70,14 +69,14 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
     return planned + (weightOf(upTo) / weightOf(searched)) * (options.seconds - planned) - seconds();
   };
 
-  /** Candidates, the default first, in turns: tokens/s of each in each round; none where there is no time for a round. */
+  /** Candidates, the default first, in turns: tokens/s of each in each round; none without time for a round. */
   async function race(key: Searched, values: number[]): Promise<number[][]> {
     const speeds: number[][] = values.map(() => []);
     let round = values.length * (overhead + (ms * (steps + 3)) / 1000); // s
     for (let number = 0; number < ROUNDS && left(key) > (number === 0 ? 2 * round : round); number++) {
       const roundBegan = seconds();
       const order = [...values.keys()];
-      if (number % 2 === 1) order.reverse(); // so that what grows slower in time hurts all alike
+      if (number % 2 === 1) order.reverse(); // so that a gradual slowdown affects all alike
       for (const i of order) {
         const candidate = fitting({ ...best, [key]: values[i]! });
         const time = await options.stepTime(candidate, steps);
@@ -85,12 +84,12 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
       }
       round = seconds() - roundBegan;
     }
-    if (speeds[0]!.length === 0) say(label(key, `${best[key]} as it is: no time to measure others`));
+    if (speeds[0]!.length === 0) say(label(key, `${best[key]} kept: no time to measure others`));
     else tried.push(...values.map((value, i) => ({ key, value, tokens_per_s: speeds[i]! })));
     return speeds[0]!.length > 0 ? speeds : [];
   }
 
-  /** The micro-batch must divide the batch: where it doesn't any more, all of it. */
+  /** The micro-batch must divide the batch: if it no longer does, the whole batch. */
   function fitting(candidate: Required<Found>): Required<Found> {
     const fits = candidate.batch_size % candidate.micro_batch_size === 0;
     return fits ? candidate : { ...candidate, micro_batch_size: candidate.batch_size };
@@ -108,7 +107,7 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
   // 2) threads
   if (searched.has("threads")) await fastest("threads", halves(best.threads, 2));
 
-  // 3) sizes of a batch: only how fast they are, since what they teach is another matter
+  // 3) batch sizes: only their speed; their loss comes later
   const sizes = [start.batch_size];
   const speedOf = new Map<number, number>();
   if (searched.has("batch_size")) {
@@ -124,16 +123,16 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
     }
   }
 
-  // 4) what it learns: learning rates in runs over the same sequences, then sizes of a batch in runs of the same time
+  // 4) the loss: learning rates in runs over the same sequences, then batch sizes in runs of the same time
   if (searched.has("learning_rate") || sizes.length > 1) {
     const first = searched.has("learning_rate") ? "learning_rate" : "batch_size";
     const most = (searched.has("learning_rate") ? 4 : 1) + sizes.length - 1; // runs
     const least = Math.min(LEAST_STEPS, options.most_steps);
     const evaluations = (options.eval_iters * 4 * ms) / 3000; // s: two splits twice, forward is a third of a step
-    /** Steps of a run where there are so many runs in so many seconds; 0.8 for what isn't known. */
+    /** Steps of a run, for this many runs in this many seconds; 0.8 as a margin. */
     const stepsIn = (time: number, runs: number) =>
       Math.min(options.most_steps, Math.floor((800 * (time / runs - overhead - evaluations)) / ms));
-    // it matters more than what comes after it: where its own time is too short it takes theirs, and then makes fewer runs
+    // it matters more than the later ones: if its own time is too short it takes theirs, and then makes fewer runs
     let deadline = left(first) + seconds();
     let runSteps = stepsIn(deadline - seconds(), most);
     for (const runs of [most, 2]) {
@@ -142,7 +141,7 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
       runSteps = stepsIn(deadline - seconds(), runs);
     }
     let longest = 0; // s
-    /** The loss, or undefined where there is no time for another run. */
+    /** The loss, or undefined without time for another run. */
     const run = async (key: Searched, candidate: Required<Found>, steps: number) => {
       if (longest > deadline - seconds()) return undefined;
       const runBegan = seconds();
@@ -154,8 +153,8 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
     let loss = runSteps < least ? undefined : await run(first, best, runSteps);
     if (loss === undefined) {
       if (searched.has("learning_rate"))
-        say(label("learning_rate", `${best.learning_rate} as it is: no time for short runs`));
-      if (sizes.length > 1) say(label("batch_size", `${best.batch_size} as it is: no time for short runs`));
+        say(label("learning_rate", `${best.learning_rate} kept: no time for short runs`));
+      if (sizes.length > 1) say(label("batch_size", `${best.batch_size} kept: no time for short runs`));
     } else {
       if (searched.has("learning_rate")) {
         const losses = [`${best.learning_rate}: ${inWords(loss)}`];
@@ -185,7 +184,7 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
     }
   }
 
-  // 5) how much of that batch at once
+  // 5) the micro-batch size of that batch
   if (searched.has("micro_batch_size")) {
     best.micro_batch_size = fitting(best).micro_batch_size;
     await fastest("micro_batch_size", divisorsAround(best.batch_size, best.micro_batch_size));
@@ -196,13 +195,13 @@ export async function search(options: SearchOptions): Promise<SearchResult> {
 /** The candidate that is fastest by its median and in each of two or more rounds faster than the first; else the first. */
 export function pickFastest(speeds: readonly (readonly number[])[]): number {
   const [first = []] = speeds;
-  if (first.length < 2) return 0; // a single round is as good as chance
+  if (first.length < 2) return 0; // a single round proves nothing
   const order = [...speeds.keys()].sort((a, b) => median([...speeds[b]!]) - median([...speeds[a]!]));
   return order.find((i) => i === 0 || speeds[i]!.every((speed, round) => speed > FASTER * first[round]!)) ?? 0;
 }
 
 /** Double a learning rate while that lowers the loss, or else halve it; the best one and its loss.
- * @param lossAt undefined where there is no time left */
+ * @param lossAt undefined without time left */
 export async function climb(
   rate: number,
   loss: number,
@@ -218,12 +217,12 @@ export async function climb(
       if (!(lower < best[1] * LOWER)) break;
       best = [next, lower];
     }
-    if (best[0] !== rate) break; // it went up: down again leads nowhere new
+    if (best[0] !== rate) break; // it went up: going down repeats earlier rates
   }
   return best;
 }
 
-/** n, n / 2, n / 4, ... in whole numbers from 1. */
+/** n, n / 2, n / 4, ... as integers down to 1. */
 function halves(n: number, times: number): number[] {
   return [...new Set(Array.from({ length: times + 1 }, (_, i) => Math.max(1, n >> i)))];
 }

@@ -1,5 +1,5 @@
-// What training is told: train.ts's own settings, from a base (config/train_shakespeare_char_cpu.ts, or the user's config
-// file), what the user said, what the search found, and a schedule sized to the text. Left out: any setting's meaning.
+// The settings of training: train.ts' own, from a base (config/train_shakespeare_char_cpu.ts, or the user's config file), the user's
+// settings, the search's results, and a schedule sized to the text. Left out: the meaning of settings.
 
 import { defaults as benchDefaults } from "../../bench.ts";
 import { UserError } from "../../lib/common/errors.ts";
@@ -8,10 +8,10 @@ import { joinList } from "../../lib/settings/lists.ts";
 import type { Settings, Value } from "../../lib/settings/rules.ts";
 import { defaults as trainDefaults } from "../../train.ts";
 
-/** Settings of train.ts that are the pipeline's to give. */
+/** Settings of train.ts that the pipeline sets. */
 const OWN = ["out_dir", "dataset", "init_from", "eval_only"];
 
-/** Settings that a trial of optimize has others of, or none: it is short and nobody's run, watched by no one. */
+/** Settings that a trial of optimize changes or omits: it is short and unwatched. */
 const NOT_TRIED = [
   ...OWN,
   // I/O
@@ -25,7 +25,7 @@ const NOT_TRIED = [
   ...["max_iters", "lr_decay_iters"],
 ];
 
-/** Settings that may change while a training goes on: it is the same one, longer or shorter, watched or run otherwise. */
+/** Settings that may change when training is resumed: its length, callbacks and how it runs. */
 const FREE = [
   ...NOT_TRIED,
   ...["warmup_iters", "eval_iters"],
@@ -35,28 +35,28 @@ const FREE = [
 
 export const isFree = (key: string) => FREE.includes(key);
 
-/** What optimize searches, each unless the user gave it. */
+/** The settings that optimize searches, unless the user gave them. */
 export const SEARCHED = ["threads", "batch_size", "micro_batch_size", "learning_rate"] as const;
 export type Searched = (typeof SEARCHED)[number];
 export type Found = Partial<Record<Searched, number>>;
 
-/** Tokens from which on a text is trained on as long as any; a quarter of them for half as long. A model of the default size
+/** From this many tokens on training has its full length; for a quarter of them half of it. A model of the default size
  * learned from 810 characters of English for 150 steps, from 4,500 for 230 to 350, from 18,000 for 900, of 2,000 at most; more
  * steps cost little, as the best checkpoint is kept. */
 const ENOUGH = 60_000;
-const EVALUATIONS = 8; // over the run, at least: each may leave a checkpoint
+const EVALUATIONS = 8; // at least, over the run: each may leave a checkpoint
 
-/** train.ts's settings and their defaults, without those that the pipeline gives it. */
+/** train.ts's settings and their defaults, without those that the pipeline sets. */
 export function defaultsOfTraining(): Settings {
   return Object.fromEntries(Object.entries(trainDefaults).filter(([key]) => !OWN.includes(key)));
 }
 
-/** What decides how fast training is and what it learns: all of its settings that a trial of optimize shares. */
+/** Settings that affect speed and loss: those that a trial of optimize shares. */
 export function tried(settings: Settings): Settings {
   return Object.fromEntries(Object.entries(settings).filter(([key]) => !NOT_TRIED.includes(key)));
 }
 
-/** Of these what bench.ts has too: the settings of a step. */
+/** Those of them that bench.ts has too: the settings of a step. */
 export function timed(settings: Settings): Settings {
   return Object.fromEntries(Object.entries(tried(settings)).filter(([key]) => Object.hasOwn(benchDefaults, key)));
 }
@@ -64,15 +64,15 @@ export function timed(settings: Settings): Settings {
 /** A setting that is a number. */
 export function numberOf(settings: Settings, key: string): number {
   const value = settings[key];
-  if (typeof value !== "number") throw new Error(`internal: ${key} is no number, but ${value}`);
+  if (typeof value !== "number") throw new Error(`internal: ${key} isn't a number, but ${value}`);
   return value;
 }
 
 /**
  * Training's settings in full.
- * @param base with the user's settings in it; max_iters 0 where the text decides
- * @param flags the keys that the user gave as flags: they stay
- * @param tokens in train.bin; where max_iters is 0 training takes `most` tokens, or fewer where the text is short
+ * @param base with the user's settings in it; max_iters 0 if the text decides
+ * @param flags keys that the user gave as flags, which are kept
+ * @param tokens in train.bin; if max_iters is 0 training takes `most` tokens, or fewer for a short text
  */
 export function sized(
   base: Settings,
@@ -99,7 +99,7 @@ export function sized(
   return settings;
 }
 
-/** Steps between evaluations: some eight to a run, the last at its end where the number of steps allows it. */
+/** Steps between evaluations: about eight per run, the last at its end if the number of steps allows it. */
 function intervalOf(iters: number): number {
   const count = [EVALUATIONS, 10, 9, 7, 6, 5].find((count) => iters % count === 0) ?? EVALUATIONS;
   return Math.max(1, Math.floor(iters / count));
@@ -118,7 +118,7 @@ export function same(a: Value, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** The place of `name` among `names`; a UserError lists them. */
+/** `name`, checked against `names`. @throws UserError that lists them */
 export function oneOf<T extends string>(names: readonly T[], name: string, key: string): T {
   const found = names.find((known) => known === name);
   if (found !== undefined) return found;

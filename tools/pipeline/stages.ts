@@ -1,4 +1,4 @@
-// The five stages: what each one reads, and what it does with the project's own scripts. They write into OUT_DIR:
+// The five stages: their inputs, and how they run the project's own scripts. They write into OUT_DIR:
 // data/, optimize.json, the checkpoint, evaluation/ and samples/. Left out: when a stage runs (pipeline.ts).
 
 import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
@@ -40,7 +40,7 @@ import { markOf, type StageName } from "./state.ts";
 export const TOKENIZERS = ["characters", "gpt2"] as const;
 type TokenizerName = (typeof TOKENIZERS)[number];
 
-/** Settings of the pipeline alone. */
+/** The pipeline's own settings. */
 export interface Own extends Reading {
   input_file: string;
   tokenizer: TokenizerName;
@@ -57,32 +57,32 @@ export interface Own extends Reading {
 export interface Context {
   outDir: string;
   own: Own;
-  train: Settings; // train.ts's, before the search; max_iters 0 where the text decides
+  train: Settings; // train.ts's, before the search; max_iters 0 if the text decides
   trainDefaults: Settings;
   flags: ReadonlySet<string>; // keys that the user gave as flags
-  mostTokens: number; // to train on where the text decides
-  batchSearched: boolean; // by an earlier search: a number of steps that is given now means such batches
+  mostTokens: number; // to train on if the text decides
+  batchSearched: boolean; // by an earlier search: a number of steps given now refers to such batches
 }
 
-/** What a stage has while it runs. */
+/** The context of a running stage. */
 export interface Work extends Context {
   runner: Pick<Runner, "run">;
-  log: string; // file for all that its scripts print
+  log: string; // file for its scripts' output
   beginning: Beginning;
   say(line: string): void;
   onStart(command: string): void;
 }
 
 export interface Stage {
-  /** The settings and files that decide what comes out; files by the names that they have in messages. */
+  /** The settings and files that determine the result; files by their names in messages. */
   inputs(context: Context): { settings: Record<string, unknown>; files: Record<string, string> };
-  /** What it is about to do, or would, in a line. */
+  /** What it does or would do, in one line. */
   about(context: Context): string;
-  /** Refuse what can't work, before anything is written. `runs`: the stages that are going to. */
+  /** Refuse what can't work, before anything is written. `runs`: the stages that will run. */
   check?(context: Context, runs: ReadonlySet<StageName>): void | Promise<void>;
-  /** The script that it runs, and its arguments; optimize runs many. */
+  /** Its script and arguments; optimize runs many. */
   command?(context: Context, beginning: Beginning): [script: string, args: string[]];
-  /** The paths of what it wrote, in OUT_DIR. */
+  /** The paths of its outputs, in OUT_DIR. */
   run(work: Work): Promise<string[]>;
 }
 
@@ -90,13 +90,13 @@ const DATA = ["train.bin", "val.bin", "meta.json"].map((name) => join("data", na
 const VAL_TEXT = join("data", "val.txt");
 const FOUND = "optimize.json";
 
-/** Where a stage may put what nobody needs after it; the pipeline's lock is here, as train.ts locks OUT_DIR itself. */
+/** A stage's folder for temporary files; also of the pipeline's lock, as train.ts locks OUT_DIR itself. */
 export const SCRATCH = "pipeline";
 
 // ---- process ----
 
 const PREPARE: Record<TokenizerName, string> = {
-  characters: join("data", "shakespeare_char", "prepare.ts"), // of whatever text --input names
+  characters: join("data", "shakespeare_char", "prepare.ts"), // of any text, by --input
   gpt2: join("data", "shakespeare", "prepare.ts"),
 };
 
@@ -113,7 +113,7 @@ const process_: Stage = {
     for await (const { text, begins } of texts.read())
       characters += countCharacters(text) + (begins ? BETWEEN.length : 0);
     if (characters === 0) throw new UserError(`${name} is empty; give a text file in UTF-8`);
-    if (own.tokenizer !== "characters") return; // only the tokens can tell
+    if (own.tokenizer !== "characters") return; // depends on the tokens
     const val = characters - Math.floor(0.9 * characters);
     const block = numberOf(train, "block_size");
     if (val > block) return;
@@ -141,7 +141,7 @@ const process_: Stage = {
   },
 };
 
-/** The text of a token file, in parts between which signals are heard. */
+/** The text of a token file, in parts, with signals handled in between. */
 async function decodeFile(path: string, tokenizer: Tokenizer): Promise<string> {
   const file = new TokenFile(path);
   const decoder = tokenizer.decoder();
@@ -217,7 +217,7 @@ const optimize: Stage = {
         const base = { ...tried(train), ...schedule };
         const settings = sized(base, new Set(Object.keys(schedule)), candidate, 0, 0);
         const args = [...flagsOf({ out_dir: trial, dataset }), ...trainFlags(settings, trainDefaults)];
-        const history = () => new History().add(new MetricsReader(trial).read()); // empty where it failed at the start
+        const history = () => new History().add(new MetricsReader(trial).read()); // empty if it failed at the start
         const diverged = await runner.run("train.ts", args, { log, onStart }).then(
           () => false,
           (error) => {
@@ -237,20 +237,19 @@ const optimize: Stage = {
     });
     writeFileAtomic(join(outDir, FOUND), `${JSON.stringify(result, null, 2)}\n`);
     const better = Object.keys(result.found).length > 0;
-    if (keys.size > 0)
-      say(better ? `found: ${inWords(result.found)}` : "the defaults are as good as anything that was tried");
+    if (keys.size > 0) say(better ? `found: ${inWords(result.found)}` : "nothing tried is better than the defaults");
     return [FOUND];
   },
 };
 
 function searchedOf({ own, train, flags, batchSearched }: Context): Set<Searched> {
-  // a number of steps means so many batches: with others it would be another training
+  // a number of steps refers to batches: with other ones it would be a different training
   const steps = train.max_iters !== 0 && !batchSearched;
   const fixed = (key: Searched) => flags.has(key) || (key === "batch_size" && steps);
   return new Set(own.optimize ? SEARCHED.filter((key) => !fixed(key)) : []);
 }
 
-/** Of a bar's length. */
+/** Fitting a progress bar. */
 function shortly({ threads, batch_size, micro_batch_size, learning_rate }: Found): string {
   return `${threads} threads, batch ${batch_size} (${micro_batch_size} at once), rate ${learning_rate}`;
 }
@@ -290,8 +289,8 @@ const train: Stage = {
     const { from, replaces, why } = beginning;
     const settings = trainSettings(work);
     const checkpoint = join(outDir, CHECKPOINT);
-    if (from !== undefined) say(`going on from ${shownPath(join(resumeFolder(outDir), CHECKPOINT))}, step ${from}`);
-    if (replaces) say(`from the start: ${why}; the checkpoint that is there stays until there is a newer one`);
+    if (from !== undefined) say(`resuming from ${shownPath(join(resumeFolder(outDir), CHECKPOINT))}, step ${from}`);
+    if (replaces) say(`from the start: ${why}; the old checkpoint is kept until there is a newer one`);
     const bar = startProgress(numberOf(settings, "max_iters"), from ?? 0, say);
     const unfollow = followTraining(outDir, bar);
     try {
@@ -312,7 +311,7 @@ const train: Stage = {
   },
 };
 
-/** What is unusual about how the validation loss went, and about the model that is kept. */
+/** Remarks on unusual validation losses, and on the model that is kept. */
 export function lesson(
   { series }: Pick<History, "series">,
   { iter_num, best_val_loss }: Pick<Metadata, "iter_num" | "best_val_loss">,
@@ -328,12 +327,12 @@ export function lesson(
   ];
 }
 
-/** Is it known how long to train? Not before the text has been counted. */
+/** Is the length of training known? Only after the text has been counted. */
 function isSized({ train, outDir }: Context): boolean {
   return train.max_iters !== 0 || existsSync(join(outDir, "data", "meta.json"));
 }
 
-/** All that train.ts is told, but for the folders. */
+/** All settings for train.ts, except folders. */
 function trainSettings({ train, flags, outDir, mostTokens }: Context, found = readFound(outDir)): Settings {
   const kept = Object.entries(found).filter(([key]) => !flags.has(key));
   const meta = readMeta(join(outDir, "data"));
@@ -342,13 +341,13 @@ function trainSettings({ train, flags, outDir, mostTokens }: Context, found = re
 
 const FoundFile = z.object({ found: z.partialRecord(z.enum(SEARCHED), z.number()) });
 
-/** What optimize found; nothing where it hasn't run. */
+/** The results of optimize; none if it hasn't run. */
 function readFound(outDir: string): Found {
   const path = join(outDir, FOUND);
   if (!existsSync(path)) return {};
   const again = "remove it, and --resume=true makes it again";
   return parseJson(readText(path) ?? "", FoundFile, (why) => {
-    return new UserError(`${shownPath(path)} is not what optimize writes (${why}); ${again}`);
+    return new UserError(`${shownPath(path)} is not a result of optimize (${why}); ${again}`);
   }).found;
 }
 
@@ -389,7 +388,7 @@ const evaluate: Stage = {
 
 // ---- generate ----
 
-/** For sample.ts's own: a line break, or what comes nearest in the text. */
+/** The default of sample.ts: a line break, or a similar token of the text. */
 const DEFAULT_START = "\n";
 
 /** Refuse a prompt that sample.ts would refuse after training, as far as the tokens are known. */
@@ -397,8 +396,8 @@ async function checkStart({ start, keep_crlf }: Own, tokenizer: Tokenizer | unde
   if (start === DEFAULT_START) return;
   if (start === "-")
     throw new UserError("--start=- reads standard input, which a pipeline doesn't; use --start=FILE:my.txt");
-  const text = await readStart(start, { keep_crlf, log() {} }); // sample.ts tells
-  if (text === "") throw new UserError("--start is empty; give at least one character to go on from");
+  const text = await readStart(start, { keep_crlf, log() {} }); // sample.ts reports it
+  if (text === "") throw new UserError("--start is empty; give at least one character to continue");
   try {
     tokenizer?.encode(text, { special: true });
   } catch (error) {
@@ -426,7 +425,7 @@ const generate: Stage = {
   command({ outDir, own, train, trainDefaults }) {
     const { start, num_samples, max_new_tokens, temperature, top_k } = own;
     const drawn = { num_samples, max_new_tokens, temperature, top_k, seed: train.seed! };
-    const prompt: Settings = start === DEFAULT_START ? {} : { start }; // what is there depends on the vocabulary
+    const prompt: Settings = start === DEFAULT_START ? {} : { start }; // the default depends on the vocabulary
     return [
       "sample.ts",
       flagsOf({ out_dir: outDir, ...prompt, ...drawn, ...lineEnds(own), ...system(train, trainDefaults) }),
@@ -448,19 +447,19 @@ const generate: Stage = {
 
 export const stages: Record<StageName, Stage> = { process: process_, optimize, train, evaluate, generate };
 
-/** What sample.ts has to know of the machine, where the user said so. */
+/** System settings for sample.ts, if the user changed them. */
 function system({ device, threads, compile }: Settings, defaults: Settings): Settings {
   const given = Object.entries({ device: device!, threads: threads!, compile: compile! });
   return Object.fromEntries(given.filter(([key, value]) => value !== defaults[key]));
 }
 
-/** How the text is read, where that isn't as usual: so that earlier pipelines' inputs stay the same. */
+/** Settings of reading the text that aren't defaults, so that earlier pipelines' inputs stay the same. */
 function readingGiven({ field, separator, skip_bad, keep_crlf }: Own): Settings {
   const given = Object.entries({ field, separator, skip_bad, keep_crlf });
   return Object.fromEntries(given.filter(([key, value]) => value !== READING[key as keyof Reading]));
 }
 
-/** The text's file; of a folder all that are read. */
+/** The text's file, or all files of a folder. */
 function textFiles({ input_file }: Own): Record<string, string> {
   if (!statSync(input_file, { throwIfNoEntry: false })?.isDirectory()) return { "the text": input_file };
   return Object.fromEntries(listFiles([input_file]).map(({ path }) => [shownPath(path), path]));

@@ -1,6 +1,5 @@
-// What a pipeline knows of itself, in OUT_DIR/pipeline.json: what it was told, and for each stage how far it got, from
-// which inputs, with which outputs. A stage that has finished stays finished while both are what they were, byte for
-// byte: checksums decide, not dates. Left out: what the stages do (stages.ts).
+// A pipeline's state, in OUT_DIR/pipeline.json: its settings, and each stage's progress, inputs and outputs. A finished stage stays finished
+// while both are the same, byte for byte: checksums decide, not dates. Left out: what the stages do (stages.ts).
 
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, readdirSync, rmSync } from "node:fs";
@@ -19,21 +18,21 @@ export type StageName = (typeof STAGES)[number];
 
 const Mark = z.object({ bytes: z.int(), sha256: z.string() });
 const INSIDE = /^(?!\/)(?!.*(^|[/\\])\.\.([/\\]|$))[^\0:]+$/; // a path that stays in OUT_DIR
-const Files = z.record(z.string().check(z.regex(INSIDE, "no path in the folder")), z.nullable(Mark)); // null where there is no such file
+const Files = z.record(z.string().check(z.regex(INSIDE, "no path in the folder")), z.nullable(Mark)); // null if there is no such file
 const Inputs = z.object({
   settings: z.pipe(z.record(z.string(), z.unknown()), z.transform(currentSettings)),
   files: Files,
 });
 const StageRecord = z.object({
-  state: z.enum(["waiting", "running", "done", "stopped", "failed"]), // running, with no process: killed
-  why: z.string(), // it ran
+  state: z.enum(["waiting", "running", "done", "stopped", "failed"]), // running without a process: killed
+  why: z.string(), // why it ran
   started: z.string(),
   ended: z.nullable(z.string()),
   seconds: z.nullable(z.number()),
   commands: z.array(z.string()),
   inputs: Inputs,
   outputs: Files, // by their paths in OUT_DIR
-  replaces: z.optional(Mark), // train: a checkpoint that was there and isn't its own; one that it goes on from is
+  replaces: z.optional(Mark), // train: an existing checkpoint that isn't its own; one that it resumes from is
   error: z.nullable(z.string()),
 });
 const Given = z.object({ value: z.unknown(), from: z.enum(["flag", "file"]) });
@@ -60,8 +59,8 @@ function givenNow(given: Record<string, z.infer<typeof Given>>): Record<string, 
 }
 
 /**
- * The state in a folder, or undefined where no pipeline has been.
- * @throws UserError where the file is damaged
+ * The state in a folder, or undefined if there is no pipeline.
+ * @throws UserError if the file is damaged
  */
 export function readState(outDir: string): State | undefined {
   const path = join(outDir, STATE_FILE);
@@ -80,7 +79,7 @@ export function writeState(outDir: string, state: State): void {
   }
 }
 
-/** Remove what killed pipelines left half written. The caller has the folder's lock. */
+/** Remove incomplete files of killed pipelines. The caller holds the folder's lock. */
 export function sweep(outDir: string): void {
   if (!existsSync(outDir)) return;
   for (const name of readdirSync(outDir)) {
@@ -88,14 +87,14 @@ export function sweep(outDir: string): void {
   }
 }
 
-/** Size and SHA-256 of files, by what they are called here; null for one that isn't there. Signals are heard meanwhile. */
+/** Size and SHA-256 of files, by name; null for a missing one. Yields to signals meanwhile. */
 export async function marksOf(paths: Record<string, string>): Promise<Files> {
   const marks: Files = {};
   for (const [name, path] of Object.entries(paths)) marks[name] = await markOf(path);
   return marks;
 }
 
-/** @param expected where it has another size, that says enough: nothing is read */
+/** @param expected size; a file of another size isn't read */
 export async function markOf(path: string, expected?: number): Promise<Mark | null> {
   const opened = openFile(path);
   if (!opened) return null;
@@ -117,8 +116,8 @@ export async function markOf(path: string, expected?: number): Promise<Mark | nu
 }
 
 /**
- * Why a stage has to run, in words that follow "because"; undefined where it has finished and all is as it was.
- * @param inputs what it would run on now
+ * Why a stage has to run, in words that follow "because"; undefined if it has finished and nothing has changed.
+ * @param inputs its present inputs
  */
 export async function whyRun(
   record: StageRecord | undefined,
@@ -136,7 +135,7 @@ export async function whyRun(
   return whyOther(record.inputs, inputs) ?? firstChange(record.outputs, outputs);
 }
 
-/** How inputs differ from earlier ones; undefined where they are the same. */
+/** How inputs differ from earlier ones; undefined if they don't. */
 export function whyOther(before: Inputs, now: Inputs): string | undefined {
   const keys = [...new Set([...Object.keys(before.settings), ...Object.keys(now.settings)])];
   const changed = keys

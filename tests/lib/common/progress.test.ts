@@ -193,7 +193,7 @@ test("Ctrl-C on a terminal takes the bar away and says how to go on", TERMINAL, 
   assert.equal(code, 130);
   const text = look(stdout).lines.join("\n");
   assert.match(text, /^SIGINT: stopping; once more/m);
-  assert.match(text, /^stopped before step \d+; go on with: npx tsx train\.ts/m);
+  assert.match(text, /^stopped before step \d+; continue with: npx tsx train\.ts/m);
   assertTidy(stdout);
 });
 

@@ -59,11 +59,11 @@ test("a run that a callback stopped says why; one that was interrupted ends with
   const interrupted = { iter: 15, reason: "interrupted" } as const;
   assert.deepEqual(await linesOf({ ...interrupted, saved: { iter: 15 } }), [
     "out-a holds the checkpoint of step 15 (not evaluated)",
-    `stopped before step 15; go on with: ${GO_ON}`,
+    `stopped before step 15; continue with: ${GO_ON}`,
   ]);
   assert.deepEqual(await linesOf({ ...interrupted, saved: { ...SAVED, iter: 10 }, newest: { iter: 15 } }), [
     "out-a holds the checkpoint of step 10 (train loss 1.5000, val loss 2.0000), the best, and the run's last state, of step 15",
-    `stopped before step 15; go on with: ${GO_ON}`,
+    `stopped before step 15; continue with: ${GO_ON}`,
   ]);
   assert.deepEqual(await linesOf({ ...interrupted, iter: 0 }), [
     "out-a holds no checkpoint of this run",
@@ -75,7 +75,7 @@ test("a failed run says what is left, and how to go on from it", async () => {
   const failed = { iter: 25, reason: "failed", why: "no space left" } as const;
   assert.deepEqual(await linesOf({ ...failed, saved: SAVED }), [
     "out-a holds the checkpoint of step 20 (train loss 1.5000, val loss 2.0000)",
-    `go on with: ${GO_ON}`,
+    `continue with: ${GO_ON}`,
   ]);
   assert.deepEqual(await linesOf(failed), ["out-a holds no checkpoint of this run"]);
 });

@@ -1,4 +1,4 @@
-// From where training begins: what a finished or stopped training may go on with, and what it must not take up.
+// From where training begins: what a finished or stopped training may resume from, and what it must not.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
