@@ -1,4 +1,4 @@
-// The loss of OpenAI's gpt2 as it is, the values of nanoGPT's config of the same name.
+// The loss of OpenAI's gpt2 without training, with the values of nanoGPT's config of the same name.
 // 124M weights: n_layer 12, n_head 12, n_embd 768. Run: npx tsx train.ts config/eval_gpt2.ts
 
 import type { TrainConfig } from "../train.ts";

@@ -1,4 +1,4 @@
-// The loss of OpenAI's gpt2-large as it is, the values of nanoGPT's config of the same name.
+// The loss of OpenAI's gpt2-large without training, with the values of nanoGPT's config of the same name.
 // 774M weights: n_layer 36, n_head 20, n_embd 1280. Run: npx tsx train.ts config/eval_gpt2_large.ts
 
 import type { TrainConfig } from "../train.ts";

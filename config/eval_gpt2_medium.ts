@@ -1,4 +1,4 @@
-// The loss of OpenAI's gpt2-medium as it is, the values of nanoGPT's config of the same name.
+// The loss of OpenAI's gpt2-medium without training, with the values of nanoGPT's config of the same name.
 // 350M weights: n_layer 24, n_head 16, n_embd 1024. Run: npx tsx train.ts config/eval_gpt2_medium.ts
 
 import type { TrainConfig } from "../train.ts";

@@ -1,4 +1,4 @@
-// The loss of OpenAI's gpt2-xl as it is, the values of nanoGPT's config of the same name.
+// The loss of OpenAI's gpt2-xl without training, with the values of nanoGPT's config of the same name.
 // 1558M weights: n_layer 48, n_head 25, n_embd 1600. Run: npx tsx train.ts config/eval_gpt2_xl.ts
 
 import type { TrainConfig } from "../train.ts";

@@ -1,7 +1,7 @@
-// GPT-2 (124M) from scratch on OpenWebText, the values of nanoGPT's config of the same name: a loss of about 2.85.
+// GPT-2 (124M) from scratch on OpenWebText, with the values of nanoGPT's config of the same name: a loss of about 2.85.
 // Run: npx tsx train.ts config/train_gpt2.ts
-// These are 295 billion tokens, which 8 A100s see in five days. Two cores at 3.1 s for 1,024 tokens need 28 years,
-// so on a CPU take it for a start: fewer max_iters and lr_decay_iters, a smaller model, or init_from gpt2.
+// These are 295 billion tokens, which 8 A100s process in five days. Two cores at 3.1 s for 1,024 tokens need 28 years,
+// so on a CPU use it as a starting point: fewer max_iters and lr_decay_iters, a smaller model, or init_from gpt2.
 
 import type { TrainConfig } from "../train.ts";
 
@@ -14,7 +14,7 @@ export default {
   block_size: 1024,
   gradient_accumulation_steps: 5 * 8,
 
-  max_iters: 600_000, // 295 billion tokens in all
+  max_iters: 600_000, // 295 billion tokens in total
   lr_decay_iters: 600_000,
 
   eval_interval: 1000,

@@ -1,5 +1,5 @@
-// An encoder-decoder that learns to write words backwards (data/pairs), on a laptop's CPU in about a minute. For pairs of
-// your own, data/pairs/prepare.ts says the block_size.
+// An encoder-decoder that learns to reverse words (data/pairs), on a laptop's CPU in about a minute. For your
+// own pairs, data/pairs/prepare.ts prints the block_size.
 // Run: npx tsx train.ts config/train_pairs.ts
 
 import type { TrainConfig } from "../train.ts";

@@ -1,11 +1,11 @@
 // Baby GPT: a character-level model of Shakespeare's plays, the values of nanoGPT's config of the same name.
-// Run: npx tsx train.ts config/train_shakespeare_char.ts (train_shakespeare_char_cpu.ts is the same in minutes)
+// Run: npx tsx train.ts config/train_shakespeare_char.ts (train_shakespeare_char_cpu.ts takes minutes)
 
 import type { TrainConfig } from "../train.ts";
 
 export default {
   out_dir: "out-shakespeare-char",
-  eval_interval: 250, // the model starts to memorise the plays; often enough to catch its best moment
+  eval_interval: 250, // the model starts to memorise the plays; often enough to catch its best state
   log_interval: 10,
   always_save_checkpoint: false, // so only a better validation loss is worth a checkpoint
 
@@ -22,9 +22,9 @@ export default {
   n_embd: 384,
   dropout: 0.2, // a million characters are few for ten million weights
 
-  learning_rate: 1e-3, // small models bear larger steps
+  learning_rate: 1e-3, // small models tolerate larger steps
   max_iters: 5000,
-  lr_decay_iters: 5000, // the decay ends with the training
+  lr_decay_iters: 5000, // the decay ends with training
   min_lr: 1e-4, // a tenth of learning_rate
   beta2: 0.99, // a step sees few tokens, so average the variance over more of them
   warmup_iters: 100,

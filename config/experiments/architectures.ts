@@ -1,5 +1,5 @@
-// How well do the three architectures do what each is for? Their losses don't compare: a decoder's is of the next character, an
-// encoder's of masked ones, an encoder-decoder's of what follows 64 others that it has read.
+// How well does each of the three architectures learn its task? Their losses aren't comparable: a decoder's is of the next character, an
+// encoder's of masked ones, an encoder-decoder's of characters after a source of 64.
 // Run: npx tsx tools/experiment.ts run config/experiments/architectures.ts
 
 import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";

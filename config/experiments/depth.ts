@@ -1,5 +1,5 @@
-// How much does another layer bring, in as many steps? A deeper model also takes longer: look at the time, too.
-// A tiny model, so that a run takes some seconds.
+// How much does another layer help, at equal steps? A deeper model also takes longer: see the time, too.
+// A tiny model, so that a run takes seconds.
 // Run: npx tsx tools/experiment.ts run config/experiments/depth.ts
 
 import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
@@ -10,7 +10,7 @@ const short = { max_iters: 1000, lr_decay_iters: 1000, eval_interval: 200 };
 
 export default {
   name: "depth",
-  base: { ...small, ...tiny, ...short, threads: 1 }, // one thread: --jobs=2 then makes two runs at a time
+  base: { ...small, ...tiny, ...short, threads: 1 }, // one thread, for two runs at a time with --jobs=2
   axes: { n_layer: [1, 2, 4, 6] },
   seeds: [1337, 1338, 1339],
 } satisfies ExperimentSettings;

@@ -1,5 +1,5 @@
-// Does it pay to split attention into more heads? The width stays the same, so all trials have as many parameters.
-// A tiny model, so that a run takes some seconds.
+// Do more attention heads help? The width is fixed, so all trials have the same number of parameters.
+// A tiny model, so that a run takes seconds.
 // Run: npx tsx tools/experiment.ts run config/experiments/heads.ts
 
 import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
@@ -10,7 +10,7 @@ const short = { max_iters: 1000, lr_decay_iters: 1000, eval_interval: 200 };
 
 export default {
   name: "heads",
-  base: { ...small, ...tiny, ...short, threads: 1 }, // one thread: --jobs=2 then makes two runs at a time
+  base: { ...small, ...tiny, ...short, threads: 1 }, // one thread, for two runs at a time with --jobs=2
   axes: { n_head: [1, 2, 4, 8] },
   seeds: [1337, 1338, 1339],
 } satisfies ExperimentSettings;

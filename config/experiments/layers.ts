@@ -1,5 +1,5 @@
-// What does each layer choice bring, alone and in as many steps? docs/concepts/layers.md says what they are.
-// A small model, so that a run takes some seconds; a choice that pays on long texts or in large models won't show here.
+// What does each layer choice gain, alone and at equal steps? docs/concepts/layers.md explains them. A small model, so that a run takes
+// seconds; gains on long texts or in large models don't show here.
 // Run: npx tsx tools/experiment.ts run config/experiments/layers.ts
 
 import type { ExperimentSettings } from "../../tools/experiment/experiment_config.ts";
@@ -26,10 +26,10 @@ export default {
     { window: 16, attn_global: 4 },
     { window: 16, attn_global: 4, attn_stride: 8 },
     { window: 8, attn_stride: 8, attn_stride_from: "query" },
-    { attention: "recompute", attn_chunk: 16 }, // computed otherwise, and the same; as the next three are
+    { attention: "recompute", attn_chunk: 16 }, // computed differently, with the same result; so are the next three
     { attention: "dense" },
     { grad_checkpoint: true },
-    { dtype: "float16" }, // but for roundings
+    { dtype: "float16" }, // up to rounding
     { attn_softcap: 20 },
     { qk_norm: true },
     { ffn: "gelu_tanh" },
@@ -39,7 +39,7 @@ export default {
     { ffn: "swiglu" },
     { ffn: "geglu" },
     { ffn: "geglu_tanh" },
-    { ffn: "moe", n_hidden: 88 }, // of one expert: two, with three matrices each, are as large as GPT-2's MLP
+    { ffn: "moe", n_hidden: 88 }, // per expert: two, with three matrices each, are as large as GPT-2's MLP
     { ffn: "moe", n_hidden: 88, expert_capacity_factor: 1.25 },
     { ffn: "moe", n_hidden: 88, n_expert_active: 1, n_shared_hidden: 88 }, // one of two for every token
     { norm: "rmsnorm" },
@@ -50,7 +50,7 @@ export default {
     { stochastic_depth: 0.1 },
     { logit_softcap: 15 },
     { tie_weights: false },
-    { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", n_kv_head: 2 }, // several at once: a Llama
+    { pos: "rotary", norm: "rmsnorm", ffn: "swiglu", n_kv_head: 2 }, // combined: a Llama
   ],
   seeds: [1337, 1338, 1339],
   jobs: 2,

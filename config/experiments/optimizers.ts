@@ -1,5 +1,5 @@
-// Which learning rate suits each optimizer, and what do schedules and an average of the weights bring? On the same small model and
-// in as many steps as layers.ts, so that the losses compare with those there.
+// Which learning rate suits each optimizer, and what do schedules and an EMA of the weights gain? With the same small model and number of
+// steps as layers.ts, so that the losses are comparable.
 // Run: npx tsx tools/experiment.ts run config/experiments/optimizers.ts
 
 import type { OptimizerName, ScheduleName } from "../../lib/training/choices.ts";
@@ -10,7 +10,7 @@ import layers from "./layers.ts";
 const rate = (learning_rate: number) => ({ learning_rate, min_lr: Number((learning_rate / 10).toPrecision(2)) });
 
 const tried = (optimizer: OptimizerName, rates: readonly number[]) => rates.map((one) => ({ optimizer, ...rate(one) }));
-const scheduled = (schedule: ScheduleName, ema = 0) => ({ schedule, ema, ...rate(1e-2) }); // of adamw
+const scheduled = (schedule: ScheduleName, ema = 0) => ({ schedule, ema, ...rate(1e-2) }); // adamw's
 
 export default {
   name: "optimizers",

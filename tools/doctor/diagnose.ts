@@ -1,15 +1,14 @@
-// What follows from the facts: a line for each thing, and what to do about what is missing. Leaves out every look at the
-// machine, which is facts.ts' business.
+// Findings from the facts: a line for each item, with advice for what is missing. Left out: inspecting the machine (facts.ts).
 
 import { whole } from "../../lib/common/format.ts";
 import type { Facts } from "./facts.ts";
 
-/** "broken" keeps training from running; "missing" is what this user needs and hasn't, "optional" what only other uses need. */
+/** "broken" keeps training from running; "missing" is what this user needs and lacks, "optional" what only other uses need. */
 export type Status = "ok" | "note" | "missing" | "broken" | "optional";
 
-/** What the user's settings need beyond what every run does. */
+/** Needs of the user's settings beyond those of every run. */
 export interface Needs {
-  dataset: string; // "" for none in particular: any will do
+  dataset: string; // "" for any
   wandb: boolean;
   mlflow: boolean;
   tensorboard: boolean;
@@ -21,18 +20,18 @@ export interface Finding {
   name: string;
   status: Status;
   what: string;
-  advice?: string; // what it is for and what to do
+  advice?: string; // its purpose and what to do
 }
 
 const NODE = 20; // the oldest that works
 const GB = 2 ** 30;
-const LITTLE = GB; // of memory or disk: below it a note says so
+const LITTLE = GB; // of memory or disk: less gets a remark
 
 export function diagnose(facts: Facts, needs: Needs = NOTHING): Finding[] {
   return [...required(facts), ...machine(facts), ...datasets(facts, needs), ...forSomeUses(facts, needs)];
 }
 
-/** Can training run? Data can be prepared, so a dataset that isn't there doesn't count. */
+/** Can training run? Data can be prepared, so a missing dataset doesn't count. */
 export function canTrain(findings: readonly Finding[]): boolean {
   return findings.every(({ status }) => status !== "broken");
 }
@@ -100,7 +99,7 @@ function machine({ cpu, gpus, memory, disk, folder }: Facts): Finding[] {
   ];
 }
 
-/** What pip fetches for a module with all that it needs, as measured in November 2026 with Python 3.11. */
+/** pip's downloads for a module with its dependencies, as measured in November 2026 with Python 3.11. */
 const PIP_SIZES = { wandb: "27 MB", tensorboard: "44 MB", mlflow: "more than 180 MB" };
 
 function forSomeUses({ extras, optional, canvas, python, browser, git }: Facts, needs: Needs): Finding[] {
@@ -161,7 +160,7 @@ function forSomeUses({ extras, optional, canvas, python, browser, git }: Facts, 
   ];
 }
 
-/** What prepare fetches where the text isn't there yet. OpenWebText's are 80 files of 0.3 GB. */
+/** Downloads of the prepare scripts if the text is missing. OpenWebText's are 80 files of 0.3 GB. */
 const DOWNLOADS: Record<string, string> = {
   shakespeare_char: "1.1 MB",
   shakespeare: "1.1 MB",
@@ -170,7 +169,7 @@ const DOWNLOADS: Record<string, string> = {
 };
 const FIRST = "shakespeare_char"; // to begin with
 
-/** One dataset is enough; the others are listed all the same. */
+/** One dataset is enough; the others are listed anyway. */
 function datasets({ datasets }: Facts, needs: Needs): Finding[] {
   const isPath = (name: string) => /[./\\]/.test(name);
   const command = (name: string) => {
@@ -188,7 +187,7 @@ function datasets({ datasets }: Facts, needs: Needs): Finding[] {
   });
 }
 
-/** `advice` is for a thing that is not ok. */
+/** `advice` is for findings that are not ok. */
 function finding(name: string, status: Status, what: string, advice?: string): Finding {
   return status === "ok" || advice === undefined ? { name, status, what } : { name, status, what, advice };
 }
@@ -196,7 +195,7 @@ function finding(name: string, status: Status, what: string, advice?: string): F
 const gb = (bytes: number) => `${(bytes / GB).toFixed(1)} GB`;
 const counted = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 
-/** For a person: a line for each finding, its advice in a line below; what only other uses need comes last. */
+/** For people: a line for each finding, its advice on the next line; optional ones come last. */
 export function describeFindings(findings: readonly Finding[]): string {
   const width = Math.max(...findings.map(({ name }) => name.length)) + 2;
   const lines = findings.flatMap(({ name, status, what, advice }) => {

@@ -1,5 +1,5 @@
-// What tools/doctor.ts looks at: Node, packages, engine, processor, memory, disk, programs, datasets. It only looks; what
-// follows from it is diagnose.ts' business.
+// Facts for tools/doctor.ts: Node, packages, engine, processor, memory, disk, programs, datasets. Read-only; diagnose.ts draws the
+// conclusions.
 
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
@@ -12,13 +12,13 @@ import { BYTES_PER_TOKEN } from "../../lib/text/token_file.ts";
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
 const PYTHON_MODULES = ["wandb", "tensorboard", "mlflow"];
 
-/** Memory and disk in bytes; undefined where it is unknown, or where there is none. */
+/** Memory and disk in bytes; undefined if unknown or absent. */
 export interface Facts {
   node: string; // version
   npm: string | undefined;
   platform: string; // "linux x64"
-  packages: Record<string, string | undefined>; // version by name, of all that package.json requires
-  extras: Record<string, string | undefined>; // the same of those that only pages and plots need
+  packages: Record<string, string | undefined>; // version by name, of package.json's dependencies
+  extras: Record<string, string | undefined>; // the same for pages and plots only
   optional: Record<string, string | undefined>;
   engine: { version: string; gflops: number } | { error: string };
   canvas: { families: number } | { error: string };
@@ -33,7 +33,7 @@ export interface Facts {
   datasets: { name: string; tokens: { train: number; val: number } | undefined }[];
 }
 
-/** @param dataset the one that a run is to train on; "" for none in particular. @throws UserError where there is no such one */
+/** @param dataset the one to train on; "" for any. @throws UserError if there is no such dataset */
 export async function gatherFacts(outDir: string, dataset = ""): Promise<Facts> {
   const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const optional = ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"];
@@ -61,9 +61,9 @@ export async function gatherFacts(outDir: string, dataset = ""): Promise<Facts> 
   };
 }
 
-/** What a program prints; undefined where there is none, or it fails. */
+/** A program's output; undefined if it is missing or fails. */
 function printedBy(command: string, args: string[]): string | undefined {
-  const shell = command.endsWith(".cmd"); // which Windows runs no other way
+  const shell = command.endsWith(".cmd"); // which Windows can't run otherwise
   const { status, stdout } = spawnSync(command, args, { encoding: "utf8", timeout: 20_000, shell });
   return status === 0 ? stdout.trim() : undefined;
 }
@@ -78,7 +78,7 @@ function versionsOf(names: readonly string[]): Record<string, string | undefined
   return Object.fromEntries(names.map((name) => [name, installedVersion(name)]));
 }
 
-/** Has a tfjs-node package what makes it one, libtensorflow? npm doesn't fetch that by itself (.npmrc). */
+/** Does a tfjs-node package have libtensorflow? npm doesn't fetch it by itself (.npmrc). */
 function hasBinding(name: string): boolean {
   const folder = packageFolder(name);
   if (folder === undefined) return false;
@@ -92,7 +92,7 @@ function installedVersion(name: string): string | undefined {
   return folder && String(JSON.parse(readFileSync(join(folder, "package.json"), "utf8")).version);
 }
 
-/** Where a package is: in the node_modules of the repository or of a folder around it. */
+/** The path of a package: in the node_modules of the repository or of a parent folder. */
 function packageFolder(name: string): string | undefined {
   for (let folder = ROOT; ; folder = dirname(folder)) {
     const path = join(folder, "node_modules", name);
@@ -101,7 +101,7 @@ function packageFolder(name: string): string | undefined {
   }
 }
 
-/** Loads the engine and has it multiply two matrices. */
+/** Load the engine and multiply two matrices. */
 async function engineFacts(): Promise<Facts["engine"]> {
   try {
     const { createEngine } = await import("../../lib/engine/runtime/program.ts");
@@ -131,7 +131,7 @@ async function cpuFacts(): Promise<Facts["cpu"]> {
     const { defaultThreads, physicalCores } = await import("../../lib/engine/runtime/device.ts");
     return { model, logical, physical: physicalCores(), threads: defaultThreads() };
   } catch {
-    return { model, logical, physical: undefined, threads: 1 }; // the engine's own line says that it doesn't load
+    return { model, logical, physical: undefined, threads: 1 }; // the engine's own line reports that it doesn't load
   }
 }
 
@@ -142,7 +142,7 @@ function memoryFacts(): Facts["memory"] {
   return { total, available, limit: limit > 0 && limit < total ? limit : undefined };
 }
 
-/** The folder that is there already: `path` or the nearest one around it. */
+/** The nearest existing folder: `path` or a parent. */
 function existingFolder(path: string): string {
   let folder = resolve(path);
   while (!existsSync(folder)) folder = dirname(folder);
@@ -159,7 +159,7 @@ function diskFacts(path: string): Facts["disk"] {
   }
 }
 
-/** Why no file can be made in `path`, or the folder itself; undefined where it can. */
+/** Why `path`, or a file in it, can't be created; undefined if it can. */
 function whyNotWritable(path: string): string | undefined {
   const folder = existingFolder(path);
   try {

@@ -1,5 +1,5 @@
-// Runs cases one after the other in a process that is watched: one that takes too long or ends its process is a finding as
-// well, and the next case gets a new process.
+// Runs cases one after the other in a supervised process: one that takes too long or kills its process is a finding, too, and the next case
+// gets a new process.
 
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -8,12 +8,12 @@ import { ROOT, TSX } from "../../lib/common/scripts.ts";
 import { TemporaryFolder } from "../../lib/common/temporary_folder.ts";
 import { type Case, makeCase, type Outcome } from "./case.ts";
 
-const RENEW = 400; // cases for a process: readers leave sessions and modules behind
-const HEAP = 1500; // MB of JavaScript objects, beyond which a process ends
+const RENEW = 400; // cases per process: readers leave sessions and modules behind
+const HEAP = 1500; // MB of JavaScript objects, beyond which a process is replaced
 
 export interface Watcher {
   run(about: Case): Promise<Outcome>;
-  /** Where the whole samples are. */
+  /** The folder of intact samples. */
   wholes: string;
   stop(): void;
 }
@@ -53,7 +53,7 @@ export function watcher(hang: number, child = join(ROOT, "tools", "fuzz", "child
       if (count++ >= RENEW) await kill();
       if (!running) {
         running = start();
-        await Promise.race([once(running, "message"), once(running, "exit")]); // its start is no part of a case
+        await Promise.race([once(running, "message"), once(running, "exit")]); // its startup isn't part of a case
       }
       const over = new AbortController();
       const { signal } = over;
@@ -71,7 +71,7 @@ export function watcher(hang: number, child = join(ROOT, "tools", "fuzz", "child
       for (const waits of [answer, end]) waits.catch(() => {}); // given up
       over.abort();
       if (typeof first !== "string") {
-        if (first.fault) await kill(); // it may have left something behind that is a fault of the next one too
+        if (first.fault) await kill(); // its leftovers may affect the next case
         return first;
       }
       await kill();

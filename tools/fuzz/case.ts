@@ -1,4 +1,4 @@
-// One case: a sample of a kind with one file damaged, and its reader. All of it follows from the seed and the number.
+// One case: a sample of a kind with one file damaged, and its reader. Everything follows from the seed and the number.
 
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -14,25 +14,25 @@ export interface Case {
   seed: number;
   index: number; // from 0
   kind: string;
-  whole?: boolean; // nothing is damaged
+  whole?: boolean; // undamaged
 }
 
 export interface Outcome extends Case {
   damage: string; // in words
-  refused?: boolean; // it ended in a line for a person
-  fault?: string; // what is wrong with how it ended
-  printed?: string; // where something is
+  refused?: boolean; // it ended with a one-line error
+  fault?: string; // what was wrong with its end
+  printed?: string; // if something is wrong
 }
 
-/** The kinds take turns. */
+/** The kinds alternate. */
 export function caseOf(seed: number, index: number, names: readonly string[]): Case {
   return { seed, index, kind: names[index % names.length]! };
 }
 
 /**
  * Make a case's files.
- * @param wholes where the whole samples are kept
- * @param folder to be made; what is there goes
+ * @param wholes the folder of intact samples
+ * @param folder to create; existing contents are removed
  */
 export async function makeCase({ seed, index, kind, whole: isWhole }: Case, wholes: string, folder: string) {
   const { make, files } = kindOf(kind);

@@ -1,4 +1,4 @@
-// Random choices that are the same for the same seed.
+// Random choices, a function of the seed.
 
 import { type Key, keyOf, uniform } from "../../lib/common/rng.ts";
 
@@ -6,7 +6,7 @@ export class Chance {
   readonly #key: Key;
   #count = 0;
 
-  /** @param parts who asks, such as the seed and the case's number */
+  /** @param parts the purpose, such as the seed and the case's number */
   constructor(...parts: (number | string)[]) {
     this.#key = keyOf("fuzz", ...parts);
   }

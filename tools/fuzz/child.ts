@@ -1,4 +1,4 @@
-// The process in which cases are run: it may hang or die of one, which its parent notices.
+// The process in which cases are run: it may hang or crash, which its parent notices.
 
 import { join } from "node:path";
 

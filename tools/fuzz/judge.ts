@@ -1,10 +1,10 @@
-// What a run of a reader must look like, whatever it was given: it ends well, or with one line for a person.
+// Judges a reader's run: for any input it must end well, or with a one-line error.
 
 import type { Ended } from "../../lib/common/child.ts";
 
 const LONGEST = 1000; // characters of a line: more is no message any more
 
-/** What is wrong with how a run ended; undefined where nothing is. */
+/** What was wrong with the end of a run; undefined if nothing. */
 export function faultOf({ code, signal, stderr }: Pick<Ended, "code" | "signal" | "stderr">): string | undefined {
   if (signal !== null) return `ended by ${signal}`;
   if (/^ {4}at .+:\d+:\d+\)?$/m.test(stderr)) return "a stack";

@@ -1,5 +1,5 @@
-// The files that this project reads, kind by kind: a whole sample, what in it can be damaged, and who reads it. Readers are
-// the scripts themselves where they end by themselves soon, and else the functions that they call.
+// The kinds of files that this project reads: an intact sample, the files to damage, and the reader. Readers are the scripts themselves if they
+// end soon, else the functions that they call.
 
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
@@ -39,15 +39,15 @@ import { captured, runHere } from "./run_here.ts";
 import * as samples from "./samples.ts";
 
 export interface Kind {
-  /** Write a whole sample into an empty folder. */
+  /** Write an intact sample into an empty folder. */
   make(folder: string): void | Promise<void>;
-  /** Its files that are damaged, one in a case, and what they are. */
+  /** Its files to damage, one per case, and their formats. */
   files: Record<string, Format>;
-  /** Read it as the scripts do. */
+  /** Read it like the scripts. */
   read(folder: string, chance: Chance): Promise<Ended>;
 }
 
-/** What a script may be told. */
+/** The settings of scripts. */
 const SCRIPTS = {
   "train.ts": trainDefaults,
   "sample.ts": sampleDefaults,
@@ -57,7 +57,7 @@ const SCRIPTS = {
 } satisfies Record<string, Settings>;
 type Script = keyof typeof SCRIPTS;
 
-/** What a script does with a body. */
+/** Run a body like a script. */
 const body = (run: () => void | Promise<void>) => captured(() => main(async () => run()));
 
 /** One of these command lines, in the sample's folder. */
@@ -102,7 +102,7 @@ export const kinds: Record<string, Kind> = {
     ),
   },
 
-  // a changed file of weights gets the checksum that belongs to it: what is behind the checksum is reached
+  // a changed file of weights gets the matching checksum, so that the code after its check is reached
   weights: {
     make: samples.checkpoint,
     files: { "out/weights.safetensors": "bytes" },
@@ -338,7 +338,7 @@ export const kinds: Record<string, Kind> = {
   },
 };
 
-/** An MLflow server that gives this answer to everything. */
+/** An MLflow server that always gives this answer. */
 async function askTracker(path: string, chance: Chance): Promise<void> {
   const { checkMlflow, mlflow } = await import("../../lib/monitor/mlflow.ts");
   const { Watch } = await import("../../lib/monitor/watch.ts");
@@ -369,7 +369,7 @@ async function readConfig(argv: string[], env: Record<string, string>, script: S
   checkTraining(model as GPTConfig, config as unknown as TrainConfig);
 }
 
-/** What tools/monitor.ts draws of a folder. */
+/** tools/monitor.ts' view of a folder. */
 function watchRuns(folder: string): void {
   const runs = new RunSet([folder]);
   runs.poll();

@@ -1,15 +1,15 @@
-// What can happen to a file: bytes flip, go or come twice; in JSON and text a value is another one, or isn't there. And
-// what can be in a file's place: nothing, a folder, a pipe, a device, links in a circle.
+// Damages files: bytes are flipped, removed or repeated; values in JSON and text are changed or removed. Or replaces a file: by nothing, a
+// folder, a pipe, a device, circular links.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 
 import type { Chance } from "./chance.ts";
 
-/** What is in a file, for damage that goes deeper than into its first bytes. */
+/** A file's format, for damage beyond its first bytes. */
 export type Format = "bytes" | "text" | "json" | "jsonl";
 
-/** Damage a file. Gives what was done, in words. */
+/** Damage a file. @returns what was done, in words */
 export function damage(path: string, format: Format, chance: Chance): string {
   if (chance.is(0.04)) return replace(path, chance);
   const before = readFileSync(path);
@@ -24,7 +24,7 @@ function mutateText(text: string, format: Format, chance: Chance): [string, stri
   return format === "jsonl" ? mutateLines(text, chance) : mutateWords(text, chance);
 }
 
-/** Put something else in a file's place. */
+/** Replace a file by something else. */
 function replace(path: string, chance: Chance): string {
   rmSync(path);
   const ways: Record<string, () => void> = {
@@ -33,7 +33,7 @@ function replace(path: string, chance: Chance): string {
     "links in a circle": () => symlinkSync(path, path),
     "a file of 300 MB without content": () => {
       writeFileSync(path, "");
-      truncateSync(path, 300 * 2 ** 20); // takes no room on the disk; more than what is read whole
+      truncateSync(path, 300 * 2 ** 20); // sparse; larger than files that are read at once
     },
   };
   if (process.platform !== "win32") {
@@ -82,7 +82,7 @@ function mutateBytes(bytes: Buffer, chance: Chance): [Buffer, string] {
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** JSON texts of values that programs stumble over. */
+/** JSON values that often break programs. */
 const VALUES: readonly string[] = [
   ...["null", "true", "false", "0", "-1", "-0", "0.5", "1e-320", "3", "255", "65536", "2147483648", "4294967296"],
   ...["1099511627776", "9007199254740993", "99999999999", "1e9", "1e15", "1e308", "1e999", "-1e999"],
@@ -98,7 +98,7 @@ const LARGE: readonly (() => string)[] = [
   () => `{${Array.from({ length: 50_000 }, (_, i) => `"name ${i}":${i}`).join(",")}}`,
 ];
 
-/** Stands for a place in a JSON text that gets another text. */
+/** A placeholder for replaced text in JSON. */
 const MARK = "\u0001here\u0001";
 
 function mutateJson(text: string, chance: Chance): [string, string] {
@@ -118,7 +118,7 @@ function mutateJson(text: string, chance: Chance): [string, string] {
     try {
       root = JSON.parse(next);
     } catch {
-      break; // a text that is no JSON
+      break; // not JSON
     }
   }
   return [result, done.join("; ")];
@@ -126,7 +126,7 @@ function mutateJson(text: string, chance: Chance): [string, string] {
 
 /** The JSON text of `root` with one value changed. */
 function mutateValue(root: Json, chance: Chance): [string, string] {
-  // 1) a place: deep ones as likely as others
+  // 1) a position: deep ones as likely as others
   let place: Json = root;
   const path: (string | number)[] = [];
   let holder: Json[] | { [key: string]: Json } | undefined;
@@ -142,7 +142,7 @@ function mutateValue(root: Json, chance: Chance): [string, string] {
   const value = chance.is(0.03) ? chance.pick(LARGE)() : chance.pick(VALUES);
   if (!holder) return [value, `${where} is ${value.slice(0, 40)}`];
 
-  // 2) what happens there
+  // 2) the change
   const key = path.at(-1)!;
   const put = (text: string) => {
     (holder as Record<string, Json>)[key] = MARK;

@@ -1,5 +1,5 @@
-// Runs a script in this process, as a new module each time: its start is mostly that of the libraries, which are loaded
-// once. For runs that end by themselves; one that sets something up keeps it (sessions of ONNX Runtime) until the process ends.
+// Runs a script in this process, as a new module each time: startup is mostly the libraries, which are loaded once. For runs that end by
+// themselves; their resources (ONNX Runtime's sessions) live until the process ends.
 
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -12,7 +12,7 @@ let count = 0;
 /**
  * Run a script such as "train.ts" to its end.
  * @param cwd the working directory meanwhile
- * @returns what it printed, and the code that its process would have ended with
+ * @returns its output, and the exit code that its process would have had
  */
 export async function runHere(script: string, args: readonly string[], cwd: string): Promise<Ended> {
   const path = join(ROOT, script);
@@ -26,7 +26,7 @@ export async function runHere(script: string, args: readonly string[], cwd: stri
   }
 }
 
-/** What is printed meanwhile, and how a script with this body would end. */
+/** The output meanwhile, and the exit code of a script with this body. */
 export async function captured(body: () => Promise<unknown>): Promise<Ended> {
   const text = { stdout: "", stderr: "" };
   const writers = { stdout: process.stdout.write, stderr: process.stderr.write };

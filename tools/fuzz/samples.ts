@@ -1,4 +1,4 @@
-// Whole files of every kind, small: what kinds.ts damages.
+// Small intact files of every kind, for kinds.ts to damage.
 
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -67,7 +67,7 @@ export async function checkpoint(folder: string): Promise<void> {
   writeFileSync(join(out, "callbacks.json"), JSON.stringify(CALLBACKS));
 }
 
-/** Let ckpt.json say what is true of the weights. */
+/** Update ckpt.json to match the weights. */
 export function refreshChecksum(out: string): void {
   const path = join(out, "ckpt.json");
   const file = "weights.safetensors";
@@ -78,7 +78,7 @@ export function refreshChecksum(out: string): void {
   writeFileSync(path, JSON.stringify({ ...json, weights }, null, 2));
 }
 
-/** Put what callbacks.json holds into ckpt.json, where the callbacks' state is. */
+/** Move callbacks.json's content into ckpt.json, where the callbacks' state is. */
 export function putCallbacks(out: string): void {
   const path = join(out, "ckpt.json");
   const { callbacks: _, ...json } = JSON.parse(readFileSync(path, "utf8"));
@@ -119,7 +119,7 @@ export async function shards(folder: string): Promise<void> {
   );
 }
 
-/** A model with room for GPT-2's tokens, and a tokenizer beside it. */
+/** A model for GPT-2's tokens, with a tokenizer. */
 export async function foreignTokenizer(folder: string): Promise<void> {
   await writeHuggingFace(model(50_257, { ffn: "gelu_tanh" as const, n_embd: 2, n_head: 1 }), undefined, folder);
   const vocab = { Ġt: 256, Ġthe: 262, Ġgazed: 50_255 };
@@ -223,7 +223,7 @@ export function experiment(folder: string): void {
   write("experiment.json", settings);
 }
 
-/** out/: a pipeline that was stopped while it trained. */
+/** out/: a pipeline that was stopped during training. */
 export function pipeline(folder: string): void {
   writeFileSync(join(folder, "text.txt"), TEXT);
   const out = join(folder, "out");
@@ -288,7 +288,7 @@ search_seed: 3
 seeds: [1, 2]
 `;
 
-/** What MLflow answers to all that it is asked. */
+/** MLflow's answers to all requests. */
 export const ANSWER = {
   experiment: { experiment_id: "0", name: "Default" },
   experiment_id: "0",
@@ -318,7 +318,7 @@ function copyFixture(name: string, to: string): void {
 
 export const PARTIAL = { files: ["a.txt"], seed: 1 };
 
-/** A dataset whose making was interrupted. */
+/** A dataset whose preparation was interrupted. */
 export function partial(folder: string): void {
   dataset(folder);
   const unfinished = new PartialDataset(folder, PARTIAL, true);
@@ -328,7 +328,7 @@ export function partial(folder: string): void {
   unfinished.close();
 }
 
-/** The lock of a process that is gone. */
+/** The lock of a dead process. */
 export function locked(folder: string): void {
   const holder = { pid: 2 ** 22 + 1, host: hostname(), began: "1", what: "training" };
   writeFileSync(join(folder, "lock.json"), JSON.stringify(holder));

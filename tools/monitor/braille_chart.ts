@@ -1,4 +1,4 @@
-// A line chart of characters: braille dots, two by four to a character, for lines; a character for marks.
+// A line chart of characters: braille dots, two by four per character, for lines; one character per mark.
 
 import { short, significant, ticks, whole } from "../../lib/common/format.ts";
 import type { Series } from "../../lib/monitor/metrics_file.ts";
@@ -10,7 +10,7 @@ export interface Curve extends Series {
 
 export interface ChartSize {
   columns: number;
-  rows: number; // with the axis below and its numbers: two of them
+  rows: number; // including two for the axis and its numbers
 }
 
 const DOTS = [
@@ -19,7 +19,7 @@ const DOTS = [
 ]; // bits of a braille character: by column, from the top
 
 /**
- * The chart's lines, no wider than `columns`; none where it is too small or there is nothing to draw.
+ * The chart's lines, no wider than `columns`; none if it is too small or there is nothing to draw.
  * A line shows the mean of the points in each of its dots.
  */
 export function drawChart(
@@ -32,7 +32,7 @@ export function drawChart(
   const to = Math.max(...curves.map(({ iters }) => iters.at(-1) ?? -Infinity));
   if (height < 3 || columns < 24 || !(from <= to)) return [];
 
-  // 1) thin, over a width that the numbers at the side leave
+  // 1) thin, to the width beside the axis labels
   const side = 8;
   const width = columns - side - 1;
   const across = (iter: number) => (to === from ? 0 : ((iter - from) / (to - from)) * (2 * width - 1));
@@ -72,7 +72,7 @@ export function drawChart(
     }
   }
 
-  // 3) lines, with numbers where the ticks are
+  // 3) lines, with numbers at the ticks
   const labels = new Map(
     ticks(low, high, Math.max(2, height / 3)).map((value) => [Math.round(down(value)) >> 2, significant(value)]),
   );

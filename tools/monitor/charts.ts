@@ -1,5 +1,5 @@
-// The page's charts: lines over steps, and bars of where the time goes. They show what they are given; a range that is
-// dragged across a chart goes to whoever made it. All words are drawn or set as text, never read as HTML.
+// The page's charts: lines over steps, and bars of where the time goes. They show given data; a range that is dragged
+// across a chart is reported to its owner. All words are drawn or set as text, never parsed as HTML.
 
 import { BarChart, LineChart as Lines } from "echarts/charts";
 import { GridComponent, TooltipComponent } from "echarts/components";
@@ -17,13 +17,13 @@ const LEAST_DRAG = 5; // pixels
 
 export interface Line {
   name: string;
-  run?: string; // whose line it is, where its colour tells that
+  run?: string; // the run of the line, if its colour identifies it
   color: string;
   points: Points;
   look: "faint" | "plain" | "bold" | "marks";
 }
 
-/** Makes an element of text. */
+/** Create an element with text. */
 export function element<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   className = "",
@@ -37,7 +37,7 @@ export function style(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** A box with a title, a legend and a chart that is as wide as the box. */
+/** A box with a title, a legend and a chart of the box' width. */
 class Chart {
   readonly box: HTMLElement;
   readonly chart: EChartsType;
@@ -74,7 +74,7 @@ class Chart {
     this.box.remove();
   }
 
-  /** What the lines are, in words; `said` is for who can't see the chart. */
+  /** The description of the lines, for screen readers. */
   protected explain(names: readonly { name: string; color: string; look: string }[], said: string): void {
     this.place.setAttribute("aria-label", `${this.#said}. ${said}`);
     const many = names.length > MOST_NAMES;
@@ -118,7 +118,7 @@ class Chart {
 }
 
 export class LineChart extends Chart {
-  #pointer = 0; // where the mouse is, on the y axis
+  #pointer = 0; // position of the mouse on the y axis
   #lines: readonly Line[] = [];
   #log = false;
 
@@ -135,7 +135,7 @@ export class LineChart extends Chart {
   show(lines: readonly Line[], range: Range, log = false): void {
     [this.#lines, this.#log] = [lines, log];
     const { axis, tooltip } = this.look();
-    // too many for a legend: a name for each colour
+    // too many for a legend: one name per colour
     const runs = lines.length > MOST_NAMES ? new Map(lines.map((line) => [line.run, line])) : undefined;
     const perRun = [...(runs?.entries() ?? [])].map(([run, line]) => ({ ...line, name: run ?? "", look: "bold" }));
     this.explain(
@@ -176,7 +176,7 @@ export class LineChart extends Chart {
     );
   }
 
-  /** The values next to the pointer: of all of a few lines, of the nearest of many. */
+  /** The values next to the pointer: of all lines if few, else of the nearest. */
   #describe(found: unknown): string {
     const [{ axisValue }] = found as [{ axisValue: number }];
     const scale = (value: number) => (this.#log ? Math.log(value) : value);
@@ -252,7 +252,7 @@ function seriesOf({ name, color, points: { iters, values }, look }: Line, log: b
   };
 }
 
-/** How the numbers of an axis are written: all alike, by the largest of them. */
+/** The format of an axis' numbers, by the largest of them. */
 function numbersUpTo(high: number): (value: number) => string {
   return (value) => {
     if (high >= 1e4) return short(value);

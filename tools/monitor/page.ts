@@ -1,12 +1,12 @@
-// The page of tools/monitor.ts: asks the server once a second what is new and shows it; keeps asking while there is no
-// server. Holds no more than what is on the screen, so that it can stay open for days.
+// The page of tools/monitor.ts: polls the server once a second and shows what is new; keeps polling while there is no
+// server. Holds only what is on the screen, so that it can stay open for days.
 
 import { whole } from "../../lib/common/format.ts";
 import type { Range } from "../../lib/monitor/thin.ts";
 import { element, type Line, LineChart, style, TimeChart } from "./charts.ts";
 import type { RunUpdate, Text, Told, Update, UpdateRequest } from "./server.ts";
 
-const INTERVAL = 1000; // ms between two questions
+const INTERVAL = 1000; // ms between polls
 const COLORS = 8; // --run-0 and so on, in page.css
 
 const find = <E extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as E;
@@ -14,11 +14,11 @@ const [fromInput, toInput] = [find<HTMLInputElement>("from"), find<HTMLInputElem
 const smoothingInput = find<HTMLInputElement>("smoothing");
 const logInput = find<HTMLInputElement>("log");
 
-let told: Told | undefined; // the last time that there was something new
-let runs: readonly RunUpdate[] = []; // of it
+let told: Told | undefined; // the last update
+let runs: readonly RunUpdate[] = []; // of the update
 let version = "";
 let range: Range | null = null; // of steps; null: all
-let asked = 0; // goes up with each wish for other numbers
+let asked = 0; // incremented with each request for other data
 let wake = () => {};
 
 // ---- the server --------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ async function follow(): Promise<never> {
       await update();
       showConnection("");
     } catch (error) {
-      const away = error instanceof TypeError; // no answer at all
+      const away = error instanceof TypeError; // no response at all
       showConnection(
         away ? "No answer from the monitor; is tools/monitor.ts still running? Trying again." : `${error}`,
       );
@@ -60,11 +60,11 @@ async function update(): Promise<void> {
   ({ version, told } = { version: answer.version, told: answer.told });
   ({ runs } = told);
   show(told);
-  showConnection(""); // samples may take a moment more
+  showConnection(""); // samples may take a little longer
   await Promise.all(runs.map(showSamples));
 }
 
-/** Other numbers are wanted, now. */
+/** Request other data now. */
 function askAgain(): void {
   asked++;
   version = "";
@@ -79,12 +79,12 @@ function showConnection(problem: string): void {
 }
 
 function setText(node: HTMLElement, text: string): void {
-  if (node.textContent !== text) node.textContent = text; // a text that somebody has selected stays selected
+  if (node.textContent !== text) node.textContent = text; // keeps a selection in the text
 }
 
 // ---- the runs ----------------------------------------------------------------------------------------------------
 
-/** What there is of each run, by its folder. */
+/** The elements of each run, by its folder. */
 const cards = new Map<string, HTMLElement>();
 
 function show({ name, progress, others }: Told): void {
@@ -103,7 +103,7 @@ function show({ name, progress, others }: Told): void {
   showSettings();
 }
 
-/** Take out what isn't there any more. */
+/** Remove what no longer exists. */
 function drop<Part>(parts: Map<string, Part>, keep: ReadonlySet<string>, remove: (part: Part) => void): void {
   for (const [key, part] of parts) {
     if (keep.has(key)) continue;
@@ -116,7 +116,7 @@ function inOrder<Part>(parts: ReadonlyMap<string, Part>): Part[] {
   return runs.flatMap(({ folder }) => parts.get(folder) ?? []);
 }
 
-/** Put what is in `parent` into an order; what is in its place stays untouched. */
+/** Order the children of `parent`; those in place stay untouched. */
 function arrange(parent: HTMLElement, parts: readonly HTMLElement[]): void {
   for (const [i, part] of parts.entries()) {
     if (parent.children[i] !== part) parent.insertBefore(part, parent.children[i] ?? null);
@@ -232,7 +232,7 @@ function showCharts(): void {
   drop(charts, titles, (chart) => chart.remove());
 }
 
-/** Lines of one run: its colour is the run's, but for validation where there is only one run. */
+/** Lines of one run: its colour is the run's, except validation's if there is only one run. */
 function linesOf(run: RunUpdate, metrics: readonly string[]): Line[] {
   return metrics.flatMap((metric) => {
     const points = run.series[metric];
@@ -249,7 +249,7 @@ function linesOf(run: RunUpdate, metrics: readonly string[]): Line[] {
   });
 }
 
-/** What callbacks add: a chart for each family of a run ("update_ratio/…"), and for each of the other metrics. */
+/** Metrics of callbacks: a chart for each family of a run ("update_ratio/…"), and for each of the other metrics. */
 function showMore(shown: Range): LineChart[] {
   const known = new Set(MAIN.flatMap(({ metrics }) => metrics));
   const families = new Map<string, Line[]>();
@@ -297,7 +297,7 @@ function setRange(wanted: Range | null): void {
 interface Samples {
   box: HTMLElement;
   title: HTMLElement;
-  told: string; // RunUpdate.texts that is shown
+  told: string; // the shown RunUpdate.texts
   texts: Text[];
   select: HTMLSelectElement;
   pre: HTMLPreElement;
@@ -316,7 +316,7 @@ async function showSamples({ folder, label, texts }: RunUpdate): Promise<void> {
   const shown = samples.get(folder) ?? newSamples(folder, label);
   shown.title.hidden = runs.length === 1;
   if (texts === shown.told) return;
-  const chosen = shown.texts[Number(shown.select.value)]; // the newest is followed, another one stays
+  const chosen = shown.texts[Number(shown.select.value)]; // the newest is followed, another selection stays
   const stay = chosen !== undefined && chosen !== shown.texts.at(-1);
   shown.texts = await ask<Text[]>("/texts", { folder });
   shown.told = texts;
@@ -378,7 +378,7 @@ function header(text: string, scope: "col" | "row"): HTMLTableCellElement {
   return Object.assign(element("th", "", text), { scope });
 }
 
-// ---- what a person does ------------------------------------------------------------------------------------------
+// ---- user input -------------------------------------------------------------------------------------------------
 
 function readRange(): void {
   const [from, to] = [fromInput, toInput].map(({ valueAsNumber }) => valueAsNumber) as [number, number];
@@ -402,7 +402,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showCharts
 let resizing: ReturnType<typeof setTimeout> | undefined;
 window.addEventListener("resize", () => {
   clearTimeout(resizing);
-  resizing = setTimeout(askAgain, 300); // other widths take other points
+  resizing = setTimeout(askAgain, 300); // another width needs other points
 });
 
 void follow();

@@ -1,6 +1,6 @@
-// The runs that folders stand for, as they are at each poll: a folder with a metrics.jsonl is a run; one without stands
-// for the runs below it, such as an experiment's, and new ones are found while they are followed. Of many runs the
-// newest are shown, of the others only how they stand is kept. Draws nothing.
+// The runs of the given folders, at each poll: a folder with a metrics.jsonl is a run; one without stands for the runs below it, such as an
+// experiment's, and new ones are found meanwhile. Of many runs the newest are shown, of the others only the status is kept. Draws
+// nothing.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -18,41 +18,41 @@ const MOST_SHOWN = 8;
 const LEVELS = 3; // below a folder: an experiment's runs are in <trial>/seed-<n>
 const RESCAN = 1900; // ms between two searches; a page that asks once a second gets one every 2 s
 
-/** A run among those that are shown. */
+/** A shown run. */
 export interface ShownRun {
-  folder: string; // tells it from all others
+  folder: string; // identifies it
   label: string; // for people
-  /** From 0, for its colour: its own as long as it is shown. */
+  /** From 0, for its colour; fixed as long as it is shown. */
   place: number;
   run: FollowedRun;
 }
 
 interface Group {
-  folder: string; // as it was named
+  folder: string; // as given
   label: string;
   members: string[]; // folders of runs
-  planned: number | undefined; // runs, where an experiment's file says it
+  planned: number | undefined; // number of runs, from an experiment's file
 }
 
 interface Member {
   folder: string;
   label: string;
   group: number;
-  run?: FollowedRun; // where it is shown or hasn't ended
+  run?: FollowedRun; // if it is shown or hasn't ended
   status: Status;
-  stamp: string; // of its file when that was read last
+  stamp: string; // of its file at the last read
 }
 
 export class RunSet {
-  /** What was named, for a title. */
+  /** The given folders, for a title. */
   readonly name: string;
-  /** At most MOST_SHOWN, by folder as they were named, the last begun first. */
+  /** At most MOST_SHOWN, in the order of the given folders, the latest first. */
   shown: readonly ShownRun[] = [];
   readonly #groups: Group[];
-  #members = new Map<string, Member>(); // by whole path: a run is there once
+  #members = new Map<string, Member>(); // by absolute path: each run once
   #scanned = Number.NEGATIVE_INFINITY; // ms since 1970
 
-  /** @throws UserError where a folder is missing */
+  /** @throws UserError if a folder is missing */
   constructor(folders: readonly string[]) {
     const names = folders.map(runName);
     this.#groups = folders.map((folder, i) => {
@@ -65,7 +65,7 @@ export class RunSet {
     this.name = this.#groups.map(({ label }) => label).join(", ");
   }
 
-  /** Read what was added, and now and then look for other runs; true where there is something new. */
+  /** Read what was added, and now and then look for other runs. @returns is anything new? */
   poll(now = Date.now()): boolean {
     let changed = false;
     if (now - this.#scanned >= RESCAN) {
@@ -80,7 +80,7 @@ export class RunSet {
     return this.#choose(now) || changed;
   }
 
-  /** How those stand that are not shown. */
+  /** The status of the others. */
   get others(): Status[] {
     const shown = new Set(this.shown.map(({ folder }) => folder));
     return [...this.#members.values()].filter(({ folder }) => !shown.has(folder)).map(({ status }) => status);
@@ -89,7 +89,7 @@ export class RunSet {
   /** A line for each experiment: "runs: 7 of 18 finished". */
   get progress(): string[] {
     return this.#groups.flatMap(({ label, members, planned }) => {
-      // more of them: the experiment was another one before, so which are its own isn't known
+      // more of them: the experiment was another one before, so its own runs are unknown
       if (planned === undefined || members.length > planned) return [];
       const states = members.map((path) => this.#members.get(path)!.status.state);
       const finished = states.filter((state) => state === "finished" || state === "stopped").length;
@@ -97,7 +97,7 @@ export class RunSet {
     });
   }
 
-  /** Find the runs that are there by now; true where they are others, or an experiment's size is. */
+  /** Find the present runs. @returns have they, or an experiment's size, changed? */
   #scan(now: number): boolean {
     const before = this.#members;
     const found = new Map<string, Member>();
@@ -107,7 +107,7 @@ export class RunSet {
       const several = this.#groups.length > 1;
       const runs =
         below.length === 0
-          ? [{ folder: group.folder, label: group.label }] // a run, or a folder that waits for one
+          ? [{ folder: group.folder, label: group.label }] // a run, or a folder waiting for one
           : below.map((path) => ({
               folder: join(group.folder, ...path),
               label: (several ? [group.label, ...path] : path).join("/"),
@@ -130,10 +130,10 @@ export class RunSet {
     return changed || [...before.keys()].some((path) => !found.has(path));
   }
 
-  /** Show the newest; true where they are others than before. */
+  /** Show the newest. @returns have they changed? */
   #choose(now: number): boolean {
     const places = new Map(this.shown.map(({ folder, place }) => [folder, place]));
-    // of those that run the ones on the screen stay: who wrote the last line changes all the time
+    // running ones on the screen stay, as the order of last lines changes all the time
     const rank = ({ folder, status }: Member) => (isLive(status) ? (places.has(folder) ? 2 : 1) : 0);
     const members = [...this.#members.values()].sort(
       (a, b) => rank(b) - rank(a) || b.status.time - a.status.time || (a.label < b.label ? -1 : 1),
@@ -161,7 +161,7 @@ export class RunSet {
   }
 }
 
-/** A run that nobody watches: how it stands; the run itself only where there may be more of it. */
+/** A run that isn't shown: its status; the run itself only if it may continue. */
 function look(folder: string, now: number): Pick<Member, "run" | "status"> {
   const run = new FollowedRun(folder);
   run.poll();
@@ -169,7 +169,7 @@ function look(folder: string, now: number): Pick<Member, "run" | "status"> {
   return isLive(status) ? { run, status } : { status };
 }
 
-/** Folders of runs, each as the names on the way there. What is below a run belongs to it. */
+/** Folders of runs, each as the list of names in its path. Folders below a run belong to it. */
 function runsBelow(folder: string, levels: number): string[][] {
   return foldersIn(folder).flatMap((name) => {
     const path = join(folder, name);
@@ -178,7 +178,7 @@ function runsBelow(folder: string, levels: number): string[][] {
   });
 }
 
-/** Those to search: no links, no hidden ones, no packages. None where the folder is gone by now, or not to be read. */
+/** Folders to search: no links, no hidden ones, no packages. None if the folder is gone or unreadable. */
 function foldersIn(folder: string): string[] {
   try {
     const entries = readdirSync(folder, { withFileTypes: true });
@@ -197,7 +197,7 @@ function stampOf(folder: string): string {
   return stats ? `${stats.size} ${stats.mtimeMs}` : "";
 }
 
-/** The part of tools/experiment's file that says how many runs there will be. */
+/** The part of tools/experiment's file with the number of runs. */
 const Experiment = z.object({
   search: z.enum(["grid", "list", "random"]),
   axes: z.record(z.string(), z.unknown()),
@@ -206,7 +206,7 @@ const Experiment = z.object({
   seeds: z.array(z.unknown()),
 });
 
-/** Undefined where the folder has no experiment's file, or another program's. */
+/** Undefined if the folder has no experiment's file, or another program's. */
 function plannedRuns(folder: string): number | undefined {
   let experiment: z.infer<typeof Experiment>;
   try {

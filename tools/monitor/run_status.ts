@@ -1,5 +1,4 @@
-// A run that is followed through its metrics.jsonl, and how it stands. For the views of tools/monitor.ts, so it draws
-// nothing.
+// Follows a run through its metrics.jsonl, and its status. For the views of tools/monitor.ts; draws nothing.
 
 import { UserError } from "../../lib/common/errors.ts";
 import { duration, percent, short, significant, whole } from "../../lib/common/format.ts";
@@ -7,15 +6,15 @@ import { isRunning } from "../../lib/common/running.ts";
 import type { EndReason } from "../../lib/monitor/callback.ts";
 import { History, MetricsReader } from "../../lib/monitor/metrics_file.ts";
 
-const QUIET = 10_000; // ms without a line after which a run whose process isn't here is taken for dead
+const QUIET = 10_000; // ms without a line after which a run of a process elsewhere counts as dead
 
 export interface Status {
-  /** "waiting": for a first line. "silent": it has not ended, and its process is gone. */
+  /** "waiting": for the first line. "silent": not ended, but its process is gone. */
   state: EndReason | "waiting" | "running" | "silent";
-  why?: string; // of the end, or what keeps the file from being read
+  why?: string; // of the end, or of a failed read
   time: number; // of the last line, ms since 1970
   step: number; // made so far
-  steps?: number; // max_iters, where known
+  steps?: number; // max_iters, if known
   secondsLeft?: number; // while it runs
   best?: { loss: number; step: number }; // lowest validation loss
 }
@@ -29,7 +28,7 @@ export class FollowedRun {
     this.#reader = new MetricsReader(outDir);
   }
 
-  /** Read what was added; true where there was something. What the system refuses is kept for `status`. */
+  /** Read what was added. @returns was there anything? A failed read is kept for `status`. */
   poll(): boolean {
     const before = this.#problem;
     try {
@@ -50,7 +49,7 @@ export class FollowedRun {
   }
 }
 
-/** @param alive whether the process with this id lives on this machine */
+/** @param alive is the process with this id running on this machine? */
 export function statusOf(history: History, now: number, alive = isRunning): Status {
   const { start, end, time } = history;
   if (!start) return { state: "waiting", time, step: 0 };
@@ -63,7 +62,7 @@ export function statusOf(history: History, now: number, alive = isRunning): Stat
     const state = (["finished", "interrupted", "stopped", "failed"] as const).find((name) => name === end.reason);
     return { ...status, state: state ?? "stopped", ...(end.why !== undefined && { why: end.why }) };
   }
-  // its process may be another machine's, whose lines come through a shared disk
+  // its process may be on another machine with a shared disk
   if (now - time > QUIET && !alive(start.pid)) return { ...status, state: "silent" };
   const made = history.iter - start.iter;
   if (steps === undefined || made <= 0) return { ...status, state: "running" };
@@ -78,7 +77,7 @@ function bestOf(history: History): Status["best"] {
   return best;
 }
 
-/** Whether there may be more of it. */
+/** May it continue? */
 export function isLive({ state }: Status): boolean {
   return state === "running" || state === "waiting";
 }
@@ -86,7 +85,7 @@ export function isLive({ state }: Status): boolean {
 /** The state in words: "running", "no sign of life for 3 min". */
 export function describeState({ state, why, time }: Status, now: number): string {
   const silent = (now - time) / 1000;
-  const coarse = silent < 60 ? 10 : 60; // seconds: who looks every second needn't be told every second
+  const coarse = silent < 60 ? 10 : 60; // seconds: coarse, so that it doesn't change every second
   const words: Partial<Record<Status["state"], string>> = {
     waiting: "waits for the run to begin",
     silent: `no sign of life for ${duration(Math.floor(silent / coarse) * coarse)}`,
@@ -94,7 +93,7 @@ export function describeState({ state, why, time }: Status, now: number): string
   return (words[state] ?? state) + (why === undefined ? "" : `: ${why}`);
 }
 
-/** How many others there are, in words: "and 10 more: 9 finished, 1 failed"; "" for none. */
+/** The number of others, in words: "and 10 more: 9 finished, 1 failed"; "" for none. */
 export function describeOthers(others: readonly Status[]): string {
   if (others.length === 0) return "";
   const words: Partial<Record<Status["state"], string>> = { waiting: "not begun", silent: "without a sign of life" };
@@ -105,7 +104,7 @@ export function describeOthers(others: readonly Status[]): string {
   return `and ${others.length} more: ${parts.join(", ")}`;
 }
 
-/** Where the run is, in words: "step 1,200 of 3,000", "40 %", "2 min left". */
+/** The progress of a run, in words: "step 1,200 of 3,000", "40 %", "2 min left". */
 export function describeProgress({ step, steps, secondsLeft }: Status): string[] {
   if (steps === undefined) return [`step ${whole(step)}`];
   const left = secondsLeft === undefined ? [] : [`${duration(secondsLeft)} left`];
@@ -117,7 +116,7 @@ export interface Figure {
   value: string;
 }
 
-/** The last value of what is known, each with its unit. */
+/** The last value of each known metric, with its unit. */
 export function figuresOf(history: History, { best }: Status): Figure[] {
   const shown: [label: string, metric: string, format: (value: number) => string][] = [
     ["loss", "loss", (loss) => loss.toFixed(4)],
@@ -138,7 +137,7 @@ export function figuresOf(history: History, { best }: Status): Figure[] {
   return figures;
 }
 
-/** What the run is made on and of, as far as it says. */
+/** The machine and model of the run, as far as known. */
 export function describeFacts(history: History): string {
   const { device, parameters, dataset } = history.start?.facts ?? {};
   return [dataset, typeof parameters === "number" && `${short(parameters)} parameters`, device]

@@ -1,5 +1,5 @@
-// What is behind the page of tools/monitor.ts: its files, and the runs' numbers, thinned to what the page asks for. The
-// page asks once a second; where nothing is new the answer is short. Keeps nothing about the pages that ask.
+// The server of tools/monitor.ts' page: its files, and the runs' metrics, thinned as the page requests. The page polls once a second; if
+// nothing is new the answer is short. Stateless with respect to pages.
 
 import type { Server } from "node:http";
 import { dirname } from "node:path";
@@ -25,7 +25,7 @@ import {
 const HERE = dirname(fileURLToPath(import.meta.url));
 const TEXTS = 200; // of a run, the last ones: samples on the page
 const BARS = 48; // of the time split
-const NOISY = ["loss", "grad_norm", "tokens_per_s"]; // get a smoothed line too
+const NOISY = ["loss", "grad_norm", "tokens_per_s"]; // also get a smoothed line
 const FEW = 24; // metrics of a family; more of them are thinned more
 
 const amount = z.number().check(z.gte(0));
@@ -41,32 +41,32 @@ export type UpdateRequest = z.infer<typeof updateRequest>;
 
 /** Answer to /update */
 export interface Update {
-  version: string; // the same as long as nothing has changed
-  told?: Told; // only where `version` isn't the one that was asked with
+  version: string; // changes whenever anything has changed
+  told?: Told; // only if `version` differs from the request's
 }
 
 export interface Told {
   name: string; // of all of it
-  count: number; // runs, those that aren't shown too
+  count: number; // runs, including those not shown
   live: number; // of them in progress
   progress: string[]; // of experiments
-  others: string; // those that aren't shown; "" for none
+  others: string; // those not shown; "" for none
   runs: RunUpdate[];
 }
 
 export interface RunUpdate {
-  folder: string; // tells it from all others
+  folder: string; // identifies it
   label: string;
   place: number; // for its colour
   state: Status["state"];
   stateText: string;
   facts: string;
-  share: number | null; // done, 0 to 1; null where unknown
+  share: number | null; // done, 0 to 1; null if unknown
   progress: string[];
   figures: Figure[];
   config: Record<string, unknown>;
   lastStep: number;
-  texts: string; // changes when there are others
+  texts: string; // changes with the texts
   series: Record<string, Points>; // by metric; "loss/smoothed" and the like too
   time: TimeSplit;
 }
@@ -87,9 +87,9 @@ export interface Text {
 export async function createMonitorServer(runs: RunSet): Promise<Server> {
   needPackages("no page", "echarts");
   const files = new Map(await pageFiles(HERE, ["page.ts"]));
-  const begun = Date.now(); // so that a page notices another server
+  const begun = Date.now(); // so that a page notices a new server
   let changes = 0;
-  runs.poll(); // a long file takes its time: before the first page asks
+  runs.poll(); // a long file takes time: read it before the first request
 
   function update(request: UpdateRequest): Update {
     const now = Date.now();
@@ -97,7 +97,7 @@ export async function createMonitorServer(runs: RunSet): Promise<Server> {
     const { shown, others, progress } = runs;
     const states = shown.map(({ run }) => run.status(now));
     const words = describeOthers(others);
-    // the words too: they may change while no file does
+    // including words that change without a file
     const version = [begun, changes, words, ...progress, ...states.map((state) => describeState(state, now))].join(" ");
     if (version === request.version) return { version };
     const all = [...states, ...others];
@@ -118,7 +118,7 @@ export async function createMonitorServer(runs: RunSet): Promise<Server> {
       "/update": (body) => update(updateRequest.parse(body)),
       "/texts": (body): Text[] => {
         const asked = textsRequest.parse(body).folder;
-        const texts = runs.shown.find(({ folder }) => folder === asked)?.run.history.texts ?? []; // it may be gone
+        const texts = runs.shown.find(({ folder }) => folder === asked)?.run.history.texts ?? []; // the run may be gone
         return texts.slice(-TEXTS).map(({ iter, name, text }) => ({ iter, name, text }));
       },
     },
@@ -168,7 +168,7 @@ function thinAll(history: History, range: Range, { width, smoothing }: UpdateReq
   return thinned;
 }
 
-/** As many evaluations to a bar as make at most BARS. Those that end in the range, and the one that it ends in. */
+/** Evaluations per bar for at most BARS: those that end in the range, and the one it ends in. */
 function splitTime(history: History, { from, to }: Range): TimeSplit {
   const parts = [...history.series].filter(([name]) => name.startsWith("time/"));
   const every = [...new Set(parts.flatMap(([, { iters }]) => iters))].sort((a, b) => a - b);

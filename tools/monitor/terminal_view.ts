@@ -1,5 +1,5 @@
-// Runs as lines of a terminal: for each how it stands, then one chart of their losses, then their last samples. Where
-// that is too much, the runs that ended first get a line each, or none. Only draws; tools/monitor.ts writes the lines.
+// Runs as terminal lines: the status of each, then one chart of their losses, then their last samples. If space is short, the runs that ended
+// first get one line each, or none. Only formats; tools/monitor.ts writes the lines.
 
 import { stripVTControlCharacters } from "node:util";
 import { whole } from "../../lib/common/format.ts";
@@ -29,18 +29,18 @@ export interface Screen {
   now: number; // ms since 1970
 }
 
-/** What is said of runs beside those that are drawn. */
+/** Remarks on runs that aren't shown. */
 export interface Beside {
   others: readonly Status[];
   progress: readonly string[]; // of experiments
 }
 
 const COLORS = [36, 33, 35, 32, 34, 31, 96, 95]; // of runs: ANSI
-const MARKS = ["●", "■", "▲", "◆", "▼", "★", "○", "□"]; // of their validation losses
+const MARKS = ["●", "■", "▲", "◆", "▼", "★", "○", "□"]; // for their validation losses
 const [BOLD, FAINT, RED, GREEN] = [1, 2, 31, 32];
 const MOST_CHART = 24; // rows
-const LEAST_CHART = 9; // rows that finished runs leave to it; a third of a high screen
-const SAMPLE = 6; // lines of one, where there is one run
+const LEAST_CHART = 9; // rows reserved for it; a third of a tall screen
+const SAMPLE = 6; // lines of a sample, if there is one run
 
 /** The lines, each within `columns`, as many as fit into `rows`. */
 export function drawRuns(
@@ -57,7 +57,7 @@ export function drawRuns(
     const more = describeOthers([...others, ...hidden]);
     return [...progress.map(lineOf), ...spaced([...heads.values()]), ...(more ? [paint(FAINT, lineOf(more))] : [])];
   };
-  // what ended first is the first to shrink, and then to go
+  // runs that ended first shrink first, and then disappear
   const order = runs.toSorted(
     (a, b) => Number(isLive(a.status)) - Number(isLive(b.status)) || a.status.time - b.status.time,
   );
@@ -75,7 +75,7 @@ export function drawRuns(
   );
   const left = rows - above.length - 1;
   const chartRows = Math.min(MOST_CHART, left - samples.length);
-  // a low screen keeps the chart and lets the samples go
+  // a short screen keeps the chart and drops the samples
   const chart = chartOf(runs, { columns, rows: chartRows >= 8 ? chartRows : Math.min(left, 12) }, paint);
   const lines = [...above, ...(chart.length > 0 ? ["", ...chart] : []), ...samples];
   return lines.slice(0, Math.max(1, rows));
@@ -105,7 +105,7 @@ function firstLine(run: DrawnRun, rest: string, several: boolean, columns: numbe
     .trimEnd();
 }
 
-/** How it stands in one line. */
+/** The status in one line. */
 function shortHeadOf(run: DrawnRun, several: boolean, columns: number, now: number, paint: Paint): string {
   const { history, status } = run;
   const losses = figuresOf(history, status).filter(({ label }) => label.endsWith("val loss"));
@@ -129,7 +129,7 @@ function headOf(run: DrawnRun, several: boolean, columns: number, now: number, p
     lines.push(`${paint(colorOf(place), "█".repeat(done))}${paint(FAINT, "░".repeat(width - done))}  ${progress}`);
   } else lines.push(cut(progress, columns));
 
-  // 3) figures, as many to a line as fit
+  // 3) figures, as many per line as fit
   let [line, length] = ["", 0];
   for (const { label, value } of figuresOf(history, status)) {
     const size = label.length + 1 + value.length;
@@ -147,7 +147,7 @@ function headOf(run: DrawnRun, several: boolean, columns: number, now: number, p
 
 function chartOf(runs: readonly DrawnRun[], size: { columns: number; rows: number }, paint: Paint): string[] {
   const none = { iters: [], values: [] };
-  const order = runs.toReversed(); // the first one is drawn over the others
+  const order = runs.toReversed(); // the first one is drawn on top
   const curves = order.map(({ history, place }): Curve => {
     return { ...(history.series.get("loss") ?? none), color: colorOf(place) };
   });
@@ -178,13 +178,13 @@ function colorOf(place: number): number {
   return COLORS[place % COLORS.length]!;
 }
 
-// ---- text of others: what it says to a terminal is left out -------------------------------------------------------
+// ---- foreign text: without control sequences ---------------------------------------------------------------------
 
 function oneLine(text: string): string {
   return stripVTControlCharacters(text).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ");
 }
 
-/** Parts one after the other, the last ones shortened so that all are within `columns`. */
+/** Joined parts, the last ones shortened to fit into `columns`. */
 function fit(parts: readonly string[], columns: number): string[] {
   let left = columns;
   return parts.map((part) => {
@@ -194,7 +194,7 @@ function fit(parts: readonly string[], columns: number): string[] {
   });
 }
 
-/** The text on a line, or as much of it as fits with "…" behind. Whatever is drawn comes from here. */
+/** The text on one line, truncated with "…" if need be. All output passes through here. */
 export function cut(words: string, columns: number): string {
   const text = oneLine(words);
   if (widthOf(text) <= columns) return text;
@@ -210,7 +210,7 @@ export function cut(words: string, columns: number): string {
 const WIDE =
   /[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u;
 
-/** Columns that a text without control characters takes. */
+/** The width in columns of a text without control characters. */
 export function widthOf(text: string): number {
   let width = 0;
   for (const character of text) width += /\p{M}/u.test(character) ? 0 : WIDE.test(character) ? 2 : 1;

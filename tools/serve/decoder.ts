@@ -1,18 +1,17 @@
-// The model in the browser, in a worker of its own so that the page stays alive: ONNX Runtime Web on WebGPU where there
-// is a GPU, else in WebAssembly. One sequence; keys and values of what was are kept, as lib/formats/onnx.ts lays them out.
-// Leaves out the choice of a token: page.ts gets logits.
+// The model in the browser, in a worker so that the page stays responsive: ONNX Runtime Web on WebGPU if there is a GPU, else in WebAssembly.
+// One sequence with a KV cache, in the layout of lib/formats/onnx.ts. Left out: choosing a token; page.ts gets logits.
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
 
 import type { GPTConfig } from "../../model.ts";
 
-/** What the page asks, one after the other. */
+/** The page's requests, one at a time. */
 export type Request =
-  | { kind: "load"; config: GPTConfig; backend: string | null } // null: the best there is
+  | { kind: "load"; config: GPTConfig; backend: string | null } // null: the best available
   | { kind: "start"; prompt: readonly number[] }
   | { kind: "next"; token: number };
 
-/** What comes back: reports while it loads, then one of the others for each request. */
+/** Replies: progress reports while loading, then one of the others for each request. */
 export type Reply =
   | { loaded: number; total: number }
   | { backend: string }
@@ -46,7 +45,7 @@ addEventListener("message", async ({ data: request }: MessageEvent<Request>) => 
   }
 });
 
-/** Make the session; says what runs it. */
+/** Create the session. @returns its backend */
 async function load(wanted: string | null): Promise<string> {
   const [model, data] = await download(["/model.onnx", "/model.onnx.data"]);
   const gpu = wanted === "wasm" ? undefined : await findGpu();
@@ -62,7 +61,7 @@ async function load(wanted: string | null): Promise<string> {
   const options: InferenceSession.SessionOptions = {
     executionProviders: ["wasm"],
     externalData: [{ path: "model.onnx.data", data: data! }],
-    logSeverityLevel: 3, // no warnings about what WebGPU leaves to the processor
+    logSeverityLevel: 3, // no warnings about operators that WebGPU leaves to the CPU
   };
   if (webgpu) {
     opening = await runtime.InferenceSession.create(model!, options);
@@ -105,7 +104,7 @@ interface Gpu {
   requestAdapter(): Promise<{ info: { vendor: string; architecture: string; isFallbackAdapter?: boolean } } | null>;
 }
 
-/** The GPU that WebGPU offers; `fallback` where the processor plays one, slower than WebAssembly. */
+/** The GPU that WebGPU offers; `fallback` if it is emulated on the CPU, slower than WebAssembly. */
 async function findGpu(): Promise<{ name: string; fallback: boolean } | undefined> {
   const adapter = await (navigator as { gpu?: Gpu }).gpu?.requestAdapter();
   if (!adapter) return undefined;
@@ -120,7 +119,7 @@ function start(prompt: readonly number[]): Promise<Float32Array> {
   return runAll();
 }
 
-/** Logits [V] of the token that follows one more. Past block_size every position shifts, so nothing kept is right. */
+/** Logits [V] of the token that follows one more. Past block_size every position shifts, which invalidates the cache. */
 function next(token: number): Promise<Float32Array> {
   window.push(token);
   if (window.length <= config.block_size) return run([token]);
@@ -128,7 +127,7 @@ function next(token: number): Promise<Float32Array> {
   return runAll();
 }
 
-/** The whole window, from nothing. */
+/** The whole window, with an empty cache. */
 async function runAll(): Promise<Float32Array> {
   forget();
   if (!opening) return run(window);
@@ -149,7 +148,7 @@ function forget(): void {
 }
 
 function keep(tensors: Record<string, Tensor>): void {
-  for (const tensor of Object.values(past)) tensor.dispose(); // on a GPU nobody else does
+  for (const tensor of Object.values(past)) tensor.dispose(); // GPU tensors must be disposed of
   past = tensors;
 }
 

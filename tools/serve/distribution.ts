@@ -1,12 +1,12 @@
-// What the model held likely at one place, for the page's bars. Nothing of the browser or of Node.
+// The likeliest tokens at one position, for the page's bars. Independent of browser and Node.
 
 export interface Likely {
   token: number;
   probability: number; // in the model's own softmax, whatever the temperature
 }
 
-/** The `count` likeliest of logits [V], from the likeliest down (equals: the lower number first), and `chosen` behind
- * them where it is not among them. */
+/** The `count` likeliest of logits [V], from the likeliest down (ties: the lower token first), and `chosen` after
+ * them if it isn't among them. */
 export function likeliest(logits: Float32Array, count: number, chosen: number): Likely[] {
   const top: number[] = [];
   for (let token = 0; token < logits.length; token++) {

@@ -1,6 +1,5 @@
-// The page of tools/serve.ts: asks the model in its worker (decoder.ts) token by token, chooses as sample.ts does, and
-// shows the text and, for one of its tokens, what else was likely. The same seed chooses the same text as sample.ts.
-// Leaves out several samples at once.
+// The page of tools/serve.ts: gets logits from the model in its worker (decoder.ts), samples like sample.ts, and shows the text and, for one
+// of its tokens, the alternatives. The same seed gives the same text as sample.ts. Left out: several samples at once.
 
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { TokenSampler } from "../../lib/decoding/token_sampler.ts";
@@ -17,14 +16,14 @@ const [generateButton, stopButton] = [find<HTMLButtonElement>("generate"), find<
 
 interface Decoded {
   pieces: string[]; // the text that each token adds
-  rest: string; // for a character that is not completed
+  rest: string; // of an incomplete character
 }
 
-let start = ""; // where no prompt is given
+let start = ""; // the default prompt
 let prompt = "";
 let tokens: number[] = [];
 let choices: Likely[][] = []; // for each token
-let spans: HTMLSpanElement[] = []; // for each token that is shown
+let spans: HTMLSpanElement[] = []; // for each shown token
 let selected = -1;
 let [running, stopped] = [false, false];
 
@@ -118,7 +117,7 @@ async function generate(): Promise<void> {
   await showText(true);
 }
 
-/** The first token is not counted: it is the prompt's time. */
+/** The first token is not counted, as it includes the prefill. */
 function showSpeed(begin: number): void {
   const rate = (1000 * (tokens.length - 1)) / (performance.now() - begin);
   find("speed").textContent = `${tokens.length} tokens, ${rate.toFixed(1)} tokens/s`;
@@ -134,8 +133,7 @@ function clear(): void {
 
 let showing: Promise<void> | undefined;
 
-/** Show the tokens that are there by now. Their text comes from the server: of the tokens that were drawn while it
- * answered, the last call asks for all. */
+/** Show the tokens so far. Their text comes from the server: the last call covers all tokens sampled while it answered. */
 async function showText(atEnd = false): Promise<void> {
   if (showing && !atEnd) return;
   await showing;
@@ -163,7 +161,7 @@ async function addSpans(atEnd: boolean): Promise<void> {
 
 const labels = new Map<number, string>();
 
-/** Show what was likely where token `index` was drawn. */
+/** Show the alternatives to token `index`. */
 async function select(index: number): Promise<void> {
   const [span, likely] = [spans[index], choices[index]];
   if (!span || !likely) return;
@@ -174,7 +172,7 @@ async function select(index: number): Promise<void> {
   for (const [i, { pieces, rest }] of (await decode(unknown.map((token) => [token]))).entries()) {
     labels.set(unknown[i]!, visible(pieces.join("") + rest));
   }
-  if (selected !== index) return; // another one meanwhile
+  if (selected !== index) return; // another one was selected meanwhile
   find("place").textContent =
     `Token ${index + 1} of ${tokens.length}, as the model sees it before temperature and top k.`;
   find("panel").classList.add("filled");
@@ -201,7 +199,7 @@ function barOf({ token, probability }: Likely, chosen: boolean): HTMLLIElement {
   return row;
 }
 
-/** White space that can be seen. */
+/** White space made visible. */
 function visible(text: string): string {
   return (
     text
@@ -211,7 +209,7 @@ function visible(text: string): string {
   );
 }
 
-// ---- what a person does ------------------------------------------------------------------------------------------
+// ---- user input -------------------------------------------------------------------------------------------------
 
 function showError(error: unknown): void {
   find("error").textContent = error instanceof Error ? error.message : String(error);

@@ -1,4 +1,4 @@
-// What is behind the page of tools/serve.ts: the page's files, the exported model, ONNX Runtime's browser files, and the
+// The server of tools/serve.ts' page: the page's files, the exported model, ONNX Runtime's browser files, and the
 // tokenizer.
 
 import type { Server } from "node:http";
@@ -24,16 +24,16 @@ const RUNTIME_FILES = [
 
 /** /model.json */
 export interface ModelInfo {
-  source: string; // what it came from
+  source: string; // its origin
   config: GPTConfig;
   parameters: number; // without position embeddings
-  start: string; // where the prompt is left empty
+  start: string; // the default prompt
 }
 
 const encodeRequest = z.object({ text: z.string() });
 const decodeRequest = z.object({ sequences: z.array(z.array(z.int())) });
 
-/** Serves the model that `writeOnnx` wrote into `folder`. */
+/** Serve the model that `writeOnnx` wrote into `folder`. */
 export async function createModelServer(folder: string, info: ModelInfo, tokenizer: Tokenizer): Promise<Server> {
   const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web"));
   const files = new Map<string, Content>([
@@ -52,7 +52,7 @@ export async function createModelServer(folder: string, info: ModelInfo, tokeniz
   });
 }
 
-/** The text that each token adds, and what is left of a character that was not completed. */
+/** The text that each token adds, and the rest of an incomplete character. */
 function decode(tokenizer: Tokenizer, tokens: readonly number[]): { pieces: string[]; rest: string } {
   const { push, end } = tokenizer.decoder();
   return { pieces: tokens.map((token) => push(token)), rest: end() };
