@@ -236,7 +236,7 @@ export class GPT {
     return softCap(linear(x, this.lmHead.value, undefined, true), this.config.logit_softcap);
   }
 
-  /** Token ids [B, T] -> logits [B, T, V] of the token that follows each position, or stands there (an encoder's). */
+  /** Token ids [B, T] -> logits [B, T, V] of the token after each position, or at it (an encoder's). */
   logits(ids: tf.Tensor, source: Partial<SourceInputs> = {}): tf.Tensor {
     return this.head(this.forward(ids, source));
   }

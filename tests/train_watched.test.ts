@@ -157,7 +157,7 @@ test("an out_dir that is moved or replaced meanwhile is made again, with all tha
     const [log] = readdirSync(join(outDir(name), "logs"));
     assert.equal(readFileSync(join(outDir(name), "logs", log!), "utf8"), stdout);
     assert.equal(readdirSync(join(outDir(name), "tensorboard")).length, 1);
-    const line = /moved was moved, removed or replaced meanwhile: the run goes on in a new one$/m;
+    const line = /moved was moved, removed or replaced meanwhile: the run continues in a new one$/m;
     if (name === "moved") assert.match(stdout, line);
   }
 

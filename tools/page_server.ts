@@ -98,7 +98,7 @@ async function bundle(folder: string, entryPoints: readonly string[]): Promise<[
     logLevel: "silent",
     plugins: [
       {
-        name: "importing does nothing by itself: what is not used is left away, and so are Node's modules",
+        name: "no side effects of imports: unused modules are left out, and so are Node's",
         setup({ onResolve }) {
           onResolve({ filter: /^\.\.?\/.*\.ts$/ }, ({ path, resolveDir }) => ({
             path: resolve(resolveDir, path),

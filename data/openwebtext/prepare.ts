@@ -56,7 +56,7 @@ export async function run(config: Readonly<typeof defaults>): Promise<void> {
   const before = tokens();
   if (dataset.resumed) {
     console.log(
-      `going on after ${count(place.documents)} documents, ${count(before)} tokens; --restart=true starts over`,
+      `resuming after ${count(place.documents)} documents, ${count(before)} tokens; --restart=true starts over`,
     );
   }
 

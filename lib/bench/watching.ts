@@ -69,13 +69,13 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
     validationBatch: () => batch,
   });
   await watch.onTrainStart(run);
-  const nobody = new Watch([], () => {});
+  const nothing = new Watch([], () => {});
 
   // 3) alternate
-  const times = { nobody: [] as number[], everything: [] as number[] };
+  const times = { alone: [] as number[], watched: [] as number[] };
   let iter = 0;
   async function block(who: keyof typeof times, counts: boolean): Promise<void> {
-    const by = who === "nobody" ? nobody : watch;
+    const by = who === "alone" ? nothing : watch;
     const start = performance.now();
     for (let i = 0; i < BLOCK; i++) {
       const event = await step(iter++);
@@ -88,7 +88,7 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   const rounds = Math.max(4, Math.ceil(settings.steps / BLOCK));
   for (let round = -1; round < rounds; round++) {
     // each goes first in every other round: a drift affects both
-    const order = round % 2 === 0 ? (["nobody", "everything"] as const) : (["everything", "nobody"] as const);
+    const order = round % 2 === 0 ? (["alone", "watched"] as const) : (["watched", "alone"] as const);
     for (const who of order) await block(who, round >= 0);
     if (round >= 0 && round % 5 === 4) progress(`watching ${round + 1}/${rounds}`);
   }
@@ -96,8 +96,8 @@ async function measure(settings: BenchSettings, progress: (line: string) => void
   await training.dispose();
 
   // 4) report
-  const shares = times.everything.map((ms, i) => 100 * (ms / times.nobody[i]! - 1));
-  const [alone, watched] = [times.nobody, times.everything].map((all, i) => {
+  const shares = times.watched.map((ms, i) => 100 * (ms / times.alone[i]! - 1));
+  const [alone, watched] = [times.alone, times.watched].map((all, i) => {
     return metric(["step_ms", "watched_step_ms"][i]!, "ms", "lower", all);
   });
   const share = metric("overhead_percent", "%", "lower", shares);

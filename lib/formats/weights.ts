@@ -194,7 +194,7 @@ export function readSettings<T extends z.ZodMiniType>(path: string, schema: T): 
   throw new UserError(`${path}: ${String(key)} must be ${issue.message}, got ${value}`);
 }
 
-/** Undefined where there is no such file. */
+/** Undefined if there is no such file. */
 function readJson(path: string): unknown {
   const text = readText(path);
   return text === undefined ? undefined : parseJson(text, z.unknown(), (why) => new UserError(`${path}: ${why}`));

@@ -24,7 +24,7 @@ export function uncompiled(
     onTrainStart() {
       begin = now();
       log(
-        "compile is false: every operation runs by itself, far slower than compiled, which is for looking into a step; " +
+        "compile is false: every operation runs eagerly, far slower than compiled, which is for debugging a step; " +
           "to train, leave --compile=false out. The first step tells how long this run will take",
       );
     },

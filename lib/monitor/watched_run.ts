@@ -16,7 +16,7 @@ type Given = Pick<Run, "model" | "engine" | "tokenizer" | "micros" | "abort" | "
 export interface WatchedRunOptions extends Given {
   config: Readonly<Record<string, unknown> & { out_dir: string; dataset: string }>;
   objective: Objective; // of micro-batches
-  resumed: Pick<Metadata, "iter_num"> | undefined; // the checkpoint that the run goes on from
+  resumed: Pick<Metadata, "iter_num"> | undefined; // the checkpoint that the run resumes from
   checkpoint?: Pick<RunCheckpoint, "saved">; // to go back to; none without it
 }
 

@@ -39,7 +39,7 @@ export interface AnyTransformer {
   readonly attentions?: number; // attention layers; n_layer if not given
   /** Token ids [B, T] -> the last block's output [B, T, C] */
   forward(ids: tf.Tensor, args?: ForwardArgs): tf.Tensor;
-  /** Of a source, where there is an encoder: see EncoderDecoder. */
+  /** Keys and values of a source, with an encoder: see EncoderDecoder. */
   readSource?(ids: tf.Tensor, positions: tf.Tensor): SourceKeys[];
 }
 

@@ -10,7 +10,7 @@ import type { Scope } from "./module.ts";
 import { tap } from "./tap.ts";
 import type { BlockLayers, Norm, Sublayer } from "./textbook.ts";
 
-/** A sublayer that some sequences do without in training (stochastic depth), or with a norm behind it (Gemma 2's sandwich). */
+/** A sublayer that some sequences skip in training (stochastic depth), or with a norm after it (Gemma 2's sandwich). */
 export class Branch<Layer extends Sublayer> implements Sublayer {
   readonly layer: Layer;
   readonly post: Norm | undefined;

@@ -9,7 +9,7 @@ import { SPLITS, type Split } from "./replace.ts";
 import { checkBlockSize, TokenFile } from "./token_file.ts";
 
 export interface Dataset {
-  meta: Meta | undefined; // where there is no meta.json
+  meta: Meta | undefined; // undefined without a meta.json
   splits: Record<Split, TokenFile>;
 }
 

@@ -1,6 +1,6 @@
-// The checkpoint of a run that trains: when a state is worth keeping, where it goes, and the way back to it. A run's folder holds one
-// checkpoint: the last evaluated state, or under always_save_checkpoint=false the best. A run that is cut short under the
-// latter leaves its last state in a folder of its own below that one, beside the best: it is what a resumed run goes on from.
+// The checkpoint of a training run: which states are saved, where, and rolling back. A run's folder holds one checkpoint: the last evaluated
+// state, or under always_save_checkpoint=false the best. An interrupted run under the latter also saves its last state, in a subfolder:
+// a resumed run continues from that.
 
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -26,10 +26,10 @@ export const lossOf = ({ val, ema }: Losses) => ema ?? val;
 /** A state of a run. */
 export interface Moment {
   iter: number; // the step that comes next
-  losses?: Losses | undefined; // where it was evaluated
+  losses?: Losses | undefined; // if it was evaluated
 }
 
-/** The folder from which the run in `outDir` goes on: that of its last state, where that is newer than its checkpoint. */
+/** The folder from which the run in `outDir` is resumed: that of its last state, if newer than its checkpoint. */
 export function resumeFolder(outDir: string): string {
   const last = join(outDir, LAST);
   if (!existsSync(join(last, CKPT))) return outDir;
@@ -55,7 +55,7 @@ export interface RunCheckpointOptions {
   always: boolean; // keep every evaluated state, not only the best
   held: FolderLock | undefined; // on the folder; a run without it keeps nothing
   state: TrainingState;
-  resumed: Metadata | undefined; // of the checkpoint that the run goes on from
+  resumed: Metadata | undefined; // of the checkpoint that the run resumes from
   seed: number;
   clock: Clock;
   /** What a checkpoint says of the run besides. */
@@ -68,8 +68,8 @@ export interface RunCheckpointOptions {
 
 export class RunCheckpoint {
   readonly folder: string;
-  /** Is the state of now worth keeping where the run is cut short? Not before its first step, nor after one whose loss or gradient wasn't
-   * finite: set after each. */
+  /** Is the present state worth saving if the run is interrupted? Not before its first step, nor after one whose loss or gradient isn't finite:
+   * set after each. */
   sound = false;
   #bestValLoss: number;
   readonly #options: RunCheckpointOptions;
@@ -95,23 +95,23 @@ export class RunCheckpoint {
     return this.#saved;
   }
 
-  /** The state that a resumed run would go on from. */
+  /** The state that a resumed run would continue from. */
   get newest(): Moment | undefined {
     return this.#last ?? this.#saved;
   }
 
   /**
-   * Make sure that the folder is still this run's; where it was moved or removed it is made again, and says so.
-   * @throws InUseError where another process works in it by now
+   * Make sure that the folder is still this run's; if it was moved or removed it is created again, with a line.
+   * @throws InUseError if another process uses it now
    */
   check(): void {
     if (this.#options.held?.renew() === false) {
-      this.#options.log(`${this.folder} was moved, removed or replaced meanwhile: the run goes on in a new one`);
+      this.#options.log(`${this.folder} was moved, removed or replaced meanwhile: the run continues in a new one`);
     }
     if (this.#saved && !existsSync(join(this.folder, CKPT))) this.#saved = undefined;
   }
 
-  /** Note an evaluation of the state of now. @returns whether its validation loss is the lowest so far */
+  /** Record an evaluation of the present state. @returns is its validation loss the lowest so far? */
   evaluated(losses: Losses): boolean {
     const loss = lossOf(losses);
     this.sound &&= Number.isFinite(loss);
@@ -121,7 +121,7 @@ export class RunCheckpoint {
   }
 
   /**
-   * Keep an evaluated state if it is worth it; the last one of a run also where there is nothing else.
+   * Save an evaluated state if it qualifies; the last one of a run also if there is no other.
    * @throws UserError with the code "diverged" where a run ends with a loss that is NaN, and where the files can't be written
    */
   async offer(now: Moment & { losses: Losses }, isEnd: boolean): Promise<void> {
@@ -158,7 +158,7 @@ export class RunCheckpoint {
   /**
    * Go back to the folder's checkpoint.
    * @returns the step that comes next
-   * @throws UserError where it has gone, or is damaged
+   * @throws UserError if it is gone or damaged
    */
   async rollBack(): Promise<number> {
     const { state } = this.#options;
@@ -166,7 +166,7 @@ export class RunCheckpoint {
     await state.readWeights(tensors);
     await state.readRest(tensors, metadata);
     tensors.close();
-    this.#dropLast(); // else a resumed run would go on from what was left behind
+    this.#dropLast(); // else a resumed run would continue from the abandoned state
     this.#bestValLoss = metadata.best_val_loss ?? Number.POSITIVE_INFINITY;
     return metadata.iter_num;
   }
@@ -196,7 +196,7 @@ export class RunCheckpoint {
     await onSave({ iter, path: join(folder, CKPT), seconds: clock.lap("checkpoint") });
   }
 
-  /** The folder's own checkpoint is the one to go on from. */
+  /** Remove the last state: the folder's own checkpoint is the one to resume from. */
   #dropLast(): void {
     rmSync(join(this.folder, LAST), { recursive: true, force: true });
     this.#last = undefined;

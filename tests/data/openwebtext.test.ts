@@ -142,7 +142,7 @@ test("the same bytes from one thread, from three, and after kill -9 at any momen
     else {
       kills++;
       assert.ok(!existsSync(join(out, "meta.json")) || existsSync(join(out, "val.bin")));
-      if (interrupted) assert.match(stdout, /^going on after [\d,]+ documents/m);
+      if (interrupted) assert.match(stdout, /^resuming after [\d,]+ documents/m);
     }
   }
   assert.ok(kills >= 2, `only ${kills} kills fell into the work`);

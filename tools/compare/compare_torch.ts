@@ -2,7 +2,7 @@
 //
 //   npx tsx tools/compare/compare_torch.ts --nanogpt=PATH --python=PATH --rounds=5
 //
-// Every run is a process of its own and the contenders take turns (ours, eager, compiled, ours, ...), so that a machine
+// Every run is a separate process and the contenders alternate (ours, eager, compiled, ours, ...), so that a machine
 // that slows down slows all of them; what counts is the median over the rounds. --compile_rival=false leaves the
 // compiled one out. torch.compile keeps its work on disk, so its first step is slow in the first round of a shape only:
 // the range beside the median shows it. Left out: GPUs, loading data, evaluation.

@@ -1,4 +1,4 @@
-// Our side of tools/compare/compare_generate.ts, in a process of its own: continues a prompt greedily with the weights of a folder
+// Our side of tools/compare/compare_generate.ts, in a separate process: continues a prompt greedily with the weights of a folder
 // and prints one JSON line, the same figures as rival_generate.py.
 
 import { runScript } from "../../configurator.ts";

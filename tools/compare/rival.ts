@@ -1,4 +1,4 @@
-// The contenders of a comparison with programs in Python: what must be there, and a run of one in a process of its own.
+// The contenders of a comparison with programs in Python: their requirements, and running one in a separate process.
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";

@@ -123,7 +123,7 @@ export function historyOf(results: Pick<Results, "history">): History {
   return history;
 }
 
-/** The results.json of a folder; undefined where there is none, or not a whole one. */
+/** The results.json of a folder; undefined if there is none, or an incomplete one. */
 export function readResults(folder: string): Results | undefined {
   const text = readText(join(folder, RESULTS_FILE));
   return text === undefined ? undefined : jsonIf(text, Results); // a run that isn't complete is made again

@@ -108,7 +108,7 @@ export function readConfig(folder: string): Settings | undefined {
 
 /**
  * The experiment whose runs are in a folder.
- * @throws UserError where there is none
+ * @throws UserError if there is none
  */
 export function readExperiment(out: string): ExperimentConfig {
   const settings = readJson(join(out, EXPERIMENT_FILE), z.looseObject({}));
@@ -132,7 +132,7 @@ export function writeJson(path: string, value: unknown): void {
   }
 }
 
-/** Undefined where there is no such file. */
+/** Undefined if there is no such file. */
 function readJson<T extends z.ZodMiniType>(path: string, schema: T): z.infer<T> | undefined {
   const text = readText(path);
   if (text === undefined) return undefined;

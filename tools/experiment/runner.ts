@@ -236,7 +236,7 @@ function isComplete({ folder }: PlannedRun): boolean {
   return ["finished", "stopped"].includes(readRun(folder)?.history.end?.reason ?? "");
 }
 
-/** Threads for each run, where they aren't set: the cores shared out. 0: as many as train.ts takes by itself. */
+/** Threads for each run, unless they are set: an equal share of the cores. 0: train.ts' default. */
 async function threadsFor(plan: readonly PlannedRun[], jobs: number): Promise<number> {
   if (jobs === 1 || plan.some(({ config }) => config.threads !== 0)) return 0;
   const { defaultThreads } = await import("../../lib/engine/runtime/device.ts");

@@ -424,11 +424,11 @@ const generate: Stage = {
 
   command({ outDir, own, train, trainDefaults }) {
     const { start, num_samples, max_new_tokens, temperature, top_k } = own;
-    const drawn = { num_samples, max_new_tokens, temperature, top_k, seed: train.seed! };
+    const sampling = { num_samples, max_new_tokens, temperature, top_k, seed: train.seed! };
     const prompt: Settings = start === DEFAULT_START ? {} : { start }; // the default depends on the vocabulary
     return [
       "sample.ts",
-      flagsOf({ out_dir: outDir, ...prompt, ...drawn, ...lineEnds(own), ...system(train, trainDefaults) }),
+      flagsOf({ out_dir: outDir, ...prompt, ...sampling, ...lineEnds(own), ...system(train, trainDefaults) }),
     ];
   },
 

@@ -51,7 +51,7 @@ export class Peak {
   #flops = 0;
   #looked = 0;
 
-  /** @param log is told of the rate, and of a higher one */
+  /** @param log gets the rate, and a higher one later */
   constructor(
     engine: Engine,
     log: (line: string) => void,

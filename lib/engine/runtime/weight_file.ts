@@ -22,7 +22,7 @@ export class WeightFile {
     }
   }
 
-  /** Add an array; where it then stands. */
+  /** Add an array. @returns its place in the file */
   add(data: Float32Array | Uint8Array): Place {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     const offset = Math.ceil(this.#size / ALIGNMENT) * ALIGNMENT;

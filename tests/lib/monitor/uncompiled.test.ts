@@ -31,7 +31,7 @@ function told(startIter: number, stepMs: number, evaluationMs: number | undefine
 
 test("the time is that of this run's first evaluation and first step, told once", () => {
   const [before, after, ...more] = told(0, 4500, 120_000);
-  assert.match(before!, /^compile is false: every operation runs by itself, .*leave --compile=false out/);
+  assert.match(before!, /^compile is false: every operation runs eagerly, .*leave --compile=false out/);
   assert.equal(
     after,
     "a step took 4.5 s uncompiled, an evaluation 2 min: the other 1,999 steps and 8 evaluations will take some " +

@@ -165,7 +165,7 @@ test("a folder that is moved meanwhile is made again, and gets the next state wh
   checkpoint.check();
   checkpoint.check();
   assert.deepEqual(lines.slice(1), [
-    `${folder} was moved, removed or replaced meanwhile: the run goes on in a new one`,
+    `${folder} was moved, removed or replaced meanwhile: the run continues in a new one`,
   ]);
   assert.ok(await offer(20, 4));
   assert.deepEqual([await stepIn(folder), await stepIn(`${folder}-moved`)], [20, 10]);
