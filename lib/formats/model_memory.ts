@@ -5,13 +5,13 @@
 import { totalmem } from "node:os";
 import { type FullConfig, GPT, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
+import { sizeOf } from "../common/shape.ts";
 import type { OptimizerName } from "../training/choices.ts";
 import { microBatchSize } from "../training/micro_batch.ts";
+import { createOptimizer, type OptimizerOptions } from "../training/optimizers/create.ts";
+import type { Optimizer } from "../training/optimizers/optimizer.ts";
 
 const FLOAT = 4; // bytes
-
-/** Bytes of an optimizer's state, at least, for each weight. */
-const STATE: Record<OptimizerName, number> = { adamw: 8, lion: 4, muon: 4, adafactor: 0, sgd: 4 };
 
 export interface MemoryLimit {
   bytes: number;
@@ -26,17 +26,26 @@ export function memoryLimit(machine = totalmem(), constrained = process.constrai
     : { bytes: machine, what: "this machine has" };
 }
 
-/** The number of weights of a model, without creating it: layers are alike, so the second one gives the size of each. */
-export function countWeights(config: GPTConfig): number {
+/** The number of weights of a model, without creating it. */
+export const countWeights = (config: GPTConfig) => countIn(config, (model) => model.numParams(false));
+
+/** The numbers of an optimizer's state. */
+function countState(config: GPTConfig, optimizer: Optimizer): number {
+  const shapes = ({ parameters }: GPT) => parameters.flatMap((weight) => Object.values(optimizer.state(weight)));
+  return countIn(config, (model) => shapes(model).reduce((sum, shape) => sum + sizeOf(shape!), 0));
+}
+
+/** Layers are alike, so the second one gives the size of each. */
+function countIn(config: GPTConfig, of: (model: GPT) => number): number {
   const { n_layer } = config;
-  const count = (layers: number) => new GPT({ ...config, n_layer: layers }).numParams(false);
+  const count = (layers: number) => of(new GPT({ ...config, n_layer: layers }));
   if (n_layer === 1) return count(1);
   const [one, two] = [count(1), count(2)];
   return one + (n_layer - 1) * (two - one);
 }
 
 /** The settings that decide how much memory training adds. */
-export interface Training {
+export interface Training extends OptimizerOptions {
   block_size: number;
   batch_size: number;
   micro_batch_size: number;
@@ -62,7 +71,7 @@ export function checkTraining(config: GPTConfig, training: Training, limit?: Mem
     [
       ["weights", weights],
       ["gradients", eval_only ? 0 : weights],
-      [optimizer, eval_only ? 0 : (STATE[optimizer] / FLOAT) * weights],
+      [optimizer, eval_only ? 0 : FLOAT * countState(config, createOptimizer(optimizer, training))],
       ["ema", ema > 0 ? weights : 0],
       ["activations", activationBytes(model, rows, eval_only || training.grad_checkpoint)],
     ],

@@ -24,7 +24,7 @@ const GPT2: GPTConfig = {
 };
 const TRAINING: Training = {
   ...{ block_size: 1024, batch_size: 12, micro_batch_size: 0, gradient_accumulation_steps: 40 },
-  ...{ optimizer: "adamw", ema: 0, grad_checkpoint: false, eval_only: false },
+  ...{ optimizer: "adamw", beta1: 0.9, beta2: 0.95, momentum: 0.9, ema: 0, grad_checkpoint: false, eval_only: false },
 };
 const NONE = { bytes: 0, what: "this machine has" };
 
