@@ -11,9 +11,8 @@ import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
-import * as z from "zod/mini";
-
 import { explain, hasCode, UserError } from "../lib/common/errors.ts";
+import { z } from "../lib/common/zod.ts";
 
 /** The content at a path: bytes, or the path of a file. */
 export type Content = Uint8Array | string;

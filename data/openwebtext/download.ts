@@ -4,12 +4,10 @@
 
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
-
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { explain, networkReason, UserError } from "../../lib/common/errors.ts";
 import { readText } from "../../lib/common/read_file.ts";
+import { z } from "../../lib/common/zod.ts";
 import { shownPath } from "../../lib/text/dataset.ts";
 import { downloadFile } from "../../lib/text/download_file.ts";
 

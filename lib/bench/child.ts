@@ -1,9 +1,8 @@
 // Runs training_throughput, or another benchmark, in a separate process: for peak memory and startup time.
 
-import * as z from "zod/mini";
-
 import { errorLine, lastLine, startScript } from "../common/child.ts";
 import { UserError } from "../common/errors.ts";
+import { z } from "../common/zod.ts";
 import type { BenchmarkName } from "../settings/rules.ts";
 import { type BenchSettings, NOT_MEASURED } from "./settings.ts";
 

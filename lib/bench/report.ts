@@ -4,14 +4,13 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { dirname, join } from "node:path";
-
-import * as z from "zod/mini";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { needPackages } from "../common/extra_packages.ts";
 import { stamp } from "../common/file_names.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import { ROOT } from "../common/scripts.ts";
+import { z } from "../common/zod.ts";
 import { runtimeVersion } from "../engine/runtime/session.ts";
 
 const Report = z.object({

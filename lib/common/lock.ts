@@ -19,12 +19,10 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
-
-import * as z from "zod/mini";
-
 import { explain, hasCode, UserError } from "./errors.ts";
 import { jsonIf, readText } from "./read_file.ts";
 import { isRunning } from "./running.ts";
+import { z } from "./zod.ts";
 
 export const LOCK_FILE = "lock.json";
 const MOST = 1 << 16; // bytes of a lock file

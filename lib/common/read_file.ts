@@ -2,13 +2,9 @@
 // without a writer) or exhausts memory (a device, or gigabytes instead of a page).
 
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
-
-import * as z from "zod/mini";
-
 import { explain, hasCode, UserError } from "./errors.ts";
 import { printable } from "./printable.ts";
-
-z.config(z.locales.en()); // "zod/mini" has no messages until a language is chosen; "zod" would cost 25 ms more at startup
+import { z } from "./zod.ts";
 
 const MAX_TEXT = 256 * 2 ** 20; // bytes, of files that are read whole; a string of JavaScript holds twice as many characters
 

@@ -5,14 +5,12 @@
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, readSync } from "node:fs";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
-
 import { writeFileAtomic } from "./atomic.ts";
 import { breathe } from "./breathe.ts";
 import { UserError } from "./errors.ts";
 import { printable } from "./printable.ts";
 import { openFile, readBytes, statOf } from "./read_file.ts";
+import { z } from "./zod.ts";
 
 export interface NamedTensor {
   name: string;

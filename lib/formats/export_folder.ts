@@ -2,12 +2,11 @@
 
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
 import type { GPT } from "../../model.ts";
 import { type FolderKind, finishFolder, writeFolderAtomic } from "../common/atomic_folder.ts";
 import { UserError } from "../common/errors.ts";
 import { jsonIf, readText } from "../common/read_file.ts";
+import { z } from "../common/zod.ts";
 import type { Meta } from "../text/meta.ts";
 
 const MARK = "export.json"; // marks a folder as an export's, and lists its files

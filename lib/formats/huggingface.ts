@@ -4,12 +4,11 @@
 
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-
-import * as z from "zod/mini";
 import type { FullConfig, GPT, GPTConfig } from "../../model.ts";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors, type Tensors } from "../common/safetensors.ts";
+import { z } from "../common/zod.ts";
 import type { ActivationName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import type { Meta } from "../text/meta.ts";

@@ -2,11 +2,11 @@
 // layers are [out, in], ours [in, out], and queries, keys and values have separate matrices. Left out: scaled rotary positions
 // (rope_scaling), heads of another size than n_embd / n_head, and windows in some layers only.
 
-import * as z from "zod/mini";
 import { type FullConfig, type GPT, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import type { NamedTensor, Tensors } from "../common/safetensors.ts";
 import { sizeOf } from "../common/shape.ts";
+import { z } from "../common/zod.ts";
 import type { GatedName } from "../nn/choices.ts";
 import { findConflict, rules } from "../settings/rules.ts";
 import {

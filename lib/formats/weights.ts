@@ -3,14 +3,13 @@
 
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-
-import * as z from "zod/mini";
 import { type FullConfig, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import type { Place, Tensors } from "../common/safetensors.ts";
 import { sizeOf } from "../common/shape.ts";
+import { z } from "../common/zod.ts";
 import { activations } from "../nn/activation.ts";
 import { type FeedForwardName, IMPLEMENTATION_KEYS } from "../nn/choices.ts";
 import { checkMeta, GPT2_META, type Meta } from "../text/meta.ts";

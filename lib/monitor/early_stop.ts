@@ -1,6 +1,6 @@
 // Early stopping: ends a run whose validation loss no longer improves.
 
-import * as z from "zod/mini";
+import { z } from "../common/zod.ts";
 
 import type { Callback, Run } from "./callback.ts";
 

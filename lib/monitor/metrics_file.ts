@@ -13,11 +13,10 @@
 
 import { closeSync, readSync } from "node:fs";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
 import { AppendFile } from "../common/append_file.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { openFile } from "../common/read_file.ts";
+import { z } from "../common/zod.ts";
 import { currentSettings } from "../settings/renamed.ts";
 import type { Callback, Metrics } from "./callback.ts";
 

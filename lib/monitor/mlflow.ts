@@ -4,9 +4,8 @@
 // Sent in the background: an unreachable server delays no step, and loses points only if it stays away for long. Steps repeated after
 // a resume or rollback are added with their later time, since MLflow can't delete points.
 
-import * as z from "zod/mini";
-
 import { UserError } from "../common/errors.ts";
+import { z } from "../common/zod.ts";
 import type { Callback, EndReason, Metrics, Run } from "./callback.ts";
 import { MlflowServer, Refusal, Silence } from "./mlflow_server.ts";
 

@@ -2,9 +2,9 @@
 // clients use: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN. Left out: what is requested
 // (mlflow.ts).
 
-import * as z from "zod/mini";
 import { networkReason, UserError } from "../common/errors.ts";
 import { printable, withoutPasswords } from "../common/printable.ts";
+import { z } from "../common/zod.ts";
 import { decoded } from "../settings/login.ts";
 
 const Failure = z.object({ error_code: z.union([z.string(), z.number()]), message: z.optional(z.string()) });

@@ -2,10 +2,9 @@
 
 import { appendFileSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-
-import * as z from "zod/mini";
 import { samplePath } from "../common/file_names.ts";
 import { keyOf, uniform } from "../common/rng.ts";
+import { z } from "../common/zod.ts";
 import { createContinuer } from "../decoding/continue.ts";
 import { defaultStart } from "../decoding/start.ts";
 import { GPT2_META } from "../text/meta.ts";

@@ -1,9 +1,8 @@
 // Lowers the learning rate when training no longer improves or becomes unstable: the loss spikes, or is NaN.
 
-import * as z from "zod/mini";
-
 import { UserError } from "../common/errors.ts";
 import { median } from "../common/statistics.ts";
+import { z } from "../common/zod.ts";
 import type { Callback, Run } from "./callback.ts";
 
 const WINDOW = 50; // steps that a loss is compared with

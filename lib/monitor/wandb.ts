@@ -9,11 +9,9 @@ import { randomUUID } from "node:crypto";
 import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
-
-import * as z from "zod/mini";
-
 import { lastLine, startChild } from "../common/child.ts";
 import { explain, hasCode, UserError } from "../common/errors.ts";
+import { z } from "../common/zod.ts";
 import type { Callback, EndReason, Metrics, Run } from "./callback.ts";
 
 const FEED = fileURLToPath(new URL("wandb_feed.py", import.meta.url));

@@ -3,13 +3,12 @@
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-
-import * as z from "zod/mini";
 import type { Clock } from "../common/clock.ts";
 import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
 import type { Progress } from "../common/progress.ts";
 import { explainIssue } from "../common/read_file.ts";
+import { z } from "../common/zod.ts";
 import type { RunCheckpoint } from "../training/run_checkpoint.ts";
 import type { Callback, CheckpointEvent, EndEvent, EvaluateEvent, Run, StepEvent } from "./callback.ts";
 import { consoleLines, progressBar } from "./console.ts";

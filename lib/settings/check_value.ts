@@ -1,8 +1,8 @@
 // Checks a value against its key's rule (rules.ts). The message for a bad one lists what is possible, and guesses what users of
 // nanoGPT or PyTorch may have meant.
 
-import * as z from "zod/mini";
 import { didYouMean } from "../common/nearest.ts";
+import { z } from "../common/zod.ts";
 import { takePassword } from "./login.ts";
 import { ruleFor, type Settings, type Value } from "./rules.ts";
 import { choice, show } from "./show.ts";

@@ -13,12 +13,11 @@ import { type FileHandle, open } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 
 import { SingleBar } from "cli-progress";
-import * as z from "zod/mini";
-
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, networkReason, UserError } from "../common/errors.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import { isRunning } from "../common/running.ts";
+import { z } from "../common/zod.ts";
 
 export interface DownloadOptions {
   label?: string; // name in the progress bar; the file's name if not given

@@ -1,11 +1,10 @@
 // meta.json: the meaning of a dataset's tokens. Checkpoints store the same object, so that a model can be sampled without its dataset. Left
 // out: creating vocabularies (characters.ts) and using them (tokenizer.ts).
 
-import * as z from "zod/mini";
-
 import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
 import { parseJson, readText } from "../common/read_file.ts";
+import { z } from "../common/zod.ts";
 import { datasetFile, prepareHint, shownPath } from "./dataset.ts";
 
 // details added by a prepare script; a hand-made meta.json may omit them

@@ -3,12 +3,10 @@
 
 import { createHash } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
-
-import * as z from "zod/mini";
-
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { parseJson, readText } from "../common/read_file.ts";
+import { z } from "../common/zod.ts";
 import { shownPath } from "./dataset.ts";
 import { noTally } from "./documents.ts";
 import { claimFolder, discardPartial, replaceDataset, type Split, statePath } from "./replace.ts";

@@ -4,14 +4,12 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
-
 import { writeFileAtomic, writeLargeFileAtomic } from "../common/atomic.ts";
 import { inPieces } from "../common/breathe.ts";
 import { UserError } from "../common/errors.ts";
 import { parseJson, readText } from "../common/read_file.ts";
 import { encodeSafetensors, type NamedTensor, SafetensorsFile } from "../common/safetensors.ts";
+import { z } from "../common/zod.ts";
 
 const FORMAT_VERSION = 1;
 

@@ -6,12 +6,10 @@
 // contenders alternate; results are medians over the rounds. Reports whether all sampled the same tokens.
 
 import { resolve } from "node:path";
-
-import * as z from "zod/mini";
-
 import { runScript } from "../../configurator.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { TemporaryFolder } from "../../lib/common/temporary_folder.ts";
+import { z } from "../../lib/common/zod.ts";
 import { writeHuggingFace } from "../../lib/formats/huggingface.ts";
 import { GPT } from "../../model.ts";
 import { pathOf, runContender } from "./rival.ts";

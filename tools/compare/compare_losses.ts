@@ -11,15 +11,13 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-
-import * as z from "zod/mini";
-
 import { runScript, sourceOf } from "../../configurator.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { writeSafetensors } from "../../lib/common/safetensors.ts";
 import { withTemporaryFolder } from "../../lib/common/temporary_folder.ts";
+import { z } from "../../lib/common/zod.ts";
 import { createEngine } from "../../lib/engine/runtime/program.ts";
 import { datasetFile, datasetFolder, shownPath } from "../../lib/text/dataset.ts";
 import { readMeta } from "../../lib/text/meta.ts";

@@ -16,12 +16,11 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
-import * as z from "zod/mini";
-
 import { runScript } from "../../configurator.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { median } from "../../lib/common/statistics.ts";
 import { withTemporaryFolder } from "../../lib/common/temporary_folder.ts";
+import { z } from "../../lib/common/zod.ts";
 import { piecesOf, READING } from "../../lib/text/documents.ts";
 import { listFiles } from "../../lib/text/input_files.ts";
 import { GPT2_META } from "../../lib/text/meta.ts";

@@ -9,13 +9,11 @@
 
 import { availableParallelism, cpus } from "node:os";
 import { resolve } from "node:path";
-
-import * as z from "zod/mini";
-
 import { pick, runScript } from "../../configurator.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { alignTable } from "../../lib/common/format.ts";
 import { median } from "../../lib/common/statistics.ts";
+import { z } from "../../lib/common/zod.ts";
 import { pathOf, requireNanoGPT, requireTorch, runContender } from "./rival.ts";
 
 /** The settings that all contenders get, under the same names. */

@@ -14,12 +14,12 @@ import { existsSync } from "node:fs";
 import { extname, isAbsolute, join, resolve } from "node:path";
 
 import { stringify } from "yaml";
-import * as z from "zod/mini";
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import { printable } from "../../lib/common/printable.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { ROOT } from "../../lib/common/scripts.ts";
+import { z } from "../../lib/common/zod.ts";
 import { readConfigFile } from "../../lib/settings/files.ts";
 import { currentSetting } from "../../lib/settings/renamed.ts";
 import type { Settings } from "../../lib/settings/rules.ts";

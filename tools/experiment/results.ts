@@ -2,10 +2,9 @@
 // in results.json, which also says that the run is complete.
 
 import { join } from "node:path";
-
-import * as z from "zod/mini";
 import { jsonIf, readText } from "../../lib/common/read_file.ts";
 import { median } from "../../lib/common/statistics.ts";
+import { z } from "../../lib/common/zod.ts";
 import { History, type MetricsEvent, MetricsReader, type Series } from "../../lib/monitor/metrics_file.ts";
 
 export const RESULTS_FILE = "results.json";

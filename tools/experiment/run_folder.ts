@@ -7,13 +7,11 @@
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
-
 import { machineOf, versions } from "../../lib/bench/report.ts";
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import { parseJson, readText } from "../../lib/common/read_file.ts";
+import { z } from "../../lib/common/zod.ts";
 import { currentSettings } from "../../lib/settings/renamed.ts";
 import type { Settings } from "../../lib/settings/rules.ts";
 import { shownPath } from "../../lib/text/dataset.ts";

@@ -5,14 +5,12 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-
-import * as z from "zod/mini";
-
 import { type ChildOptions, problemOf, startScript } from "../../lib/common/child.ts";
 import { explain } from "../../lib/common/errors.ts";
 import { duration } from "../../lib/common/format.ts";
 import { InUseError, lock, STALE } from "../../lib/common/lock.ts";
 import { startProgress } from "../../lib/common/progress.ts";
+import { z } from "../../lib/common/zod.ts";
 import { MetricsReader } from "../../lib/monitor/metrics_file.ts";
 import type { ExperimentConfig } from "./experiment_config.ts";
 import { formatMetric } from "./format.ts";

@@ -4,12 +4,10 @@
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-
-import * as z from "zod/mini";
-
 import { UserError } from "../../lib/common/errors.ts";
 import { runName } from "../../lib/common/file_names.ts";
 import { parseJson, readText, statOf } from "../../lib/common/read_file.ts";
+import { z } from "../../lib/common/zod.ts";
 import { METRICS_FILE } from "../../lib/monitor/metrics_file.ts";
 import { FollowedRun, isLive, type Status } from "./run_status.ts";
 

@@ -4,10 +4,8 @@
 import type { Server } from "node:http";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-
-import * as z from "zod/mini";
-
 import { needPackages } from "../../lib/common/extra_packages.ts";
+import { z } from "../../lib/common/zod.ts";
 import type { History } from "../../lib/monitor/metrics_file.ts";
 import { type Points, type Range, smooth, thin } from "../../lib/monitor/thin.ts";
 import { createPageServer, pageFiles } from "../page_server.ts";

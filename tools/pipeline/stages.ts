@@ -4,8 +4,6 @@
 import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, parse, relative } from "node:path";
 import { setImmediate } from "node:timers/promises";
-
-import * as z from "zod/mini";
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { lastLine } from "../../lib/common/child.ts";
 import { UserError } from "../../lib/common/errors.ts";
@@ -13,6 +11,7 @@ import { evaluationPath, fileNamePart, runName, samplePath } from "../../lib/com
 import { whole } from "../../lib/common/format.ts";
 import { startProgress } from "../../lib/common/progress.ts";
 import { parseJson, readText } from "../../lib/common/read_file.ts";
+import { z } from "../../lib/common/zod.ts";
 import { readStart } from "../../lib/decoding/start.ts";
 import { remarkOn } from "../../lib/monitor/ending.ts";
 import { History, MetricsReader, readHistory } from "../../lib/monitor/metrics_file.ts";

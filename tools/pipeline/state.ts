@@ -4,12 +4,10 @@
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
-
 import { writeFileAtomic } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import { openFile, parseJson, readText } from "../../lib/common/read_file.ts";
+import { z } from "../../lib/common/zod.ts";
 import { currentSetting, currentSettings } from "../../lib/settings/renamed.ts";
 
 const STATE_FILE = "pipeline.json";

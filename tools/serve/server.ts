@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import * as z from "zod/mini";
+import { z } from "../../lib/common/zod.ts";
 
 import type { Tokenizer } from "../../lib/text/tokenizer.ts";
 import type { GPTConfig } from "../../model.ts";

@@ -5,11 +5,9 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-
-import * as z from "zod/mini";
-
 import { UserError } from "../../../lib/common/errors.ts";
 import { jsonIf, openFile, parseJson, readBytes, readText, statOf } from "../../../lib/common/read_file.ts";
+import { z } from "../../../lib/common/zod.ts";
 import { temporaryFolder } from "../../scripts.ts";
 import { userError } from "../text/support.ts";
 

@@ -6,10 +6,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-
-import * as z from "zod/mini";
-
 import { isMain } from "../../../lib/common/main_module.ts";
+import { z } from "../../../lib/common/zod.ts";
 import type { Shape } from "../../../lib/engine/graph.ts";
 import { withRecompute } from "../../../lib/nn/recompute.ts";
 import type { GPT, GPTConfig } from "../../../model.ts";

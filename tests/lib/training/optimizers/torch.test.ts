@@ -4,9 +4,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
-
-import * as z from "zod/mini";
 import { UserError } from "../../../../lib/common/errors.ts";
+import { z } from "../../../../lib/common/zod.ts";
 import { Parameter, type Role } from "../../../../lib/nn/parameter.ts";
 import { OPTIMIZERS, type OptimizerName } from "../../../../lib/training/choices.ts";
 import { checkSameOptimizer, createOptimizer } from "../../../../lib/training/optimizers/create.ts";
