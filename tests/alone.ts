@@ -8,6 +8,7 @@ import { relative } from "node:path";
 import { run } from "node:test";
 
 import { main, UserError } from "../lib/common/errors.ts";
+import { LOADER } from "./processes.ts";
 import { select } from "./select.ts";
 
 interface Result {
@@ -51,6 +52,7 @@ async function alone(file: string): Promise<string[]> {
 }
 
 await main(async () => {
+  process.execArgv = LOADER; // the tests' processes get this one's
   const { files } = select(process.argv.slice(2));
   const waiting = [...files];
   let wrong = 0;

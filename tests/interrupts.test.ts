@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { hasTerminal, MOMENTS, SIGNALS, stopTraining, stopUnderNpx } from "./interrupts.ts";
-import { flags, ROOT, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { attempts, flags, ROOT, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 const FOLDER = temporaryFolder();
 // a step takes several times the 60 ms
@@ -46,12 +46,8 @@ for (const [i, moment] of (Object.keys(MOMENTS) as (keyof typeof MOMENTS)[]).ent
       `${signal} in the ${moment} under npx tsx: an answer, the signal's code, and a checkpoint if there is one to be`,
       TERMINAL,
       async () => {
-        const stop = (attempt: number) =>
-          stopTraining(FOLDER, SETTINGS, moment, signal, attempt + (moment === "step" ? 200 : 0));
-        // where other tests keep the cores busy, no thread of ours may get one within tsx' 60 ms
-        const { output } = await stop(0)
-          .catch(() => stop(1))
-          .catch(() => stop(2));
+        const delay = moment === "step" ? 200 : 0;
+        const { output } = await attempts((i) => stopTraining(FOLDER, SETTINGS, moment, signal, delay + i));
         if (moment === "step") assert.match(output, /continue with: npx tsx train\.ts --init_from=resume/);
       },
     );

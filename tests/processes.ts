@@ -9,6 +9,9 @@ import { pathToFileURL } from "node:url";
 import { ROOT } from "../lib/common/scripts.ts";
 import { suiteOf } from "./select.ts";
 
+/** Node's arguments for the tests' processes. */
+export const LOADER = ["--import", new URL("loader.mjs", import.meta.url).href];
+
 const TOGETHER = 12; // files in a process
 
 // what takes longest begins first, so that no process is left alone at the end; in the order of the time each takes

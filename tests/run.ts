@@ -12,18 +12,19 @@ import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
 import { UserError } from "../lib/common/errors.ts";
-import { shareProcesses } from "./processes.ts";
+import { LOADER, shareProcesses } from "./processes.ts";
 import { type Selection, select } from "./select.ts";
 
 const NOT_ASKED_FOR = /test name does not match pattern/; // Node 20 calls those skipped
 
 const { files, names } = selectOrExit();
 const { entries, shared } = shareProcesses(files);
+process.execArgv = LOADER; // the entries' processes get this one's
 const count = { passed: 0, failed: 0, skipped: 0 };
 const empty: string[] = [];
 const seen = new Set<string>(); // files with tests
-// The entries' processes get this one's Node flags, tsx among them. Many of them start processes of two threads, and wait a
-// third of the time for a disk, a timer or a signal: on two cores three run.
+// Many of the entries start processes of two threads, and wait a third of the time for a disk, a timer or a signal: on two
+// cores three run.
 const stream = run({
   files: entries,
   concurrency: 2 + (availableParallelism() >> 1),

@@ -36,6 +36,15 @@ export function once<T>(make: () => Promise<T>): () => Promise<T> {
   };
 }
 
+/**
+ * What an attempt gives, the first of three that passes: for scripts under tsx' command line, which kills what doesn't answer a
+ * signal within 60 ms. Where other tests keep the cores busy, none of its threads may get one so soon.
+ */
+export const attempts = <T>(attempt: (i: number) => Promise<T>): Promise<T> =>
+  attempt(0)
+    .catch(() => attempt(1))
+    .catch(() => attempt(2));
+
 /** A new folder, removed when the tests of the file have ended. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "nanogpt-test-"));

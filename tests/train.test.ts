@@ -316,7 +316,7 @@ test("Ctrl-C ends the step, saves, and says how to go on; that command ends as i
   const { child, ended, until } = launch("train.ts", ["--init_from", "scratch", ...tiny(name, LONG)], { cwd: FOLDER });
   await until(/^iter 12:/m);
   child.kill("SIGINT");
-  setTimeout(() => child.kill("SIGINT"), 40); // as npx and tsx pass it on once more
+  setTimeout(() => child.kill("SIGINT"), 5); // as npx and tsx pass it on once more, while it saves
   const { code, stdout, stderr } = await ended;
   assert.equal(code, 130, stderr);
   const [, step, command] = /^stopped before step (\d+); continue with: npx tsx train\.ts (.*)\n$/m.exec(stdout) ?? [];

@@ -6,8 +6,13 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** The repository. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url)).replace(/[\\/]$/, "");
 
-/** Node's arguments that run a TypeScript file, from any working directory. */
-export const TSX = ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];
+/** Node's arguments that run a TypeScript file, from any working directory: the loader that runs this one, or tsx. */
+export const TSX = ["--import", ownLoader() ?? pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];
+
+function ownLoader(): string | undefined {
+  const loader = process.execArgv[process.execArgv.indexOf("--import") + 1];
+  return loader?.startsWith("file:") ? loader : undefined; // a name is looked for in the working directory
+}
 
 /** The command to type for a script. */
 export function commandOf(script: string, args: readonly string[]): string {

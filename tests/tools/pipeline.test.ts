@@ -16,6 +16,7 @@ import { readState, STAGES, type StageName, writeState } from "../../tools/pipel
 import {
   assertRefused,
   assertSucceeded,
+  attempts,
   contentsOf,
   flags,
   launch,
@@ -239,8 +240,9 @@ test("killed in process, stopped and killed in train, killed in evaluate: each t
   );
 });
 
-test("under tsx' command line Ctrl-C and SIGTERM are answered once, the training is saved, and --resume alone goes on", async () => {
-  const here = out("signals");
+const stopUnderTsx = async (attempt: number) => {
+  const name = `signals${attempt}`;
+  const here = out(name);
   mkdirSync(here);
   const folder = join(here, "out-words");
   const tsx = createRequire(import.meta.url).resolve("tsx/cli"); // what npx tsx runs
@@ -261,13 +263,16 @@ test("under tsx' command line Ctrl-C and SIGTERM are answered once, the training
     assert.equal(code, signal === "SIGINT" ? 130 : 143, stdout);
     assert.equal(stdout.match(/: waiting for the stage to stop; once more ends it at once$/gm)?.length, 1, stdout);
     assert.match(stdout, /^stopped; continue with: npx tsx \S+ --out_dir=out-words --resume=true$/m);
-    assert.equal(stageOf(join("signals", "out-words"), "train").state, "stopped");
-    const { iter_num } = await loadedFrom(join("signals", "out-words"));
+    assert.equal(stageOf(join(name, "out-words"), "train").state, "stopped");
+    const { iter_num } = await loadedFrom(join(name, "out-words"));
     assert.ok(iter_num >= 50 && iter_num > saved, `saved at ${iter_num} after ${saved}`);
     if (saved > 0) assert.match(stdout, new RegExp(`resuming from .*, step ${saved}$`, "m"));
     saved = iter_num;
   }
-});
+};
+
+test("under tsx' command line Ctrl-C and SIGTERM are answered once, the training is saved, and --resume alone goes on", () =>
+  attempts(stopUnderTsx));
 
 test("pipeline and trial killed in optimize: the search is made anew, and nothing of the old one stays", async () => {
   const name = "search_killed";
