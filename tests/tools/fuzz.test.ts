@@ -17,9 +17,10 @@ const FOLDER = temporaryFolder();
 const BY_CHANCE = ["flags", "tracker"]; // kinds that chance has flags or answers refused for, whole or not
 const HANG = 100; // seconds: a busy machine is no finding
 
+const watched = watcher(HANG);
+after(() => watched.stop());
+
 test("every kind of file, damaged: it ends well or in one line", async () => {
-  const watched = watcher(HANG);
-  after(() => watched.stop());
   const names = Object.keys(kinds);
   for (let index = 0; index < 3 * names.length; index++) {
     const { fault, damage, printed, kind } = await watched.run(caseOf(1, index, names));
@@ -28,8 +29,6 @@ test("every kind of file, damaged: it ends well or in one line", async () => {
 });
 
 test("a sample that nothing has happened to is read to its end", async () => {
-  const watched = watcher(HANG);
-  after(() => watched.stop());
   for (const kind of Object.keys(kinds)) {
     const { fault, printed, refused } = await watched.run({ seed: 1, index: 0, kind, whole: true });
     assert.equal(fault, undefined, `${kind}: ${printed}`);
@@ -98,10 +97,10 @@ test("a case that hangs or ends its process is a finding, and the next one is ru
     });
     process.send("ready");`,
   );
-  const [watched, impatient] = [watcher(HANG, child), watcher(0.1, child)];
-  after(() => watched.stop());
+  const [patient, impatient] = [watcher(HANG, child), watcher(0.1, child)];
+  after(() => patient.stop());
   after(() => impatient.stop());
-  const faultAt = async (index: number, by = watched) => (await by.run({ seed: 1, index, kind: "metrics" })).fault;
+  const faultAt = async (index: number, by = patient) => (await by.run({ seed: 1, index, kind: "metrics" })).fault;
   assert.equal(await faultAt(0), undefined);
   assert.equal(await faultAt(2), "ended its process with 7");
   assert.equal(await faultAt(3), "ended its process with SIGKILL");
