@@ -9,6 +9,7 @@ export interface Order {
   cwd: string;
 }
 
-process.setMaxListeners(0); // each run adds its own for signals
+// each run adds its own: for signals, and for a closed pipe
+for (const emitter of [process, process.stdout, process.stderr]) emitter.setMaxListeners(0);
 process.on("message", async ({ script, args, cwd }: Order) => process.send!(await runHere(script, args, cwd)));
 process.on("disconnect", () => process.exit());

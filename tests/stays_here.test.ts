@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 
-import { flags, launchCommand, ROOT, TSX, temporaryFolder, tinyDataset } from "./scripts.ts";
+import { flags, launchCommand, once, ROOT, TSX, temporaryFolder, tinyDataset } from "./scripts.ts";
 
 const FOLDER = temporaryFolder();
 const RUN = join(FOLDER, "out");
@@ -98,7 +98,8 @@ const SHAPE = {
 const script = (name: string, settings: Record<string, string | number | boolean>) =>
   traceOf(name, [...TSX, join(ROOT, name), ...flags(settings)]);
 
-test("train.ts", TRACED, async () => {
+/** Trains into RUN; gives what it did. */
+const trained = once(() => {
   const dataset = tinyDataset(FOLDER);
   const settings = {
     ...SHAPE,
@@ -110,12 +111,17 @@ test("train.ts", TRACED, async () => {
     sample_interval: 1,
     tensorboard: true,
   };
-  const { lines } = await script("train.ts", settings);
+  return script("train.ts", settings);
+});
+
+test("train.ts", TRACED, async () => {
+  const { lines } = await trained();
   assert.ok(readdirSync(RUN).includes("ckpt.json"));
   assertStaysHere(lines);
 });
 
 test("sample.ts, of what it left", TRACED, async () => {
+  await trained();
   const { lines, stdout } = await script("sample.ts", { out_dir: RUN, num_samples: 2, max_new_tokens: 20, save: true });
   assert.ok(stdout.length > 20);
   assertStaysHere(lines);
