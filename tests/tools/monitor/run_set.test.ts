@@ -160,6 +160,7 @@ test("an experiment's file tells how many runs there will be", () => {
     const planned = experiment.trials().length * 3;
     assert.deepEqual(progress(), [`runs: 2 of ${planned} finished`]);
   }
+  mkdirSync(join(FOLDER, "elsewhere"), { recursive: true });
   assert.deepEqual(progress("elsewhere"), ["exp: 2 of 15 finished"]);
   // it had more runs than it has now; another program's file; a cut one; none
   new ExperimentConfig({ ...common, seeds: [1], axes: { n_head: [1, 2] } }).save(file);
