@@ -19,10 +19,10 @@ export { type Ended, ROOT, TSX };
 /** ms until something is taken to hang, not to be slow: no test fails because the machine is busy. */
 export const PATIENCE = 240_000;
 
-/** Wait until `condition` holds. */
+/** Wait until `condition` holds, by a clock that no test stops. */
 export async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (const deadline = performance.now() + PATIENCE; !(await condition()); ) {
-    if (performance.now() > deadline) assert.fail(`still not after ${PATIENCE / 1000} s: ${what}`);
+  for (const deadline = Date.now() + PATIENCE; !(await condition()); ) {
+    if (Date.now() > deadline) assert.fail(`still not after ${PATIENCE / 1000} s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

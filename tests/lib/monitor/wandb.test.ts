@@ -194,7 +194,7 @@ test("what waits is written once a second", SKIP, async (t) => {
   await eventually(() => calls(outDir).length >= 3, "the start");
   await new Promise((resolve) => setTimeout(resolve, 200));
   assert.equal(logged(outDir).length, 0, "written at once");
-  now += 1000;
+  now += 1001; // a second, whatever is lost in rounding
   await step(callback, 1);
   await eventually(() => logged(outDir).length === 2, "two steps");
   await end(callback, 2);
@@ -206,9 +206,9 @@ test("a child that dies is named by the next function", SKIP, async (t) => {
   const outDir = fake("log");
   const callback = wandb({ project: "p", runName: "n" });
   await callback.onTrainStart!(aRun(outDir, { log: () => {} }));
-  now += 1000;
+  now += 1001; // a second, whatever is lost in rounding
   for (let iter = 0; iter < 4; iter++) await step(callback, iter); // the first writes
-  now += 1000;
+  now += 1001; // a second, whatever is lost in rounding
   await step(callback, 4);
   const failure = await failureOf(callback, 5);
   assert.equal(failure, "Python's wandb ended with exit code 1: RuntimeError: the disk is full");
