@@ -1,6 +1,6 @@
 // The thread of loader.mjs: gives a TypeScript file's JavaScript. No types are checked.
 
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,8 +26,9 @@ async function compiled(path) {
   const options = { loader: "ts", format: "esm", target: "node20", sourcemap: "inline", sourcefile: path };
   const { code } = await transform(source, options);
   mkdirSync(CACHE, { recursive: true });
-  writeFileSync(`${cached}.${process.pid}`, head + code);
-  renameSync(`${cached}.${process.pid}`, cached);
+  const temporary = `${cached}.${randomUUID()}`; // threads of one process may compile the same file
+  writeFileSync(temporary, head + code);
+  renameSync(temporary, cached);
   return code;
 }
 

@@ -6,12 +6,17 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** The repository. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url)).replace(/[\\/]$/, "");
 
-/** Node's arguments that run a TypeScript file, from any working directory: the loader that runs this one, or tsx. */
-export const TSX = ["--import", ownLoader() ?? pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href];
+/** Node's arguments that run a TypeScript file, from any working directory: tsx, unless this process runs under another loader. */
+export const TSX = [
+  "--import",
+  otherLoader(process.execArgv) ?? pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href,
+];
 
-function ownLoader(): string | undefined {
-  const loader = process.execArgv[process.execArgv.indexOf("--import") + 1];
-  return loader?.startsWith("file:") ? loader : undefined; // a name is looked for in the working directory
+/** The loader of a process without tsx, such as tests/loader.mjs; a name, not an address, would depend on the working directory. */
+export function otherLoader(execArgv: readonly string[]): string | undefined {
+  const imported = execArgv.filter((_, i) => execArgv[i - 1] === "--import");
+  if (imported.some((name) => /\btsx\b/.test(name))) return undefined;
+  return imported.findLast((name) => name.startsWith("file:"));
 }
 
 /** The command to type for a script. */
