@@ -1,4 +1,4 @@
-// Every test alone, in a process of its own: one that leans on what an earlier test of its file left fails here.
+// Runs each test alone, in its own process: a test that depends on an earlier one of its file fails here.
 //
 //   npx tsx tests/alone.ts                  # all files: about 1,100 starts
 //   npx tsx tests/alone.ts tests/lib/bench  # of these files and folders

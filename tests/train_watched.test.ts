@@ -193,10 +193,10 @@ test("lr_patience lowers the learning rate, and a resumed run keeps it low", asy
 test("a loss that is NaN: one line, exit code 1, and the weights of the checkpoint are numbers", async () => {
   const spoil = callbackFile(
     "spoil.ts",
-    `let run: any;
+    `let run;
     let done = false;
     export default {
-      onTrainStart(started: any) { run = started; },
+      onTrainStart(started) { run = started; },
       onStep({ iter }: { iter: number }) {
         if (iter !== 12 || done) return;
         done = true;

@@ -23,7 +23,7 @@ let browser: Browser | undefined;
 const servers: Running[] = [];
 before(async () => {
   if (!BROWSER) return;
-  // WebGPU on the processor; a page takes it only when it is told to
+  // WebGPU on the processor; a page uses it only on request
   const webgpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
   browser = await chromium.launch({ executablePath: BROWSER, args: ["--no-sandbox", ...webgpu] });
 });

@@ -33,7 +33,7 @@ for (const config of CONFIGS) {
     const plain = createPlainDecoder(model);
     const steps = config.block_size! + 4; // past block_size
     await follow(decoder, plain, { prompt: [1, 2, 3], copies: 1, steps });
-    await follow(decoder, plain, { prompt: [5], copies: 3, steps: Math.min(20, steps) }); // started anew, with other sequences
+    await follow(decoder, plain, { prompt: [5], copies: 3, steps: Math.min(20, steps) }); // again from the start, with other sequences
     const long = [...randomInts("long", [config.block_size! + 3], 0, 11)];
     await follow(decoder, plain, { prompt: long, copies: 2, steps: 2 }); // a prompt beyond block_size
     await decoder.dispose();

@@ -146,10 +146,10 @@ test("a server that can't be used is refused in one line", async () => {
     await refusalOf(checkMlflow("databricks")),
     /^mlflow_uri must be the address of an MLflow server, such as .*"databricks"$/,
   );
-  const nobody = `127.0.0.1:${await freePort()}`;
+  const unreachable = `127.0.0.1:${await freePort()}`;
   const silent = /^no answer from MLflow at http:\/\/127\.0\.0\.1:\d+ \(ECONNREFUSED\); start it with `mlflow server`/;
-  assert.match(await refusalOf(checkMlflow(`http://${nobody}`)), silent);
-  assert.match(await refusalOf(checkMlflow(`http://me:secret@${nobody}`)), silent);
+  assert.match(await refusalOf(checkMlflow(`http://${unreachable}`)), silent);
+  assert.match(await refusalOf(checkMlflow(`http://me:secret@${unreachable}`)), silent);
   const server = await fake();
   for (const [status, body] of [
     [200, "<html>\nhello"],

@@ -65,7 +65,7 @@ test("a run that began in a slow minute learns the peak later, and never forgets
   const lines: string[] = [];
   const peak = new Peak(compiled, (line) => lines.push(line), measure, now);
   await peak.lookAgain();
-  assert.equal(now(), 0, "nobody has asked for it");
+  assert.equal(now(), 0, "the rate has not been requested yet");
   assert.ok(near(await peak.flops(), 100) < 0.02);
   assert.match(lines[0]!, /^peak: (99\.\d|100) GFLOP\/s in a matrix product/);
   slow = 1;
