@@ -7,11 +7,9 @@
 //
 // stdout has only the text (or JSON); everything else goes to stderr.
 
-import { mkdirSync } from "node:fs";
-import { dirname } from "node:path";
 import { runScript, sourceOf } from "./configurator.ts";
-import { writeFileAtomic } from "./lib/common/atomic.ts";
-import { explain, UserError } from "./lib/common/errors.ts";
+import { writeResult } from "./lib/common/atomic.ts";
+import { UserError } from "./lib/common/errors.ts";
 import { unescapeText } from "./lib/common/escapes.ts";
 import { samplePath } from "./lib/common/file_names.ts";
 import { visible } from "./lib/common/printable.ts";
@@ -157,12 +155,7 @@ async function evaluateText(config: Config): Promise<void> {
 /** Write samples into a run's folder. @returns the file's path */
 function saveSamples(outDir: string, samples: string): string {
   const path = samplePath(outDir);
-  try {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileAtomic(path, samples);
-  } catch (error) {
-    throw explain(error, "can't save the samples");
-  }
+  writeResult(path, samples, "can't save the samples");
   return path;
 }
 

@@ -5,11 +5,10 @@
 //
 // Left out: measures other than loss, perplexity and bits per byte.
 
-import { mkdirSync } from "node:fs";
-import { basename, dirname, extname } from "node:path";
+import { basename, extname } from "node:path";
 import { runScript, sourceOf } from "../configurator.ts";
-import { writeFileAtomic } from "../lib/common/atomic.ts";
-import { explain, UserError } from "../lib/common/errors.ts";
+import { writeResult } from "../lib/common/atomic.ts";
+import { UserError } from "../lib/common/errors.ts";
 import { evaluationPath, fileNamePart, runName } from "../lib/common/file_names.ts";
 import { describe } from "../lib/decoding/evaluate.ts";
 import { createEngine } from "../lib/engine/runtime/program.ts";
@@ -87,12 +86,7 @@ export async function run(config: Settings): Promise<void> {
   };
   const json = JSON.stringify({ ...about, ...result });
   const path = evaluationPath(config.out_dir, dataset, date);
-  try {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileAtomic(path, `${json}\n`);
-  } catch (error) {
-    throw explain(error, "can't write the result");
-  }
+  writeResult(path, `${json}\n`, "can't write the result");
   const steps = metadata ? ` after ${metadata.iter_num} steps` : "";
   console.log(config.json ? json : `${what} by ${source}${steps}\n${describe(result).trimEnd()}`);
   console.error(`wrote ${path}`);

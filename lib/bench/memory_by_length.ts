@@ -3,8 +3,7 @@
 //
 //   npx tsx bench.ts --benchmark=layers --choices=attention --lengths=1024,2048,4096 --batch_size=1 --steps=1
 
-import { writeFileAtomic } from "../common/atomic.ts";
-import { explain } from "../common/errors.ts";
+import { writeResult } from "../common/atomic.ts";
 import { markdownTable, whole } from "../common/format.ts";
 import { fitExponent, median } from "../common/statistics.ts";
 import type { Option } from "../monitor/draw.ts";
@@ -90,10 +89,5 @@ async function writePicture(to: string, lines: readonly Line[]): Promise<void> {
       ...{ itemStyle: { color: colorOf(i) }, lineStyle: { width: 2, color: colorOf(i) } },
     })),
   };
-  const path = `${to}.svg`;
-  try {
-    writeFileAtomic(path, drawSvg(option, { width: 800, height: 420 + 22 * Math.ceil(lines.length / 3) }));
-  } catch (error) {
-    throw explain(error, `can't write ${path}`);
-  }
+  writeResult(`${to}.svg`, drawSvg(option, { width: 800, height: 420 + 22 * Math.ceil(lines.length / 3) }));
 }

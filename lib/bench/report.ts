@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { dirname, join } from "node:path";
-import { writeFileAtomic } from "../common/atomic.ts";
+import { writeJson } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { needPackages } from "../common/extra_packages.ts";
 import { stamp } from "../common/file_names.ts";
@@ -93,11 +93,7 @@ export function prepareTo(to: string): void {
 /** Write a report into a folder under its own name. @returns the path */
 export function writeReport(folder: string, report: Report): string {
   const path = join(folder, fileName(report));
-  try {
-    writeFileAtomic(path, `${JSON.stringify(report, null, 1)}\n`);
-  } catch (error) {
-    throw explain(error, `can't write ${path}`);
-  }
+  writeJson(path, report);
   return path;
 }
 

@@ -2,8 +2,7 @@
 
 import { basename } from "node:path";
 
-import { writeFileAtomic } from "../common/atomic.ts";
-import { explain } from "../common/errors.ts";
+import { writeResult } from "../common/atomic.ts";
 import { alignTable, whole } from "../common/format.ts";
 import { median } from "../common/statistics.ts";
 import type { Option } from "../monitor/draw.ts";
@@ -87,12 +86,9 @@ function exponent(value: number): string {
 /** Write TO.svg and TO.md. @returns their names */
 export async function writeScaling(scaling: Scaling, settings: BenchSettings): Promise<string[]> {
   const [svg, page] = [`${settings.to}.svg`, `${settings.to}.md`];
-  try {
-    writeFileAtomic(svg, await picture(scaling));
-    writeFileAtomic(page, markdown(scaling, settings, basename(svg)));
-  } catch (error) {
-    throw explain(error, `can't write ${svg} and ${page}`);
-  }
+  const what = `can't write ${svg} and ${page}`;
+  writeResult(svg, await picture(scaling), what);
+  writeResult(page, markdown(scaling, settings, basename(svg)), what);
   return [svg, page];
 }
 

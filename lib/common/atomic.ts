@@ -1,8 +1,9 @@
 // Files that are either whole or not there: written under another name, flushed to the disk, then renamed.
 
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
+import { explain } from "./errors.ts";
 
 /** Write `chunks` as the file `path`, whole or not at all, even if the power fails meanwhile. */
 export function writeFileAtomic(path: string, ...chunks: (string | Uint8Array)[]): void {
@@ -23,7 +24,25 @@ export function writeFileAtomic(path: string, ...chunks: (string | Uint8Array)[]
   flushDirectory(dirname(path));
 }
 
-/** The same for large files: they are written off the event loop. */
+/**
+ * Write a file of results for people or other programs, in a folder that is created if need be.
+ * @throws UserError that begins with `what` if the system refuses
+ */
+export function writeResult(path: string, contents: string | Uint8Array, what = `can't write ${path}`): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileAtomic(path, contents);
+  } catch (error) {
+    throw explain(error, what);
+  }
+}
+
+/** The same as JSON that people can read. */
+export function writeJson(path: string, value: unknown, what?: string): void {
+  writeResult(path, `${JSON.stringify(value, null, 2)}\n`, what);
+}
+
+/** `writeFileAtomic` for large files: they are written off the event loop. */
 export async function writeLargeFileAtomic(path: string, chunks: readonly Uint8Array[]): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   try {

@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FullConfig, GPT, GPTConfig } from "../../model.ts";
-import { writeFileAtomic } from "../common/atomic.ts";
+import { writeFileAtomic, writeJson } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors, type Tensors } from "../common/safetensors.ts";
 import { z } from "../common/zod.ts";
@@ -160,7 +160,6 @@ function checkWeights(
  */
 export async function writeHuggingFace(model: GPT, meta: Meta | undefined, directory: string): Promise<void> {
   const write = (name: string, ...parts: (string | Uint8Array)[]) => writeFileAtomic(join(directory, name), ...parts);
-  const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   const endOfText = meta?.kind === "gpt2" ? 50_256 : null;
   const { tensors, config } = isLlama(model.config) ? llamaFiles(model, endOfText) : gpt2Files(model, endOfText);
   mkdirSync(directory, { recursive: true });
@@ -171,8 +170,8 @@ export async function writeHuggingFace(model: GPT, meta: Meta | undefined, direc
     const { gpt2TokenizerFiles } = await import("./gpt2_tokenizer_files.ts");
     for (const [name, text] of Object.entries(gpt2TokenizerFiles(model.config.block_size))) write(name, text);
   }
-  if (meta) write("meta.json", json(meta));
-  write("config.json", json(config));
+  if (meta) writeJson(join(directory, "meta.json"), meta);
+  writeJson(join(directory, "config.json"), config);
 }
 
 const TOKENIZER_FILES = ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"];

@@ -5,7 +5,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { GPT, GPTConfig } from "../../model.ts";
-import { writeFileAtomic } from "../common/atomic.ts";
+import { writeFileAtomic, writeJson } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors } from "../common/safetensors.ts";
 import { z } from "../common/zod.ts";
@@ -99,7 +99,6 @@ export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: stri
     );
   }
   checkComputesGPT2(model, "nanogpt");
-  const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   mkdirSync(directory, { recursive: true });
   for (const name of ["model_args.json", "meta.json"]) rmSync(join(directory, name), { force: true });
 
@@ -112,7 +111,7 @@ export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: stri
   const head = { name: HEAD, shape: model.transformer.wte.shape, data: model.transformer.wte.data }; // load_state_dict wants this name, too
   const parts = encodeSafetensors([...tensors, head], { format: "pt" });
   writeFileAtomic(join(directory, "model.safetensors"), ...parts);
-  if (meta) writeFileAtomic(join(directory, "meta.json"), json(meta));
+  if (meta) writeJson(join(directory, "meta.json"), meta);
   const modelArgs = { n_layer, n_head, n_embd, block_size, bias, vocab_size, dropout };
-  writeFileAtomic(join(directory, "model_args.json"), json(modelArgs));
+  writeJson(join(directory, "model_args.json"), modelArgs);
 }

@@ -2,14 +2,13 @@
 // lib/monitor/plots.ts and lib/bench/scaling_report.ts. Importing it loads echarts (half a second), or throws a UserError if echarts
 // isn't installed: import it only when a picture is wanted.
 
-import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
 import type { EChartsOption } from "echarts";
 
-import { writeFileAtomic } from "../common/atomic.ts";
-import { explain, UserError } from "../common/errors.ts";
+import { writeResult } from "../common/atomic.ts";
+import { UserError } from "../common/errors.ts";
 import { needPackages } from "../common/extra_packages.ts";
 import { runName, stamp } from "../common/file_names.ts";
 import { visible } from "../common/printable.ts";
@@ -146,11 +145,6 @@ export async function writePlot(
   const base = join(folder, `${kind}_${runName(outDir)}_${stamp(date)}`);
   const files: [path: string, bytes: string | Buffer][] = [];
   for (const format of formats) files.push([`${base}.${format}`, await encode(svg, format)]);
-  try {
-    mkdirSync(folder, { recursive: true });
-    for (const [path, bytes] of files) writeFileAtomic(path, bytes);
-    return files.map(([path]) => path);
-  } catch (error) {
-    throw explain(error, `can't write a picture to ${folder}`);
-  }
+  for (const [path, bytes] of files) writeResult(path, bytes, `can't write a picture to ${folder}`);
+  return files.map(([path]) => path);
 }

@@ -1,10 +1,10 @@
 // An experiment's report, as Markdown with SVG files and as one HTML page: a table, its meaning, curves, and how and where it was run.
 // Everything comes from the runs' folders; no absolute paths appear.
 
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
-import { writeFileAtomic } from "../../lib/common/atomic.ts";
-import { explain, UserError } from "../../lib/common/errors.ts";
+import { writeResult } from "../../lib/common/atomic.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { duration } from "../../lib/common/format.ts";
 import { ROOT } from "../../lib/common/scripts.ts";
 import { History } from "../../lib/monitor/metrics_file.ts";
@@ -158,14 +158,7 @@ export function writeReports(
       }
     } else throw new UserError(`--to=${path}: a report is a .md or a .html file`);
   }
-  for (const [path, text] of files) {
-    try {
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileAtomic(path, text);
-    } catch (error) {
-      throw explain(error, `can't write ${path}`);
-    }
-  }
+  for (const [path, text] of files) writeResult(path, text);
   return files.map(([path]) => path);
 }
 

@@ -8,8 +8,8 @@ import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 import { machineOf, versions } from "../../lib/bench/report.ts";
-import { writeFileAtomic } from "../../lib/common/atomic.ts";
-import { explain, UserError } from "../../lib/common/errors.ts";
+import { writeJson } from "../../lib/common/atomic.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { parseJson, readText } from "../../lib/common/read_file.ts";
 import { z } from "../../lib/common/zod.ts";
 import { currentSettings } from "../../lib/settings/renamed.ts";
@@ -120,14 +120,6 @@ export function readExperiment(out: string): ExperimentConfig {
 
 function readExperimentName(out: string): string | undefined {
   return readJson(join(out, EXPERIMENT_FILE), z.looseObject({ name: z.exactOptional(z.string()) }))?.name;
-}
-
-export function writeJson(path: string, value: unknown): void {
-  try {
-    writeFileAtomic(path, `${JSON.stringify(value, null, 1)}\n`);
-  } catch (error) {
-    throw explain(error, `can't write ${path}`);
-  }
 }
 
 /** Undefined if there is no such file. */

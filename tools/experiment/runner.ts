@@ -5,6 +5,7 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { writeJson } from "../../lib/common/atomic.ts";
 import { type ChildOptions, problemOf, startScript } from "../../lib/common/child.ts";
 import { explain } from "../../lib/common/errors.ts";
 import { duration } from "../../lib/common/format.ts";
@@ -23,7 +24,6 @@ import {
   type PlannedRun,
   planRuns,
   prepareRun,
-  writeJson,
 } from "./run_folder.ts";
 
 export interface RunOptions {

@@ -1,10 +1,10 @@
 // The five stages: their inputs, and how they run the project's own scripts. They write into OUT_DIR:
 // data/, optimize.json, the checkpoint, evaluation/ and samples/. Left out: when a stage runs (pipeline.ts).
 
-import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
-import { basename, dirname, join, parse, relative } from "node:path";
+import { existsSync, rmSync, statSync } from "node:fs";
+import { basename, join, parse, relative } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { writeFileAtomic } from "../../lib/common/atomic.ts";
+import { writeJson, writeResult } from "../../lib/common/atomic.ts";
 import { lastLine } from "../../lib/common/child.ts";
 import { UserError } from "../../lib/common/errors.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../../lib/common/file_names.ts";
@@ -133,7 +133,7 @@ const process_: Stage = {
     const meta = readMeta(folder)!;
     const tokenizer = await createTokenizer(meta);
     await checkStart(own, tokenizer);
-    writeFileAtomic(join(outDir, VAL_TEXT), await decodeFile(join(folder, "val.bin"), tokenizer)); // for evaluate
+    writeResult(join(outDir, VAL_TEXT), await decodeFile(join(folder, "val.bin"), tokenizer)); // for evaluate
     const [train, val] = [meta.train_tokens!, meta.val_tokens!].map(whole);
     say(`vocabulary of ${whole(meta.vocab_size)}; ${train} tokens to train on, ${val} for validation`);
     return [...DATA, VAL_TEXT];
@@ -234,7 +234,7 @@ const optimize: Stage = {
       bar.stop();
       rmSync(trial, { recursive: true, force: true });
     });
-    writeFileAtomic(join(outDir, FOUND), `${JSON.stringify(result, null, 2)}\n`);
+    writeJson(join(outDir, FOUND), result);
     const better = Object.keys(result.found).length > 0;
     if (keys.size > 0) say(better ? `found: ${inWords(result.found)}` : "nothing tried is better than the defaults");
     return [FOUND];
@@ -375,8 +375,7 @@ const evaluate: Stage = {
     const date = new Date();
     const path = evaluationPath(outDir, dataset, date);
     const result = { name, dataset, split: "val", date: date.toISOString(), iter_num, ...figures };
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileAtomic(path, `${JSON.stringify(result, null, 2)}\n`);
+    writeJson(path, result);
     say(
       `${whole(figures.tokens)} tokens: loss ${figures.loss.toFixed(4)}, perplexity ${figures.perplexity.toFixed(3)}, ${figures.bits_per_byte.toFixed(3)} bits per byte`,
     );
@@ -435,8 +434,7 @@ const generate: Stage = {
     const { outDir, runner, say } = work;
     const text = await runner.run(...generate.command!(work, {}), work);
     const path = samplePath(outDir);
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileAtomic(path, text);
+    writeResult(path, text);
     const lines = (text.split(/^-{15}$/m)[0] ?? "").split("\n").filter((line) => line.trim() !== ""); // of the first one
     for (const line of lines.slice(0, 8)) say(`| ${line.slice(0, 100)}`);
     say(`-> ${shownPath(path)}`);

@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { writeFileAtomic } from "../../lib/common/atomic.ts";
+import { writeJson } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
 import { openFile, parseJson, readText } from "../../lib/common/read_file.ts";
 import { z } from "../../lib/common/zod.ts";
@@ -70,11 +70,7 @@ export function readState(outDir: string): State | undefined {
 }
 
 export function writeState(outDir: string, state: State): void {
-  try {
-    writeFileAtomic(join(outDir, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
-  } catch (error) {
-    throw explain(error, `can't write ${join(outDir, STATE_FILE)}`);
-  }
+  writeJson(join(outDir, STATE_FILE), state);
 }
 
 /** Remove incomplete files of killed pipelines. The caller holds the folder's lock. */

@@ -6,12 +6,13 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { writeJson } from "../../../lib/common/atomic.ts";
 import { toHtml, toMarkdown } from "../../../tools/experiment/document.ts";
 import { ExperimentConfig, type ExperimentSettings } from "../../../tools/experiment/experiment_config.ts";
 import { loadExperiment } from "../../../tools/experiment/load.ts";
 import { generateSummaryReport, writeReports } from "../../../tools/experiment/report.ts";
 import type { Results } from "../../../tools/experiment/results.ts";
-import { EXPERIMENT_FILE, planRuns, prepareRun, writeJson } from "../../../tools/experiment/run_folder.ts";
+import { EXPERIMENT_FILE, planRuns, prepareRun } from "../../../tools/experiment/run_folder.ts";
 import { temporaryFolder } from "../../scripts.ts";
 
 const SMALL = { max_iters: 20, eval_interval: 10, warmup_iters: 0, n_embd: 32, n_head: 2 };
