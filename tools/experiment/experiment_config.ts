@@ -11,11 +11,9 @@
 
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { extname, isAbsolute, join, resolve } from "node:path";
+import { isAbsolute, join, resolve } from "node:path";
 
-import { stringify } from "yaml";
-import { writeFileAtomic } from "../../lib/common/atomic.ts";
-import { explain, UserError } from "../../lib/common/errors.ts";
+import { UserError } from "../../lib/common/errors.ts";
 import { printable } from "../../lib/common/printable.ts";
 import { keyOf, uniform } from "../../lib/common/rng.ts";
 import { ROOT } from "../../lib/common/scripts.ts";
@@ -116,11 +114,6 @@ export class ExperimentConfig {
     this.#checkSearch();
   }
 
-  /** A copy with other settings. */
-  with(changes: Partial<ExperimentSettings>): ExperimentConfig {
-    return new ExperimentConfig({ ...(this.settings as ExperimentSettings), ...changes }, this.#source);
-  }
-
   /** The trials, in the order of the axes: the last one changes fastest. The same each time. */
   trials(): Trial[] {
     const { search, list } = this.settings;
@@ -190,25 +183,6 @@ export class ExperimentConfig {
       bySlug.set(trial.slug.toLowerCase(), trial.name);
       return { ...trial, config };
     });
-  }
-
-  /** Write it as a .json, .yaml or .ts file, which load() reads again. */
-  save(path: string): void {
-    const json = JSON.stringify(this.settings, null, 2);
-    const writers: Record<string, () => string> = {
-      ".json": () => `${json}\n`,
-      ".yaml": () => stringify(this.settings),
-      ".yml": () => stringify(this.settings),
-      ".ts": () => `export default ${json};\n`,
-    };
-    const write = writers[extname(path)];
-    if (!write)
-      throw new UserError(`can't write an experiment to ${path}; end it in ${Object.keys(writers).join(", ")}`);
-    try {
-      writeFileAtomic(path, write());
-    } catch (error) {
-      throw explain(error, `can't write ${path}`);
-    }
   }
 
   /**

@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process";
 import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { writeJson } from "../../../lib/common/atomic.ts";
 import { METRICS_FILE } from "../../../lib/monitor/metrics_file.ts";
 import { ExperimentConfig, type ExperimentSettings } from "../../../tools/experiment/experiment_config.ts";
 import { RunSet } from "../../../tools/monitor/run_set.ts";
@@ -156,14 +157,14 @@ test("an experiment's file tells how many runs there will be", () => {
   };
   for (const settings of experiments) {
     const experiment = new ExperimentConfig(settings);
-    experiment.save(file);
+    writeJson(file, experiment.settings);
     const planned = experiment.trials().length * 3;
     assert.deepEqual(progress(), [`runs: 2 of ${planned} finished`]);
   }
   mkdirSync(join(FOLDER, "elsewhere"), { recursive: true });
   assert.deepEqual(progress("elsewhere"), ["exp: 2 of 15 finished"]);
   // it had more runs than it has now; another program's file; a cut one; none
-  new ExperimentConfig({ ...common, seeds: [1], axes: { n_head: [1, 2] } }).save(file);
+  writeJson(file, new ExperimentConfig({ ...common, seeds: [1], axes: { n_head: [1, 2] } }).settings);
   assert.deepEqual(progress(), []);
   for (const text of [`{"search":"grid"}`, "{", ""]) {
     writeFileSync(file, text);
