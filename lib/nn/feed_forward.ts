@@ -15,51 +15,32 @@ import type { Sublayer, TextbookLayers } from "./textbook.ts";
 
 export type FeedForwardConfig = Pick<ModelConfig, "n_layer" | "n_embd" | "n_hidden" | "bias" | "dropout">;
 
-/** activation(x W1) W2, of any width. GPT-2's is model.ts'. */
-export class MLP implements Sublayer {
-  readonly cFc: Linear;
-  readonly cProj: Linear;
-  readonly #activation: (x: tf.Tensor) => tf.Tensor;
-  readonly #dropout: number;
-
-  constructor(scope: Scope, ffn: ActivationName, config: FeedForwardConfig) {
-    const { n_embd: C, n_hidden, bias, dropout } = config;
-    const F = n_hidden || 4 * C;
-    this.#activation = activations[ffn];
-    this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
-    this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation: residualDeviation(config) });
-    this.#dropout = dropout;
-  }
-
-  forward(x: tf.Tensor, { rng }: ForwardArgs = {}): tf.Tensor {
-    const y = this.cProj.forward(tap("mlp", this.#activation(this.cFc.forward(x))));
-    return dropout(y, this.#dropout, rng);
-  }
-}
-
 /**
- * (activation(x V) * x W) W2 (Shazeer 2020, equation 6). Three matrices: with 8 C / 3 hidden units, rounded up to a multiple of
- * 32, it has as many weights as the MLP.
+ * activation(x W) W2, of any width; GPT-2's is model.ts'. A gated one is (activation(x V) * x W) W2 (Shazeer 2020, equation 6): its
+ * three matrices have as many weights as the other two with 8 C / 3 hidden units, rounded up to a multiple of 32.
  */
-export class GatedMLP implements Sublayer {
-  readonly cGate: Linear; // V
+export class MLP implements Sublayer {
+  readonly cGate: Linear | undefined; // V
   readonly cFc: Linear; // W
   readonly cProj: Linear; // W2
   readonly #activation: (x: tf.Tensor) => tf.Tensor;
   readonly #dropout: number;
 
-  constructor(scope: Scope, ffn: GatedName, config: FeedForwardConfig) {
+  constructor(scope: Scope, ffn: ActivationName | GatedName, config: FeedForwardConfig) {
     const { n_embd: C, n_hidden, bias, dropout } = config;
-    const F = n_hidden || gatedHidden(C);
-    this.#activation = activations[GATES[ffn]];
-    this.cGate = new Linear(scope.at("c_gate"), C, F, bias);
+    const gated = isGated(ffn);
+    const F = n_hidden || (gated ? gatedHidden(C) : 4 * C);
+    this.#activation = activations[gated ? GATES[ffn] : ffn];
+    if (gated) this.cGate = new Linear(scope.at("c_gate"), C, F, bias);
     this.cFc = new Linear(scope.at("c_fc"), C, F, bias);
     this.cProj = new Linear(scope.at("c_proj"), F, C, bias, { deviation: residualDeviation(config) });
     this.#dropout = dropout;
   }
 
   forward(x: tf.Tensor, { rng }: ForwardArgs = {}): tf.Tensor {
-    const hidden = tf.mul(this.#activation(this.cGate.forward(x)), this.cFc.forward(x));
+    const hidden = this.cGate
+      ? tf.mul(this.#activation(this.cGate.forward(x)), this.cFc.forward(x))
+      : this.#activation(this.cFc.forward(x));
     return dropout(this.cProj.forward(tap("mlp", hidden)), this.#dropout, rng);
   }
 }
@@ -76,7 +57,7 @@ export class Mixture implements Sublayer {
   readonly gate: Parameter; // [E, C, F]
   readonly fc: Parameter; // [E, C, F]
   readonly proj: Parameter; // [E, F, C]
-  readonly shared: GatedMLP | undefined;
+  readonly shared: MLP | undefined;
   readonly inactive: number;
   readonly #active: number;
   readonly #capacity: number;
@@ -98,7 +79,7 @@ export class Mixture implements Sublayer {
     this.proj = all.parameter("c_proj", [E, F, C], { normal: residualDeviation(config) }, "hidden");
     if (n_shared_hidden === 0) return;
     const shared = { ...config, n_hidden: n_shared_hidden, bias: false, dropout: 0 };
-    this.shared = new GatedMLP(scope.at("shared"), "swiglu", shared);
+    this.shared = new MLP(scope.at("shared"), "swiglu", shared);
   }
 
   forward(x: tf.Tensor, { routers, rng, training = false }: ForwardArgs = {}): tf.Tensor {
@@ -125,7 +106,6 @@ const isGated = (ffn: FeedForwardName): ffn is GatedName => Object.hasOwn(GATES,
 export function newFeedForward(scope: Scope, config: ModelConfig, textbook: TextbookLayers): Sublayer {
   const { ffn, n_hidden } = config;
   if (ffn === "moe") return new Mixture(scope, config);
-  if (isGated(ffn)) return new GatedMLP(scope, ffn, config);
   const isTextbook = (ffn === "gelu" || ffn === "gelu_tanh") && n_hidden === 0;
   return isTextbook ? new textbook.MLP(scope, config) : new MLP(scope, ffn, config);
 }

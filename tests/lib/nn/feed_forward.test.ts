@@ -8,7 +8,7 @@ import { tf } from "../../../lib/common/tf.ts";
 
 import { activations } from "../../../lib/nn/activation.ts";
 import { ACTIVATIONS, GATED, LAYER_CHOICES, type ModelConfig } from "../../../lib/nn/choices.ts";
-import { GatedMLP, newFeedForward } from "../../../lib/nn/feed_forward.ts";
+import { MLP, newFeedForward } from "../../../lib/nn/feed_forward.ts";
 import { type Linear, Scope } from "../../../lib/nn/module.ts";
 import type { Parameter } from "../../../lib/nn/parameter.ts";
 import { textbook } from "../../../model.ts";
@@ -27,8 +27,8 @@ function passOn({ weight }: Linear, from = 0): void {
 for (const name of GATED) {
   test(`${name}: value and gradients of ${layerIndex[name]!.reference}`, async () => {
     const F = 33; // hidden units; of 2 F channels the gate takes the first half, the other layer the second
-    const mlp = new GatedMLP(new Scope([]), name, { ...CONFIG, n_embd: 2 * F, n_hidden: F });
-    passOn(mlp.cGate);
+    const mlp = new MLP(new Scope([]), name, { ...CONFIG, n_embd: 2 * F, n_hidden: F });
+    passOn(mlp.cGate!);
     passOn(mlp.cFc, F);
     passOn(mlp.cProj);
     const layer = ([x, up]: tf.Tensor[]) => tf.slice(mlp.forward(tf.concat([x!, up!], 1)), [0, 0], [-1, F]);
