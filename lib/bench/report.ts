@@ -8,7 +8,7 @@ import { writeJson } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
 import { needPackages } from "../common/extra_packages.ts";
 import { stamp } from "../common/file_names.ts";
-import { parseJson, readText } from "../common/read_file.ts";
+import { readJson } from "../common/read_file.ts";
 import { ROOT } from "../common/scripts.ts";
 import { z } from "../common/zod.ts";
 import { runtimeVersion } from "../engine/runtime/session.ts";
@@ -99,9 +99,8 @@ export function writeReport(folder: string, report: Report): string {
 
 /** The report in a file. @throws UserError if there is none */
 export function readReport(path: string): Report {
-  const text = readText(path);
-  if (text === undefined) throw new UserError(`no file ${path}; --compare wants one that bench.ts wrote`);
-  return parseJson(text, Report, (why) => {
-    return new UserError(`${path} isn't a result of bench.ts (${why}); --compare wants one`);
-  });
+  const fail = (why: string) => new UserError(`${path} isn't a result of bench.ts (${why}); --compare wants one`);
+  const report = readJson(path, Report, fail);
+  if (!report) throw new UserError(`no file ${path}; --compare wants one that bench.ts wrote`);
+  return report;
 }

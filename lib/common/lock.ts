@@ -136,7 +136,7 @@ function removeDead(path: string, dead: string, mine: Holder): boolean {
     } catch (error) {
       if (!hasCode(error, "EEXIST")) throw explain(error, `can't take over ${path}`);
       const text = readText(right, { most: MOST });
-      const owner = text === undefined ? undefined : jsonIf(text, Holder);
+      const owner = jsonIf(text, Holder);
       if (!owner || isAlive(owner, right)) return false;
       last = text!;
       continue;
@@ -181,8 +181,7 @@ function removeEmpty(folder: string, first: string): void {
 
 /** Undefined if the file is gone or incomplete: still being written, or left by a process killed while writing. */
 function readHolder(path: string): Holder | undefined {
-  const text = readText(path, { most: MOST });
-  return text === undefined ? undefined : jsonIf(text, Holder);
+  return jsonIf(readText(path, { most: MOST }), Holder);
 }
 
 /** Is it a process that this one can check? */

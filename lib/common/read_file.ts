@@ -115,8 +115,20 @@ export function parseJson<T extends z.core.$ZodType>(
   throw fail(printable(explainIssue(error)));
 }
 
-/** The same; undefined if it is damaged or doesn't match. */
-export function jsonIf<T extends z.core.$ZodType>(text: string, schema: T): z.output<T> | undefined {
+/** A JSON file, checked against a schema; undefined if there is no such file. @throws UserError as `readText` does, and `fail`'s */
+export function readJson<T extends z.core.$ZodType>(
+  path: string,
+  schema: T,
+  fail: (why: string) => UserError,
+  options: ReadOptions = {},
+): z.output<T> | undefined {
+  const text = readText(path, options);
+  return text === undefined ? undefined : parseJson(text, schema, fail);
+}
+
+/** `parseJson`; undefined if there is no text, or it is damaged or doesn't match. */
+export function jsonIf<T extends z.core.$ZodType>(text: string | undefined, schema: T): z.output<T> | undefined {
+  if (text === undefined) return undefined;
   try {
     return parseJson(text, schema, (why) => new UserError(why));
   } catch (error) {

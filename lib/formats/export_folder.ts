@@ -75,7 +75,5 @@ export function checkTarget(to: string, format: string): void {
 
 /** A folder's mark; undefined if there is none, or another program's. */
 function readMark(folder: string): z.infer<typeof Mark> | undefined {
-  const path = join(folder, MARK);
-  const text = readText(path);
-  return text === undefined ? undefined : jsonIf(text, Mark);
+  return jsonIf(readText(join(folder, MARK)), Mark);
 }

@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { type FullConfig, type GPTConfig, LAYER_CHOICES } from "../../model.ts";
 import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
-import { parseJson, readText } from "../common/read_file.ts";
+import { readJson } from "../common/read_file.ts";
 import type { Place, Tensors } from "../common/safetensors.ts";
 import { sizeOf } from "../common/shape.ts";
 import { z } from "../common/zod.ts";
@@ -182,7 +182,7 @@ export function transpose(
 
 /** A JSON file, checked; a UserError says which key must be what. The schema's messages complete "must be ...". */
 export function readSettings<T extends z.ZodMiniType>(path: string, schema: T): z.infer<T> {
-  const json = readJson(path);
+  const json = readAny(path);
   if (json === undefined) throw new UserError(`no ${basename(path)} in ${dirname(path)}`);
   const { error, data } = schema.safeParse(json);
   const [issue] = error?.issues ?? [];
@@ -194,16 +194,13 @@ export function readSettings<T extends z.ZodMiniType>(path: string, schema: T): 
 }
 
 /** Undefined if there is no such file. */
-function readJson(path: string): unknown {
-  const text = readText(path);
-  return text === undefined ? undefined : parseJson(text, z.unknown(), (why) => new UserError(`${path}: ${why}`));
-}
+const readAny = (path: string): unknown => readJson(path, z.unknown(), (why) => new UserError(`${path}: ${why}`));
 
 /** What a model's tokens mean: what meta.json in its folder says; without one GPT-2's, where the vocabulary has room for
  * them and no tokenizer of another program there has others. */
 export function tokenizerMetaOf(folder: string, vocab_size: number): Meta | undefined {
   const path = join(folder, "meta.json");
-  const json = readJson(path);
+  const json = readAny(path);
   if (json === undefined) {
     return vocab_size >= GPT2_META.vocab_size && !hasOtherTokens(folder) ? GPT2_META : undefined;
   }
@@ -219,7 +216,7 @@ function hasOtherTokens(folder: string): boolean {
   return ["vocab.json", "tokenizer.json"].some((name) => {
     const path = join(folder, name);
     if (!existsSync(path)) return false;
-    const json = readJson(path) as { model?: { vocab?: unknown } } | null;
+    const json = readAny(path) as { model?: { vocab?: unknown } } | null;
     const vocab = (name === "vocab.json" ? json : json?.model?.vocab) as Record<string, unknown> | null | undefined;
     return vocab?.Ġt !== 256 || vocab.Ġthe !== 262 || vocab.Ġgazed !== 50_255;
   });

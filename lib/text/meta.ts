@@ -3,7 +3,7 @@
 
 import { UserError } from "../common/errors.ts";
 import { printable } from "../common/printable.ts";
-import { parseJson, readText } from "../common/read_file.ts";
+import { readJson } from "../common/read_file.ts";
 import { z } from "../common/zod.ts";
 import { datasetFile, prepareHint, shownPath } from "./dataset.ts";
 
@@ -84,10 +84,9 @@ export const GPT2_PADDED = 50_304;
 /** meta.json of a dataset's folder, or undefined if there is none. @throws UserError if it is invalid */
 export function readMeta(folder: string): Meta | undefined {
   const path = datasetFile(folder, "meta.json");
-  const text = readText(path, { shown: shownPath(path) });
-  if (text === undefined) return undefined;
-  const json = parseJson(text, z.unknown(), (why) => new UserError(`${shownPath(path)}: ${why}; ${prepareHint(path)}`));
-  return checkMeta(json, shownPath(path), prepareHint(path));
+  const shown = shownPath(path);
+  const json = readJson(path, z.unknown(), (why) => new UserError(`${shown}: ${why}; ${prepareHint(path)}`), { shown });
+  return json === undefined ? undefined : checkMeta(json, shown, prepareHint(path));
 }
 
 /**

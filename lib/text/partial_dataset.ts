@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { writeFileAtomic } from "../common/atomic.ts";
 import { explain, UserError } from "../common/errors.ts";
-import { parseJson, readText } from "../common/read_file.ts";
+import { readJson } from "../common/read_file.ts";
 import { z } from "../common/zod.ts";
 import { shownPath } from "./dataset.ts";
 import { noTally } from "./documents.ts";
@@ -118,9 +118,8 @@ export class PartialDataset {
 
 function readState(folder: string): State | undefined {
   const path = statePath(folder);
-  const text = readText(path, { shown: shownPath(path) });
-  if (text === undefined) return undefined;
-  return parseJson(text, stateSchema, (why) => {
-    return new UserError(`${shownPath(path)} is damaged (${why}); use --restart=true`);
+  const shown = shownPath(path);
+  return readJson(path, stateSchema, (why) => new UserError(`${shown} is damaged (${why}); use --restart=true`), {
+    shown,
   });
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { writeFileAtomic, writeLargeFileAtomic } from "../common/atomic.ts";
 import { inPieces } from "../common/breathe.ts";
 import { UserError } from "../common/errors.ts";
-import { parseJson, readText } from "../common/read_file.ts";
+import { readJson } from "../common/read_file.ts";
 import { encodeSafetensors, type NamedTensor, SafetensorsFile } from "../common/safetensors.ts";
 import { z } from "../common/zod.ts";
 
@@ -117,9 +117,8 @@ export async function loadCheckpoint(directory: string): Promise<{ metadata: Met
  */
 export function readMetadata(directory: string): Metadata {
   const path = join(directory, "ckpt.json");
-  const text = readText(path);
-  if (text === undefined) {
-    throw new UserError(`no checkpoint in ${directory} (no ckpt.json there); train one, or name another --out_dir`);
-  }
-  return parseJson(text, Metadata, (why) => new UserError(`${path} is not a checkpoint of this version: ${why}`));
+  const fail = (why: string) => new UserError(`${path} is not a checkpoint of this version: ${why}`);
+  const metadata = readJson(path, Metadata, fail);
+  if (metadata) return metadata;
+  throw new UserError(`no checkpoint in ${directory} (no ckpt.json there); train one, or name another --out_dir`);
 }

@@ -124,6 +124,5 @@ export function historyOf(results: Pick<Results, "history">): History {
 
 /** The results.json of a folder; undefined if there is none, or an incomplete one. */
 export function readResults(folder: string): Results | undefined {
-  const text = readText(join(folder, RESULTS_FILE));
-  return text === undefined ? undefined : jsonIf(text, Results); // a run that isn't complete is made again
+  return jsonIf(readText(join(folder, RESULTS_FILE)), Results); // a run that isn't complete is made again
 }

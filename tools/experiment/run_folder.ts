@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { machineOf, versions } from "../../lib/bench/report.ts";
 import { writeJson } from "../../lib/common/atomic.ts";
 import { UserError } from "../../lib/common/errors.ts";
-import { parseJson, readText } from "../../lib/common/read_file.ts";
+import { readJson } from "../../lib/common/read_file.ts";
 import { z } from "../../lib/common/zod.ts";
 import { currentSettings } from "../../lib/settings/renamed.ts";
 import type { Settings } from "../../lib/settings/rules.ts";
@@ -93,14 +93,14 @@ const Environment = z.object({
 export type Environment = z.infer<typeof Environment>;
 
 export function readEnvironment(folder: string): Environment | undefined {
-  return readJson(join(folder, ENVIRONMENT_FILE), Environment);
+  return readOurs(join(folder, ENVIRONMENT_FILE), Environment);
 }
 
 const Scalar = z.union([z.number(), z.string(), z.boolean()]);
 const Config = z.record(z.string(), z.union([Scalar, z.array(Scalar)]));
 
 export function readConfig(folder: string): Settings | undefined {
-  const config = readJson(join(folder, CONFIG_FILE), Config);
+  const config = readOurs(join(folder, CONFIG_FILE), Config);
   return config && currentSettings(config);
 }
 
@@ -109,7 +109,7 @@ export function readConfig(folder: string): Settings | undefined {
  * @throws UserError if there is none
  */
 export function readExperiment(out: string): ExperimentConfig {
-  const settings = readJson(join(out, EXPERIMENT_FILE), z.looseObject({}));
+  const settings = readOurs(join(out, EXPERIMENT_FILE), z.looseObject({}));
   if (!settings) {
     throw new UserError(
       `no experiment in ${shownPath(out)} (no ${EXPERIMENT_FILE} there); see npx tsx tools/experiment.ts list`,
@@ -119,14 +119,12 @@ export function readExperiment(out: string): ExperimentConfig {
 }
 
 function readExperimentName(out: string): string | undefined {
-  return readJson(join(out, EXPERIMENT_FILE), z.looseObject({ name: z.exactOptional(z.string()) }))?.name;
+  return readOurs(join(out, EXPERIMENT_FILE), z.looseObject({ name: z.exactOptional(z.string()) }))?.name;
 }
 
 /** Undefined if there is no such file. */
-function readJson<T extends z.ZodMiniType>(path: string, schema: T): z.infer<T> | undefined {
-  const text = readText(path);
-  if (text === undefined) return undefined;
-  return parseJson(text, schema, (why) => {
+function readOurs<T extends z.ZodMiniType>(path: string, schema: T): z.infer<T> | undefined {
+  return readJson(path, schema, (why) => {
     return new UserError(`${path} is damaged (${why}); remove it, or name another folder`);
   });
 }

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { UserError } from "../../lib/common/errors.ts";
 import { runName } from "../../lib/common/file_names.ts";
-import { parseJson, readText, statOf } from "../../lib/common/read_file.ts";
+import { readJson, statOf } from "../../lib/common/read_file.ts";
 import { z } from "../../lib/common/zod.ts";
 import { METRICS_FILE } from "../../lib/monitor/metrics_file.ts";
 import { FollowedRun, isLive, type Status } from "./run_status.ts";
@@ -206,15 +206,13 @@ const Experiment = z.object({
 
 /** Undefined if the folder has no experiment's file, or another program's. */
 function plannedRuns(folder: string): number | undefined {
-  let experiment: z.infer<typeof Experiment>;
+  let experiment: z.infer<typeof Experiment> | undefined;
   try {
-    const text = readText(join(folder, "experiment.json"));
-    if (text === undefined) return undefined;
-    experiment = parseJson(text, Experiment, (why) => new UserError(why));
+    experiment = readJson(join(folder, "experiment.json"), Experiment, (why) => new UserError(why));
   } catch (error) {
-    if (error instanceof UserError) return undefined;
-    throw error;
+    if (!(error instanceof UserError)) throw error;
   }
+  if (!experiment) return undefined;
   const { search, axes, list, trials, seeds } = experiment;
   const grid = Object.values(axes).reduce((n: number, values) => n * (Array.isArray(values) ? values.length : 0), 1);
   return seeds.length * { grid, list: list.length, random: trials }[search];

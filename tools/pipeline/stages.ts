@@ -10,7 +10,7 @@ import { UserError } from "../../lib/common/errors.ts";
 import { evaluationPath, fileNamePart, runName, samplePath } from "../../lib/common/file_names.ts";
 import { whole } from "../../lib/common/format.ts";
 import { startProgress } from "../../lib/common/progress.ts";
-import { parseJson, readText } from "../../lib/common/read_file.ts";
+import { readJson } from "../../lib/common/read_file.ts";
 import { z } from "../../lib/common/zod.ts";
 import { readStart } from "../../lib/decoding/start.ts";
 import { remarkOn } from "../../lib/monitor/ending.ts";
@@ -343,11 +343,11 @@ const FoundFile = z.object({ found: z.partialRecord(z.enum(SEARCHED), z.number()
 /** The results of optimize; none if it hasn't run. */
 function readFound(outDir: string): Found {
   const path = join(outDir, FOUND);
-  if (!existsSync(path)) return {};
   const again = "remove it, and --resume=true makes it again";
-  return parseJson(readText(path) ?? "", FoundFile, (why) => {
+  const file = readJson(path, FoundFile, (why) => {
     return new UserError(`${shownPath(path)} is not a result of optimize (${why}); ${again}`);
-  }).found;
+  });
+  return file?.found ?? {};
 }
 
 // ---- evaluate ----

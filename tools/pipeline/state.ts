@@ -6,7 +6,7 @@ import { closeSync, createReadStream, existsSync, readdirSync, rmSync } from "no
 import { join } from "node:path";
 import { writeJson } from "../../lib/common/atomic.ts";
 import { explain, UserError } from "../../lib/common/errors.ts";
-import { openFile, parseJson, readText } from "../../lib/common/read_file.ts";
+import { openFile, readJson } from "../../lib/common/read_file.ts";
 import { z } from "../../lib/common/zod.ts";
 import { currentSetting, currentSettings } from "../../lib/settings/renamed.ts";
 
@@ -62,11 +62,9 @@ function givenNow(given: Record<string, z.infer<typeof Given>>): Record<string, 
  */
 export function readState(outDir: string): State | undefined {
   const path = join(outDir, STATE_FILE);
-  const text = readText(path);
-  if (text === undefined) return undefined;
-  const damaged = (why: string) =>
-    new UserError(`${path} is not a pipeline's state (${why}); give another --out_dir, or remove the file`);
-  return parseJson(text, State, damaged);
+  return readJson(path, State, (why) => {
+    return new UserError(`${path} is not a pipeline's state (${why}); give another --out_dir, or remove the file`);
+  });
 }
 
 export function writeState(outDir: string, state: State): void {
