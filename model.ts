@@ -13,7 +13,7 @@ import { geluKernels } from "./lib/nn/activation.ts";
 import { type Choices, checkChoices, LAYER_CHOICES, type ModelConfig } from "./lib/nn/choices.ts";
 import { crossEntropy } from "./lib/nn/cross_entropy.ts";
 import { type DropoutRng, dropout } from "./lib/nn/dropout.ts";
-import { embedding, takeEach } from "./lib/nn/embedding.ts";
+import { embedding, gatherPositions } from "./lib/nn/embedding.ts";
 import { fast } from "./lib/nn/fast.ts";
 import type { BatchInputs, ForwardArgs, SourceInputs } from "./lib/nn/forward_args.ts";
 import { splitQkv } from "./lib/nn/heads.ts";
@@ -246,15 +246,15 @@ export class GPT {
     return this.head(tf.squeeze(tf.gather(this.forward(ids, source), last, 1), [1]));
   }
 
-  /** Mean cross-entropy, in nats a token, of targets [B, T] (or those of the positions `batch.guessed`, [B, M]) given ids [B, T] and
-   * a source; a target of -1 doesn't count. With an rng, in training, there is dropout, and a mixture of experts adds its
+  /** Mean cross-entropy, in nats a token, of targets [B, T] (or [B, M], those of `batch.masked_positions`) given ids [B, T] and a
+   * source; a target of -1 doesn't count. With an rng, in training, there is dropout, and a mixture of experts adds its
    * routers' losses. */
   loss(ids: tf.Tensor, targets: tf.Tensor, rng?: DropoutRng, batch: BatchInputs = {}): tf.Scalar {
     const { architecture, vocab_size } = this.config;
     const routers: tf.Tensor[] = [];
-    const { guessed, ...source } = batch;
+    const { masked_positions, ...source } = batch;
     let x = this.forward(ids, { ...source, rng, training: rng !== undefined, routers });
-    if (guessed) x = takeEach(x, guessed); // the output layer runs on those alone
+    if (masked_positions) x = gatherPositions(x, masked_positions); // the output layer runs on those alone
     const logits = tf.reshape(this.head(x), [targets.size, vocab_size]);
     const loss = crossEntropy(logits, tf.reshape(targets, [targets.size]), architecture !== "decoder");
     return addRouterLosses(loss, routers, this.config);
@@ -276,7 +276,7 @@ export class GPT {
     return counted.reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** Floating point operations of one forward and backward pass over a token, and one of the source where there is one (PaLM,
+  /** Floating point operations of one forward and backward pass over a token, and over one of its source, if any (PaLM,
    * Chowdhery et al. 2022, appendix B); of experts only the active ones count.
    * @param targets how many each token has: less than 1 where an encoder guesses some */
   flopsPerToken(targets = 1): number {

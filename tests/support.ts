@@ -228,7 +228,7 @@ export function randomBatch(model: GPT, B: number, name = "batch"): Batch {
   const x = ids("x");
   if (architecture === "encoder") {
     const M = Math.max(1, Math.round(GUESSED * T));
-    return { x, y: ids("y", 0, M), guessed: randomInts(`${name} guessed`, [B, M], 0, T) } as Batch;
+    return { x, y: ids("y", 0, M), masked_positions: randomInts(`${name} guessed`, [B, M], 0, T) } as Batch;
   }
   if (!model.transformer.encoder) return { x, y: ids("y") } as Batch;
   const source_length = randomInts(`${name} length`, [B], 1, T + 1);

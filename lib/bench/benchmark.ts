@@ -66,7 +66,7 @@ export function randomBatch(objective: Objective, key: Key, vocab_size: number):
   for (const [name, ids] of Object.entries(batch)) {
     const random = keyOf(...key, name);
     const longest = objective.inputs.x.shape[1]!;
-    const below = name === "guessed" ? longest : vocab_size;
+    const below = name === "masked_positions" ? longest : vocab_size;
     for (let i = 0; i < ids.length; i++) ids[i] = name === "source_length" ? longest : uniform(random, i) * below;
   }
   return batch;

@@ -25,7 +25,7 @@ export function embedding(table: tf.Tensor, ids: tf.Tensor): tf.Tensor {
 }
 
 /** x [B, T, C] and some positions of each sequence, int32 [B, M] -> x at these positions, [B, M, C] */
-export function takeEach(x: tf.Tensor, positions: tf.Tensor): tf.Tensor {
+export function gatherPositions(x: tf.Tensor, positions: tf.Tensor): tf.Tensor {
   const [B, T, C] = x.shape as [number, number, number];
   const starts = tf.range(0, B * T, T, "int32"); // of the sequences among all rows
   return embedding(tf.reshape(x, [B * T, C]), tf.add(positions, tf.reshape(starts, [B, 1])));

@@ -24,7 +24,7 @@ export interface SourceInputs {
 
 /** Inputs of a batch besides ids and targets, by architecture. */
 export interface BatchInputs extends Partial<SourceInputs> {
-  guessed?: tf.Tensor; // masked language modelling: the positions of each sequence that the targets are for, int32 [B, M]
+  masked_positions?: tf.Tensor; // masked language modelling: the positions of each sequence that the targets are for, int32 [B, M]
 }
 
 /** An encoder's output for a source. */

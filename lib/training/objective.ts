@@ -7,7 +7,7 @@ import type { Pairs } from "../text/meta.ts";
 import { type BatchShape, sampleBatch, sampleRows, type TokenFile } from "../text/token_file.ts";
 
 /** The arrays of a batch, by the names of the model's inputs; x and y are always present. */
-export type InputName = "x" | "y" | "guessed" | "source" | "source_length";
+export type InputName = "x" | "y" | "masked_positions" | "source" | "source_length";
 export type Batch = Record<InputName, Int32Array>;
 
 export interface Objective {
@@ -68,7 +68,7 @@ function nextToken({ B, T }: ObjectiveOptions): Objective {
 
 /**
  * An encoder's, MLM (BERT, Devlin et al. 2019, section 3.1): of T tokens a fixed number M is predicted, a share of `mask_fraction`.
- * In x, 80 % of those are the mask token, 10 % a random one and 10 % unchanged; y has the original tokens, and `guessed` their
+ * In x, 80 % of those are the mask token, 10 % a random one and 10 % unchanged; y has the original ones, and `masked_positions` their
  * positions in the row.
  */
 function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Objective {
@@ -76,9 +76,9 @@ function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Ob
   const mask = vocab_size - 1;
   const order = new Int32Array(T);
   return {
-    inputs: specs({ x: [B, T], y: [B, count], guessed: [B, count] }),
+    inputs: specs({ x: [B, T], y: [B, count], masked_positions: [B, count] }),
     spans: 1,
-    draw(file, key, first, { x, y, guessed }) {
+    draw(file, key, first, { x, y, masked_positions }) {
       sampleRows(file, { B, T }, (row) => uniform(key, first + row), x);
       for (let row = 0; row < B; row++) {
         const random = keyOf(...key, "mask", first + row);
@@ -87,7 +87,7 @@ function maskedTokens({ B, T, vocab_size, mask_fraction }: ObjectiveOptions): Ob
           const other = i + Math.floor(uniform(random, 3 * i) * (T - i)); // one of those not chosen yet
           [order[i], order[other]] = [order[other]!, order[i]!];
           const at = row * T + order[i]!;
-          guessed[row * count + i] = order[i]!;
+          masked_positions[row * count + i] = order[i]!;
           y[row * count + i] = x[at]!;
           const kind = uniform(random, 3 * i + 1);
           if (kind < 0.8) x[at] = mask;

@@ -74,12 +74,12 @@ test("targets of some positions: those of -1 don't count, and taking the others 
   const { block_size: T, vocab_size: V } = model.config;
   const [B, M] = [2, 4];
   const x = randomInts("x", [B, T], 0, V);
-  const guessed = Int32Array.of(0, 3, 4, 8, 7, 1, 2, 5); // of each sequence, in any order
+  const masked_positions = Int32Array.of(0, 3, 4, 8, 7, 1, 2, 5); // of each sequence, in any order
   const y = randomInts("y", [B, M], 0, V);
-  const places = [...guessed].map((t, i) => Math.floor(i / M) * T + t);
+  const places = [...masked_positions].map((t, i) => Math.floor(i / M) * T + t);
   const all = new Int32Array(B * T).fill(-1);
   for (const [i, place] of places.entries()) all[place] = y[i]!;
-  const shapes = { x: [B, T], y: [B, M], guessed: [B, M], all: [B, T] };
+  const shapes = { x: [B, T], y: [B, M], masked_positions: [B, M], all: [B, T] };
   const inputs = Object.fromEntries(
     Object.entries(shapes).map(([name, shape]) => [name, { shape, dtype: "int32" as const }]),
   ) as Record<keyof typeof shapes, { shape: number[]; dtype: "int32" }>;
@@ -87,7 +87,7 @@ test("targets of some positions: those of -1 don't count, and taking the others 
   type Loss = (inputs: Record<keyof typeof shapes, tf.Tensor>) => tf.Scalar;
   const run = async (engine: Engine, loss: Loss) => {
     const program = await engine.program(loss, spec);
-    const value = (await program.run({ x, y, guessed, all }))[0]!;
+    const value = (await program.run({ x, y, masked_positions, all }))[0]!;
     await program.dispose();
     return [value, ...model.parameters.flatMap(({ grad }) => [...grad!])];
   };
@@ -100,8 +100,8 @@ test("targets of some positions: those of -1 don't count, and taking the others 
     const tolerance = { atol: 2e-6, rtol: 1e-4 }; // gradients up to 1, sums over 18 positions
     const uncounted = await run(engine, ({ x, all }) => model.loss(x, all));
     assertClose(uncounted, plain, { ...tolerance, label: "-1" });
-    const taken = await run(engine, ({ x, y, guessed }) => model.loss(x, y, undefined, { guessed }));
-    assertClose(taken, plain, { ...tolerance, label: "guessed" });
+    const taken = await run(engine, ({ x, y, masked_positions }) => model.loss(x, y, undefined, { masked_positions }));
+    assertClose(taken, plain, { ...tolerance, label: "masked_positions" });
   }
   all.fill(-1);
   const none = await run(compiled, ({ x, all }) => model.loss(x, all));

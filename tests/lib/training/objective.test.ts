@@ -67,13 +67,15 @@ test("a decoder's targets are the tokens that follow", (t) => {
 test("an encoder guesses the same number of tokens in each row; 8 of 10 are masked, 1 is another, 1 is itself", (t) => {
   const file = counting(t);
   const B = 2000;
-  const { x, y, guessed } = draw(createObjective("encoder", { ...shape, B }), file);
+  const { x, y, masked_positions } = draw(createObjective("encoder", { ...shape, B }), file);
   const M = Math.round(0.3 * T);
-  assert.deepEqual([y.length, guessed.length], [B * M, B * M]);
+  assert.deepEqual([y.length, masked_positions.length], [B * M, B * M]);
   const kinds = { masked: 0, itself: 0, another: 0 };
   const counts = new Int32Array(T);
   for (const [b, row] of rowsOf(x).entries()) {
-    const labels = new Map([...guessed.subarray(b * M, (b + 1) * M)].map((place, i) => [place, y[b * M + i]!]));
+    const labels = new Map(
+      [...masked_positions.subarray(b * M, (b + 1) * M)].map((place, i) => [place, y[b * M + i]!]),
+    );
     assert.equal(labels.size, M); // each place once
     for (const [place, label] of labels) {
       counts[place]!++;
@@ -89,7 +91,7 @@ test("an encoder guesses the same number of tokens in each row; 8 of 10 are mask
   for (const count of counts) assert.ok(Math.abs(count / 500 - 1) < 0.19, `${counts}`);
 });
 
-test("at least one token is to be guessed", (t) => {
+test("at least one token is masked", (t) => {
   const { y } = draw(createObjective("encoder", { ...shape, mask_fraction: 0.001 }), counting(t));
   assert.equal(y.length, shape.B);
 });
