@@ -12,7 +12,7 @@ const textSource = z.object({
   name: z.string(),
   url: z.exactOptional(z.string()),
   path: z.exactOptional(z.string()),
-  sha256: z.string(),
+  sha256: z.string(), // of the original bytes, including a byte order mark
   characters: z.int(),
 });
 const collectionSource = z.object({
@@ -72,7 +72,7 @@ export type IdsMeta = z.infer<typeof idsMeta> & { source?: never };
 export type Meta = CharacterMeta | Gpt2Meta | IdsMeta;
 /** As written by a prepare script: complete. */
 export type Complete<M extends CharacterMeta | Gpt2Meta> = M & Required<Omit<M, "pairs">>;
-/** The source text of a dataset. */
+/** Where a text came from, so that a model can be traced back to what it was trained on. */
 export type TextSource = z.infer<typeof textSource>;
 
 /** GPT-2's encoding, for datasets without a meta.json: what nanoGPT assumes, too. */

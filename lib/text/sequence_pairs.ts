@@ -3,7 +3,8 @@
 
 import { UserError } from "../common/errors.ts";
 import { keyOf, uniform } from "../common/rng.ts";
-import { type CharacterMeta, type Complete, codePoint } from "./meta.ts";
+import { CharacterCount, characterEncoder, characterMeta } from "./characters.ts";
+import type { CharacterMeta, Complete } from "./meta.ts";
 import type { SourcedText } from "./text.ts";
 import { writeDataset } from "./write_dataset.ts";
 
@@ -44,33 +45,21 @@ export function preparePairs(
   if (pairs.length < 20) {
     throw new UserError(`${source.name} has ${pairs.length} pairs of up to ${length} characters; 20 are the least`);
   }
-  const itos = [...new Set([END, ...pairs.flat().flatMap((text) => [...text])])];
-  itos.sort((a, b) => codePoint(a) - codePoint(b));
-  const ids = new Map(itos.map((character, id) => [character, id]));
-  const end = ids.get(END)!;
+  const count = new CharacterCount();
+  for (const text of [END, ...pairs.flat()]) count.add(text);
+  const itos = count.vocabulary(source.name);
+  const encode = characterEncoder(itos);
+  const end = encode(END)[0]!;
 
   const key = keyOf(seed, "pairs");
   const order = pairs.map((_, i) => [uniform(key, i), i] as const).sort(([a], [b]) => a - b);
   const tokens = new Uint16Array(pairs.length * 2 * length).fill(end);
   for (const [place, [, i]] of order.entries()) {
-    for (const [side, text] of pairs[i]!.entries()) {
-      tokens.set(
-        [...text].map((character) => ids.get(character)!),
-        (2 * place + side) * length,
-      );
-    }
+    for (const [side, text] of pairs[i]!.entries()) tokens.set(encode(text), (2 * place + side) * length);
   }
   const split = 2 * length * Math.floor(0.9 * pairs.length);
-  const meta: Complete<CharacterMeta> = {
-    kind: "char",
-    vocab_size: itos.length,
-    itos,
-    stoi: Object.fromEntries(ids),
-    source: { ...source, characters: [...text].length },
-    pairs: { length, end },
-    train_tokens: split,
-    val_tokens: tokens.length - split,
-  };
+  const from = { ...source, characters: [...text].length };
+  const meta = { ...characterMeta(itos, from, { train: split, val: tokens.length - split }), pairs: { length, end } };
   writeDataset(directory, tokens.subarray(0, split), tokens.subarray(split), meta);
   return { meta, left: all.length - pairs.length };
 }

@@ -6,18 +6,11 @@ import { createHash } from "node:crypto";
 
 import { hasCode, UserError } from "../common/errors.ts";
 import { readBytes } from "../common/read_file.ts";
-
-/** Where a text came from: recorded in meta.json, so that a model can be traced back to what it was trained on. */
-export interface Source {
-  name: string;
-  url?: string;
-  path?: string;
-  sha256: string; // of the original bytes, including a byte order mark
-}
+import type { TextSource } from "./meta.ts";
 
 export interface SourcedText {
   text: string;
-  source: Source;
+  source: Omit<TextSource, "characters">;
 }
 
 /** SHA-256 of `bytes`, in lower-case hexadecimal. */
