@@ -38,9 +38,12 @@ export function writeResult(path: string, contents: string | Uint8Array, what = 
 }
 
 /** The same as JSON that people can read. */
-export function writeJson(path: string, value: unknown, what?: string): void {
-  writeResult(path, `${JSON.stringify(value, null, 2)}\n`, what);
+export function writeJson(path: string, value: unknown): void {
+  writeResult(path, jsonText(value));
 }
+
+/** A JSON file's text that people can read. */
+export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 /** `writeFileAtomic` for large files: they are written off the event loop. */
 export async function writeLargeFileAtomic(path: string, chunks: readonly Uint8Array[]): Promise<void> {

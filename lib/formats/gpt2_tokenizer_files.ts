@@ -4,6 +4,7 @@
 
 import bytePairs from "gpt-tokenizer/bpeRanks/r50k_base";
 
+import { jsonText } from "../common/atomic.ts";
 import { END_OF_TEXT, END_OF_TEXT_TOKEN } from "../text/end_of_text.ts";
 import { mergePairs } from "../text/merge_pairs.ts";
 
@@ -12,13 +13,12 @@ export function gpt2TokenizerFiles(block_size: number): Record<string, string> {
   const tokens = bytePairs.map(latin1);
   const vocab = Object.fromEntries([...tokens.map(visible), END_OF_TEXT].map((token, id) => [token, id]));
   const merges = mergesOf(tokens).map((pair) => pair.map(visible).join(" "));
-  const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
   const endOfText = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
   return {
     "vocab.json": JSON.stringify(vocab),
     "merges.txt": `#version: 0.2\n${merges.join("\n")}\n`,
-    "tokenizer.json": json({
+    "tokenizer.json": jsonText({
       version: "1.0",
       truncation: null,
       padding: null,
@@ -32,7 +32,7 @@ export function gpt2TokenizerFiles(block_size: number): Record<string, string> {
         ...{ fuse_unk: false, byte_fallback: false, vocab, merges },
       },
     }),
-    "tokenizer_config.json": json({
+    "tokenizer_config.json": jsonText({
       tokenizer_class: "GPT2Tokenizer",
       model_max_length: block_size,
       ...{ bos_token: END_OF_TEXT, eos_token: END_OF_TEXT, unk_token: END_OF_TEXT },

@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FullConfig, GPT, GPTConfig } from "../../model.ts";
-import { writeFileAtomic, writeJson } from "../common/atomic.ts";
+import { jsonText, writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors, type Tensors } from "../common/safetensors.ts";
 import { z } from "../common/zod.ts";
@@ -170,8 +170,8 @@ export async function writeHuggingFace(model: GPT, meta: Meta | undefined, direc
     const { gpt2TokenizerFiles } = await import("./gpt2_tokenizer_files.ts");
     for (const [name, text] of Object.entries(gpt2TokenizerFiles(model.config.block_size))) write(name, text);
   }
-  if (meta) writeJson(join(directory, "meta.json"), meta);
-  writeJson(join(directory, "config.json"), config);
+  if (meta) write("meta.json", jsonText(meta));
+  write("config.json", jsonText(config));
 }
 
 const TOKENIZER_FILES = ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"];

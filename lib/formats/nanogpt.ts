@@ -5,7 +5,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { GPT, GPTConfig } from "../../model.ts";
-import { writeFileAtomic, writeJson } from "../common/atomic.ts";
+import { jsonText, writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { encodeSafetensors, type NamedTensor, openSafetensors } from "../common/safetensors.ts";
 import { z } from "../common/zod.ts";
@@ -111,7 +111,7 @@ export function writeNanoGPT(model: GPT, meta: Meta | undefined, directory: stri
   const head = { name: HEAD, shape: model.transformer.wte.shape, data: model.transformer.wte.data }; // load_state_dict wants this name, too
   const parts = encodeSafetensors([...tensors, head], { format: "pt" });
   writeFileAtomic(join(directory, "model.safetensors"), ...parts);
-  if (meta) writeJson(join(directory, "meta.json"), meta);
+  if (meta) writeFileAtomic(join(directory, "meta.json"), jsonText(meta));
   const modelArgs = { n_layer, n_head, n_embd, block_size, bias, vocab_size, dropout };
-  writeJson(join(directory, "model_args.json"), modelArgs);
+  writeFileAtomic(join(directory, "model_args.json"), jsonText(modelArgs));
 }

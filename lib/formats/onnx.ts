@@ -8,7 +8,7 @@
 
 import { join } from "node:path";
 import type { GPT } from "../../model.ts";
-import { writeFileAtomic, writeJson } from "../common/atomic.ts";
+import { jsonText, writeFileAtomic } from "../common/atomic.ts";
 import { UserError } from "../common/errors.ts";
 import { tf } from "../common/tf.ts";
 import { type FrozenBody, lowerFrozen, traceFrozen } from "../engine/runtime/frozen.ts";
@@ -43,7 +43,7 @@ export async function writeOnnx(model: GPT, meta: Meta | undefined, directory: s
     writeFileAtomic(join(directory, "model.onnx"), lowerFrozen(traces, { ...options, weights }));
   }
   if (meta) writeFileAtomic(join(directory, "meta.json"), `${JSON.stringify(meta)}\n`);
-  writeJson(join(directory, "config.json"), model.config); // last: it completes the folder
+  writeFileAtomic(join(directory, "config.json"), jsonText(model.config)); // last: it completes the folder
 }
 
 /** The computation of an encoder's file. */

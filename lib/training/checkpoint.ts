@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { writeFileAtomic, writeLargeFileAtomic } from "../common/atomic.ts";
+import { jsonText, writeFileAtomic, writeLargeFileAtomic } from "../common/atomic.ts";
 import { inPieces } from "../common/breathe.ts";
 import { UserError } from "../common/errors.ts";
 import { readJson } from "../common/read_file.ts";
@@ -62,7 +62,7 @@ export async function saveCheckpoint(
   const bytes = parts.reduce((sum, part) => sum + part.length, 0);
   const whole: Metadata = { format_version: FORMAT_VERSION, ...metadata, weights: { file, bytes, sha256 } };
   try {
-    writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
+    writeFileAtomic(join(directory, "ckpt.json"), jsonText(whole));
   } finally {
     removeStrays(directory); // the old weights or, if ckpt.json could not be written, the new ones
   }
@@ -71,7 +71,7 @@ export async function saveCheckpoint(
 /** Change fields of a folder's ckpt.json, for the same weights. */
 export function rewriteMetadata(directory: string, changes: Partial<Metadata>): void {
   const whole: Metadata = { ...readMetadata(directory), ...changes };
-  writeFileAtomic(join(directory, "ckpt.json"), `${JSON.stringify(whole, null, 2)}\n`);
+  writeFileAtomic(join(directory, "ckpt.json"), jsonText(whole));
 }
 
 /** Remove weights that ckpt.json doesn't name, if there is one, and files that a killed process left incomplete. */
